@@ -1,0 +1,1 @@
+"""What we know: frozen typed records, no I/O but the Snapshot's own file."""

@@ -1,0 +1,64 @@
+"""What did a collective over several nodes measure, and who was where when it ended?"""
+
+from __future__ import annotations
+
+from diag.facts.record import UNASKED, Known, Record
+
+
+class Step(Record, frozen=True, kw_only=True):
+    """One message size of an all-reduce. busbw = 2(n−1)/n · size/time (nccl-tests, PERFORMANCE.md)."""
+
+    size_bytes: int
+    times_s: tuple[float, ...]
+    """Every repetition: the slowest rank's time."""
+    algbw_bytes_per_s: float
+    busbw_bytes_per_s: float
+    """From the median time."""
+    verified: bool
+    """Whether every rank's sum was right."""
+
+
+class Rank(Record, frozen=True, kw_only=True):
+    """One rank's way through the job. ``phases_s``: name and seconds since the job's start on that node."""
+
+    rank: int
+    node: str
+    local_rank: int
+    phases: tuple[tuple[str, float], ...] = ()
+    """spawned, imported, roll_called, initialised, first_collective, size_N, done — as far as it came."""
+    outcome: str = "done"
+    """``done`` or a cause id: rank_missing, rank_frozen, rank_died, version_differs, …"""
+    said: str = ""
+    """Its last words (error line), one line."""
+    missed: tuple[int, ...] = ()
+    """Ranks it found absent at the roll call."""
+
+
+class Collective(Record, frozen=True, kw_only=True):
+    """An all-reduce through torchrun over ``nodes``. ``finished`` False: it ended at a fault or the deadline."""
+
+    backend: str
+    """``nccl`` or ``gloo``."""
+    nodes: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
+    """Selected nodes that did not take part, with why."""
+    world_size: int
+    finished: bool
+    seconds: float
+    steps: tuple[Step, ...] = ()
+    ranks: tuple[Rank, ...] = ()
+    interface: str | None = None
+    """What was exported as NCCL_/GLOO_SOCKET_IFNAME; None: names differ per node, see ``interfaces``."""
+    interfaces: tuple[tuple[str, str], ...] = ()
+    """Node -> interface."""
+    interface_why: str = ""
+    rendezvous: str = ""
+    """``address:port`` of the store."""
+    library: Known[str] = UNASKED
+    """Loaded communication library and version, e.g. ``gloo of torch 2.13.0`` or ``nccl 2.27.3``."""
+    interpreters: tuple[tuple[str, str], ...] = ()
+    """Node -> interpreter path and version."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """What diag set for every rank."""
+    summary: str = ""
+    """One line: how it ended."""

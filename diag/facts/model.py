@@ -1,0 +1,55 @@
+"""What lies under the model path of a node, and how fast can it be read?"""
+
+from __future__ import annotations
+
+from diag.facts.record import UNASKED, Known, Record
+
+
+class ModelFile(Record, frozen=True, kw_only=True):
+    """One file. ``problem`` None: nothing wrong was seen (e.g. ``git-lfs pointer``, ``shorter than its header says``)."""
+
+    name: str
+    size_bytes: int
+    sha256: str | None = None
+    """Of small files only (config, index, tokenizer)."""
+    problem: str | None = None
+
+
+class TensorGroup(Record, frozen=True, kw_only=True):
+    """Tensors of one dtype, summed over all safetensors headers."""
+
+    dtype: str
+    """As safetensors spells it: ``BF16``, ``F8_E4M3``, …"""
+    tensors: int
+    parameters: int
+    size_bytes: int
+
+
+class ModelFiles(Record, frozen=True, kw_only=True):
+    """The model directory as this node sees it."""
+
+    path: str
+    exists: bool
+    files: tuple[ModelFile, ...] = ()
+    config_json: Known[str] = UNASKED
+    """The text of ``config.json``."""
+    tensor_groups: Known[tuple[TensorGroup, ...]] = UNASKED
+    weights_bytes: Known[int] = UNASKED
+    """Sum of all tensors of the safetensors headers."""
+    missing_shards: tuple[str, ...] = ()
+    """Named by the index, absent in the directory."""
+    digest: Known[str] = UNASKED
+    """Over names, sizes and the small files' contents: equal on all nodes when the model is."""
+
+
+class ReadSpeed(Record, frozen=True, kw_only=True):
+    """Direct reads of the model's largest files; every repetition kept. ``bytes_per_s`` is the median."""
+
+    path: str
+    bytes_per_s: float
+    read_bytes: int
+    repetitions_bytes_per_s: tuple[float, ...]
+    direct: bool
+    """False: the file system refuses O_DIRECT; the page cache was asked to forget what was read before and after."""
+    readers: int = 1
+    """Nodes that read the same shared file system at once."""

@@ -1,0 +1,78 @@
+"""What is known of one node: one record, a field for each topic, ``Missing`` where a topic was not measured."""
+
+from __future__ import annotations
+
+from diag.facts.container import Container
+from diag.facts.device import Gpu, PciDevice
+from diag.facts.model import ModelFiles, ReadSpeed
+from diag.facts.network import EphemeralPorts, Hostname, Interface, Listener, Route
+from diag.facts.record import UNASKED, Known, Record
+from diag.facts.software import Process, Setting, Software
+from diag.facts.system import Clock, Filesystem, Limits, Memory, System
+
+
+class Reach(Record, frozen=True, kw_only=True):
+    """How the controller reached the node. ``outcome`` is ``answered`` or a cause id; ``summary`` is what was found."""
+
+    outcome: str
+    summary: str = ""
+    do: str = ""
+    seconds: float | None = None
+    login_noise_bytes: int = 0
+    """What the login shell printed before the agent's first byte (0: silent)."""
+    advice: tuple[str, ...] = ()
+    """One line each for what was not obeyed or looks wrong in the SSH settings of this host."""
+
+
+class Agent(Record, frozen=True, kw_only=True):
+    """Who answered: the interpreter under which everything on this node was measured."""
+
+    pid: int
+    python: str
+    """Version, e.g. ``3.11.2``."""
+    executable: str
+    user: str
+    wrapper: tuple[str, ...] = ()
+    """The exec wrapper's argv, e.g. ``docker exec -i vllm``; empty: the host itself."""
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """Raw output behind a topic: ``sha256`` names the file under ``evidence/``."""
+
+    topic: str
+    sha256: str
+    size_bytes: int
+    """Length before any cut."""
+
+
+class Node(Record, frozen=True, kw_only=True):
+    """One selected host, whatever became of it. ``name`` is what the user called it."""
+
+    name: str
+    address: str
+    """What was connected to."""
+    data_interface: str | None = None
+    """What the inventory names as ``interface=``; None: not named."""
+    reach: Reach
+    agent: Known[Agent] = UNASKED
+    system: Known[System] = UNASKED
+    memory: Known[Memory] = UNASKED
+    limits: Known[Limits] = UNASKED
+    clock: Known[Clock] = UNASKED
+    container: Known[Container] = UNASKED
+    filesystems: Known[tuple[Filesystem, ...]] = UNASKED
+    hostname: Known[Hostname] = UNASKED
+    interfaces: Known[tuple[Interface, ...]] = UNASKED
+    routes: Known[tuple[Route, ...]] = UNASKED
+    listeners: Known[tuple[Listener, ...]] = UNASKED
+    ephemeral_ports: Known[EphemeralPorts] = UNASKED
+    devices: Known[tuple[PciDevice, ...]] = UNASKED
+    gpus: Known[tuple[Gpu, ...]] = UNASKED
+    processes: Known[tuple[Process, ...]] = UNASKED
+    software: Known[Software] = UNASKED
+    settings: Known[tuple[Setting, ...]] = UNASKED
+    model: Known[ModelFiles] = UNASKED
+    read_speed: Known[ReadSpeed] = UNASKED
+    evidence: tuple[Evidence, ...] = ()
+    left_behind: tuple[str, ...] = ()
+    """What could not be removed or killed, e.g. ``pid 4121 (D state)``; empty: nothing known to be left."""

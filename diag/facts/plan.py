@@ -1,0 +1,93 @@
+"""What was planned: the records behind ``plan.json``, whose form is a contract with machines.
+
+Unknown leaves are null; objects are always present. Bytes are per GPU of the tightest rank.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PlanVerdict = Literal["FITS", "RISKY", "NO", "UNKNOWN"]
+
+
+class EngineName(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    version: str | None = None
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Engine-neutral launch parameters; None: not decided by the plan."""
+
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    data_parallel_size: int | None = None
+    expert_parallel: bool | None = None
+    gpu_memory_utilization: float | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    kv_cache_dtype: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    block_size: int | None = None
+    enforce_eager: bool | None = None
+    cpu_offload_gib: float | None = None
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A term of the memory budget in bytes: what it is at least, probably, at most."""
+
+    low: int | None = None
+    mid: int | None = None
+    high: int | None = None
+
+
+class MemorySplit(msgspec.Struct, frozen=True, kw_only=True):
+    weights_bytes: Estimate = Estimate()
+    kv_cache_bytes: Estimate = Estimate()
+    activation_bytes: Estimate = Estimate()
+    cuda_graph_bytes: Estimate = Estimate()
+    non_torch_bytes: Estimate = Estimate()
+
+
+class KvCache(msgspec.Struct, frozen=True, kw_only=True):
+    """``bytes_per_token`` is per GPU; ``printed_tokens`` is what the engine's log will say, ``capacity_tokens`` the truth."""
+
+    bytes_per_token: int | None = None
+    capacity_tokens: int | None = None
+    printed_tokens: int | None = None
+    blocks: int | None = None
+    block_size: int | None = None
+    max_concurrency: float | None = None
+
+
+class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    parameters: Parameters
+    reason: str
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """The launch command, empty where nothing can be launched; why each flag is there stands in the plan's ``sources``."""
+
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """``plan.json``, schema 1. ``sources`` says for each figure and flag where it comes from."""
+
+    schema: int = 1
+    verdict: PlanVerdict
+    reason: str
+    lever: str | None = None
+    engine: EngineName
+    parameters: Parameters = Parameters()
+    memory: MemorySplit = MemorySplit()
+    kv: KvCache = KvCache()
+    load_seconds: float | None = None
+    speed: dict[str, float] | None = None
+    recipe: Recipe = Recipe()
+    discarded: tuple[Discarded, ...] = ()
+    sources: dict[str, str] = {}

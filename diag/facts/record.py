@@ -1,0 +1,56 @@
+"""What is a fact, and what stands where one is not known?
+
+A fact's field holds a value, ``None`` ("the device says there is none") or ``Missing(why)``. Reading a field that is
+missing raises ``NotMeasured``: no check, planner or renderer can take an absent fact for a healthy one by accident.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class NotMeasured(Exception):  # noqa: N818 - it is an answer of the cluster, not an error of the program
+    """A fact that was asked for is not known; ``str()`` says why."""
+
+
+class Missing(msgspec.Struct, frozen=True, tag_field="record", tag="missing"):
+    """Stands where a fact is not known. ``why`` is one line a person can act on."""
+
+    why: str
+
+
+if TYPE_CHECKING:
+    Known = Annotated[T, "or Missing"]
+else:
+
+    class Known:
+        """``Known[int]``: an int, or ``Missing``; the type checker sees the int, since reading a Missing raises."""
+
+        def __class_getitem__(cls, kind: Any) -> Any:
+            return Union[kind, Missing]  # noqa: UP007 - kind may be any annotation
+
+
+UNASKED: Any = Missing("this Snapshot does not hold it")
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="record", tag=str.lower):
+    """Base of all facts. Reading a ``Missing`` field raises ``NotMeasured``; ``peek`` looks without raising."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if value.__class__ is Missing:
+            raise NotMeasured(value.why)
+        return value
+
+
+def peek(record: Record, field: str) -> Any:
+    """The value or the ``Missing`` in a field, for those who render or copy facts rather than judge them."""
+    return object.__getattribute__(record, field)
+
+
+def is_known(record: Record, field: str) -> bool:
+    return peek(record, field).__class__ is not Missing

@@ -1,0 +1,64 @@
+"""What was judged: the records behind ``verdicts.json``, whose form is a contract with machines."""
+
+from __future__ import annotations
+
+import msgspec
+
+OUTCOMES = ("passed", "failed", "not_measured", "skipped", "advice", "broken")
+
+FOUND, EXPECTED = "found ", "expected "
+
+
+def finding(found: str, expected: str) -> str:
+    """The message of a check's assertion: ``assert free >= FLOOR, finding("1.2 MiB free", "at least 1.0 GiB")``."""
+    return f"{FOUND}{found}\n{EXPECTED}{expected}"
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check is called, why it matters, what to do when it fails."""
+
+    title: str
+    why: str
+    do: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One check on one subject. Passed ones carry no more than the first four fields."""
+
+    check: str
+    node: str | None
+    subject: str | None
+    outcome: str
+    found: str | None = None
+    expected: str | None = None
+    summary: str | None = None
+
+
+class Culprit(msgspec.Struct, frozen=True, kw_only=True):
+    """Who or what explains failures: ``cause`` is an id of ``facts.causes``; ``evidence``: ``check@node`` and the like."""
+
+    kind: str
+    nodes: tuple[str, ...]
+    cause: str
+    summary: str
+    confidence: float
+    evidence: tuple[str, ...] = ()
+
+
+class StageTime(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    seconds: float
+    nodes_done: int
+    nodes_total: int
+
+
+class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
+    """``verdicts.json``, schema 1."""
+
+    schema: int = 1
+    diag: str
+    exit_status: int
+    checks: dict[str, About]
+    verdicts: tuple[Verdict, ...]
+    culprits: tuple[Culprit, ...]
+    stages: tuple[StageTime, ...]

@@ -1,0 +1,1 @@
+"""What to ask: one module per topic, which verbs (data) and how to read the answer (a pure function)."""
