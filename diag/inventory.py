@@ -1,0 +1,29 @@
+"""Which hosts did the user select, and how is each reached?"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """One selected host. ``name`` is what the user called it, in every output; None: not named in the inventory."""
+
+    name: str
+    transport: str = "ssh"
+    """``ssh`` or ``local``."""
+    address: str | None = None
+    user: str | None = None
+    port: int | None = None
+    identity_file: str | None = None
+    python: str | None = None
+    """Interpreter on the node; None: python3."""
+    exec: tuple[str, ...] = ()
+    """Wrapper in front of the interpreter, e.g. ``docker exec -i NAME``."""
+    env: tuple[tuple[str, str], ...] = ()
+    """Set for the agent and what it starts."""
+    interface: str | None = None
+    """The interface that carries data between nodes."""
+    slots: int | None = None
+    """GPUs or ranks the host file declares."""
+    where: str = ""
+    """Where the user wrote it, e.g. ``hosts.txt:3``."""
