@@ -1,0 +1,338 @@
+"""Probes × nodes -> Snapshot: what is done on which nodes, in which order, and until when?
+
+Four stages, each on the nodes still there, each with a deadline: reach, facts, measure, collectives. A node that fails
+keeps its place in the Snapshot with the reason; nothing is lost when the run is interrupted.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from diag import __version__, probes
+from diag.errors import NodeError
+from diag.facts.collective import Collective
+from diag.facts.model import ReadSpeed
+from diag.facts.network import Resolution
+from diag.facts.node import Agent, Evidence, Node, Reach
+from diag.facts.record import Missing, NotMeasured, is_known, peek
+from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
+from diag.facts.system import Clock
+from diag.inventory import Host
+from diag.probes.verbs import Answer, Ask, Request
+from diag.remote import collective, fanout
+from diag.remote.session import Session, open_session
+from diag.remote.transport import Transport
+
+DEADLINES_S: Mapping[str, float] = {
+    "reach": 10, "facts": 20, "measure": 60, "collectives": 90, "judge": 30, "plan": 10,
+}  # fmt: skip
+LEVELS = ("passive", "quick", "normal")
+CONNECTIONS_AT_ONCE = 256
+SHARED_READERS_AT_ONCE = 4
+END_S = 5.0
+ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
+"""Processes that make a node busy; an idle Ray or Ollama daemon does not."""
+
+T = TypeVar("T")
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asked of a run. Bytes and seconds."""
+
+    level: str = "normal"
+    model_path: str | None = None
+    deadlines_s: dict[str, float] = {}
+    max_size_bytes: int = 64 * 1024**2
+
+    def deadline_s(self, stage: str) -> float:
+        return self.deadlines_s.get(stage, DEADLINES_S[stage])
+
+
+class Progress(Protocol):
+    """Who watches the run: the live display, or nobody."""
+
+    def stage(self, name: str, nodes: Sequence[str]) -> None: ...
+    def done(self, node: str) -> None: ...
+    def ended(self, note: str) -> None: ...
+
+
+def gather(
+    hosts: Sequence[Host],
+    wishes: Wishes,
+    *,
+    run_id: str,
+    transports: Mapping[str, Transport],
+    progress: Progress,
+    store: Callable[[bytes], str],
+) -> Snapshot:
+    """Visit all ``hosts``; ``store`` keeps raw evidence and returns its sha256. An interrupt ends it early, not empty."""
+    run = _Run(hosts, wishes, transports, progress, store)
+    interrupted = False
+    taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        for stage in (run.reach, run.facts, run.measure, run.collectives):
+            stage()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        run.end(abandon=interrupted)
+    return Snapshot(
+        schema=SCHEMA,
+        taken_at=taken_at,
+        run_id=run_id,
+        level=wishes.level,
+        level_why=run.level_why(),
+        controller=Controller(hostname=platform.node(), python=platform.python_version(), diag=__version__),
+        model_path=wishes.model_path,
+        nodes=tuple(run.nodes[host.name] for host in hosts),
+        resolutions=run.resolutions,
+        collective=run.collective,
+        stages=tuple(run.stages),
+        interrupted=interrupted,
+    )
+
+
+class _Run:
+    """What is known so far: it grows stage by stage, and an interrupt leaves it as it is."""
+
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        wishes: Wishes,
+        transports: Mapping[str, Transport],
+        progress: Progress,
+        store: Callable[[bytes], str],
+    ) -> None:
+        self.hosts = {host.name: host for host in hosts}
+        self.wishes = wishes
+        self.transports = transports
+        self.progress = progress
+        self.store = store
+        self.sessions: dict[str, Session] = {}
+        self.nodes = {host.name: _unreached(host, "not tried: the run ended before") for host in hosts}
+        self.resolutions: tuple[Resolution, ...] | Missing = Missing("no node was asked")
+        self.collective: Collective | Missing = Missing("the run ended before the collectives")
+        self.stages: list[Stage] = []
+
+    def reach(self) -> None:
+        deadline_s = self.wishes.deadline_s("reach")
+
+        def visit(host: Host) -> Callable[[], Session]:
+            return lambda: open_session(host, self.transports[host.transport], deadline_s)
+
+        opened = self._stage("reach", {name: visit(host) for name, host in self.hosts.items()})
+        for name, session in opened.items():
+            if isinstance(session, NodeError):
+                self.nodes[name] = _unreached(self.hosts[name], session)
+            else:
+                self.sessions[name] = session
+                self.nodes[name] = _reached(self.hosts[name], session)
+
+    def facts(self) -> None:
+        deadline_s = self.wishes.deadline_s("facts")
+        names = tuple(sorted({*self.hosts, *(session.hello.hostname for session in self.sessions.values())}))
+        requests = probes.requests_for(model_path=self.wishes.model_path, names=names)
+
+        def ask(session: Session) -> Callable[[], tuple[tuple[Answer, ...], Clock]]:
+            return lambda: (session.ask(requests, deadline_s), _clock(session))
+
+        told = self._stage("facts", {name: ask(session) for name, session in self.sessions.items()})
+        resolved: dict[str, tuple[Answer, ...]] = {}
+        for name, outcome in told.items():
+            if isinstance(outcome, NodeError):
+                self._lose(name, "facts", outcome)
+                continue
+            answers, clock = outcome
+            topics = probes.facts_from(answers)
+            self.nodes[name] = msgspec.structs.replace(
+                self.nodes[name], clock=clock, evidence=self._keep(answers), **topics
+            )
+            resolved[name] = answers
+        self.resolutions = probes.fold_resolutions(resolved)
+
+    def measure(self) -> None:
+        """Read speed of the model path: all at once on local disks, four at a time on a shared file system."""
+        path = self.wishes.model_path
+        if path is None or self.wishes.level == "passive":
+            why = "no --model was named" if path is None else "level passive reads no files at speed"
+            for name in self.sessions:
+                self._set(name, read_speed=Missing(why))
+            return
+        deadline_s = self.wishes.deadline_s("measure")
+        willing = self._willing("read_speed")
+        readers = [name for name in willing if _has_model(self.nodes[name])]
+        shared = any(_is_shared(self.nodes[name]) for name in readers)
+        at_once = SHARED_READERS_AT_ONCE if shared else CONNECTIONS_AT_ONCE
+        limit_bytes = 256 * 1024**2 if self.wishes.level == "quick" else 1024**3
+        each_s = deadline_s / max(1.0, -(-len(readers) // at_once)) * 0.8
+
+        def read(session: Session) -> Callable[[], ReadSpeed]:
+            request = probes.read_speed_request(path, limit_bytes=limit_bytes, seconds=min(10.0, each_s))
+            return lambda: probes.read_speed(session.ask((request,), deadline_s), readers=min(at_once, len(readers)))
+
+        work = {name: read(self.sessions[name]) for name in readers}
+        for name, outcome in self._stage("measure", work, width=at_once).items():
+            if isinstance(outcome, NodeError):
+                self._lose(name, "measure", outcome)
+            else:
+                self._set(name, read_speed=outcome)
+
+    def collectives(self) -> None:
+        if self.wishes.level == "passive":
+            self.collective = Missing("level passive starts no collective")
+            return
+        willing = self._willing(None)
+        if not willing:
+            self.collective = Missing("no node is there to take part")
+            return
+        began = time.monotonic()
+        self.progress.stage("collectives", willing)
+        excluded = {
+            name: self._unwilling(name) for name in self.hosts if name not in willing
+        }
+        try:
+            self.collective = collective.measure(
+                {name: self.sessions[name] for name in willing},
+                [self.nodes[name] for name in willing],
+                excluded=excluded,
+                deadline_s=self.wishes.deadline_s("collectives"),
+                max_size_bytes=self.wishes.max_size_bytes,
+                on_done=self.progress.done,
+            )
+            done, note = len(self.collective.nodes), self.collective.summary
+        except NotMeasured as why:
+            self.collective = Missing(str(why))
+            done, note = 0, f"not measured: {why}"
+        self.stages.append(_stage("collectives", began, done, len(self.hosts)))
+        self.progress.ended(note)
+
+    def end(self, *, abandon: bool) -> None:
+        """Let every agent clean up and say what it could not; those that do not answer are dropped."""
+        goodbyes: dict[str, Callable[[], tuple[str, ...]]] = {
+            name: (lambda session=session: session.end(END_S)) for name, session in self.sessions.items()
+        }
+        try:
+            left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1, on_done=lambda _: None)
+        except KeyboardInterrupt:
+            left = {}
+            if not abandon:
+                raise
+        finally:
+            for session in self.sessions.values():
+                session.abort()
+        for name, outcome in left.items():
+            lines = (f"unknown: {outcome.args[0]}",) if isinstance(outcome, NodeError) else outcome
+            if lines:
+                self._set(name, left_behind=lines)
+
+    def level_why(self) -> str:
+        busy = [f"{name}: {why}" for name in self.sessions if (why := _busy(self.nodes[name]))]
+        return "; ".join(busy)
+
+    def _stage(
+        self, stage: str, work: Mapping[str, Callable[[], T]], width: int = CONNECTIONS_AT_ONCE
+    ) -> dict[str, T | NodeError]:
+        began = time.monotonic()
+        self.progress.stage(stage, tuple(work))
+        outcomes = fanout.each(
+            work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=self.progress.done
+        )
+        done = sum(not isinstance(outcome, NodeError) for outcome in outcomes.values())
+        self.stages.append(_stage(stage, began, done, len(self.hosts)))
+        self.progress.ended("")
+        return outcomes
+
+    def _set(self, name: str, **fields: object) -> None:
+        self.nodes[name] = msgspec.structs.replace(self.nodes[name], **fields)
+
+    def _lose(self, name: str, stage: str, error: NodeError) -> None:
+        """A node that stops answering leaves the run; what it told before stays."""
+        self.sessions.pop(name).abort()
+        summary = f"stopped answering in {stage}: {error.what}"
+        self._set(name, reach=Reach(outcome=error.cause, summary=summary, do=error.do))
+        lost = {topic: Missing(f"not measured: {summary}") for topic in probes.TOPICS if not is_known(self.nodes[name], topic)}
+        self._set(name, **lost)
+
+    def _willing(self, topic: str | None) -> list[str]:
+        """Nodes that may be loaded: reached, not locked by another run, not busy; the others get the reason."""
+        willing = [name for name in self.sessions if not self._unwilling(name)]
+        if topic is not None:
+            for name in set(self.sessions) - set(willing):
+                self._set(name, **{topic: Missing(self._unwilling(name))})
+        return willing
+
+    def _unwilling(self, name: str) -> str:
+        if name not in self.sessions:
+            return f"not reached: {self.nodes[name].reach.summary}"
+        return self.sessions[name].hello.locked_by() or _busy(self.nodes[name])
+
+    def _keep(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:
+        return tuple(
+            Evidence(topic=topic, sha256=self.store(raw), size_bytes=size_bytes)
+            for topic, raw, size_bytes in probes.evidence(answers)
+        )
+
+
+def _stage(name: str, began: float, done: int, total: int) -> Stage:
+    return Stage(name=name, seconds=round(time.monotonic() - began, 3), nodes_done=done, nodes_total=total)
+
+
+def _unreached(host: Host, why: NodeError | str) -> Node:
+    cause, summary, do = (why.cause, why.what, why.do) if isinstance(why, NodeError) else ("node_unreachable", why, "")
+    return Node(
+        name=host.name,
+        address=host.address or host.name,
+        data_interface=host.interface,
+        reach=Reach(outcome=cause, summary=summary, do=do),
+        agent=Missing(f"not reached: {summary}"),
+        **{topic: Missing(f"not reached: {summary}") for topic in probes.TOPICS},
+    )
+
+
+def _reached(host: Host, session: Session) -> Node:
+    hello = session.hello
+    return Node(
+        name=host.name,
+        address=session.channel.address,
+        data_interface=host.interface,
+        reach=Reach(
+            outcome="answered", login_noise_bytes=session.login_noise_bytes, advice=tuple(session.channel.advice)
+        ),
+        agent=Agent(
+            pid=hello.pid, python=hello.python, executable=hello.executable, user=hello.user, wrapper=tuple(host.exec)
+        ),
+    )
+
+
+def _clock(session: Session) -> Clock:
+    offset_s, uncertainty_s = session.clock()
+    return Clock(offset_s=offset_s, uncertainty_s=uncertainty_s)
+
+
+def _busy(node: Node) -> str:
+    """Why this node must not be loaded; empty: it may be."""
+    if is_known(node, "processes"):
+        engines = [p for p in node.processes if p.kind in ENGINE_KINDS]
+        if engines:
+            return f"busy: {engines[0].kind} runs there (pid {engines[0].pid}): passive only"
+    if is_known(node, "gpus"):
+        for gpu in node.gpus:
+            if is_known(gpu, "processes") and any(not process.ours for process in gpu.processes):
+                return f"busy: gpu:{gpu.index} is in use (pid {gpu.processes[0].pid}): passive only"
+    return ""
+
+
+def _has_model(node: Node) -> bool:
+    return is_known(node, "model") and bool(node.model.exists)
+
+
+def _is_shared(node: Node) -> bool:
+    if not is_known(node, "filesystems"):
+        return False
+    return any(peek(fs, "shared") is True for fs in node.filesystems if fs.use == "model")
