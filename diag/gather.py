@@ -193,9 +193,7 @@ class _Run:
             return
         began = time.monotonic()
         self.progress.stage("collectives", willing)
-        excluded = {
-            name: self._unwilling(name) for name in self.hosts if name not in willing
-        }
+        excluded = {name: self._unwilling(name) for name in self.hosts if name not in willing}
         try:
             self.collective = collective.measure(
                 {name: self.sessions[name] for name in willing},
@@ -240,9 +238,7 @@ class _Run:
     ) -> dict[str, T | NodeError]:
         began = time.monotonic()
         self.progress.stage(stage, tuple(work))
-        outcomes = fanout.each(
-            work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=self.progress.done
-        )
+        outcomes = fanout.each(work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=self.progress.done)
         done = sum(not isinstance(outcome, NodeError) for outcome in outcomes.values())
         self.stages.append(_stage(stage, began, done, len(self.hosts)))
         self.progress.ended("")
@@ -256,7 +252,11 @@ class _Run:
         self.sessions.pop(name).abort()
         summary = f"stopped answering in {stage}: {error.what}"
         self._set(name, reach=Reach(outcome=error.cause, summary=summary, do=error.do))
-        lost = {topic: Missing(f"not measured: {summary}") for topic in probes.TOPICS if not is_known(self.nodes[name], topic)}
+        lost = {
+            topic: Missing(f"not measured: {summary}")
+            for topic in probes.TOPICS
+            if not is_known(self.nodes[name], topic)
+        }
         self._set(name, **lost)
 
     def _willing(self, topic: str | None) -> list[str]:

@@ -20,7 +20,10 @@ def interpreter(version: str) -> str | None:
     found = shutil.which(f"python{version}")
     kept = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"))
     for candidate in [*map(str, kept), *([found] if found else [])]:
-        if subprocess.run([candidate, "-c", "import venv, ensurepip"], check=False, capture_output=True).returncode == 0:
+        if (
+            subprocess.run([candidate, "-c", "import venv, ensurepip"], check=False, capture_output=True).returncode
+            == 0
+        ):
             return candidate
     return None
 
@@ -57,7 +60,9 @@ def test_the_wheel_serves_a_controller_without_torch(wheel, version, tmp_path):
     env = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": ""}
 
     def diag(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([bin_ / "diag", *args], check=False, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60)
+        return subprocess.run(
+            [bin_ / "diag", *args], check=False, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60
+        )
 
     assert "run" in diag("--help").stdout
     checked = diag("check", str(SNAPSHOT))

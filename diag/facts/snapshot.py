@@ -72,7 +72,9 @@ def save(snapshot: Snapshot, path: Path) -> None:
 def load(path: Path) -> Snapshot:
     """Read a Snapshot file, or the one in a run directory."""
     if path.is_dir():
-        path = next((p for p in (path / "snapshot.json", path / "snapshot.json.gz") if p.exists()), path / "snapshot.json")
+        path = next(
+            (p for p in (path / "snapshot.json", path / "snapshot.json.gz") if p.exists()), path / "snapshot.json"
+        )
     try:
         encoded = path.read_bytes()
         if encoded[:2] == b"\x1f\x8b":
@@ -85,5 +87,7 @@ def load(path: Path) -> Snapshot:
     except (msgspec.DecodeError, UnicodeDecodeError, EOFError, OSError) as error:
         raise DiagError(str(path), f"not a Snapshot of diag: {error}") from error
     if snapshot.schema > SCHEMA:
-        raise DiagError(str(path), f"Snapshot schema {snapshot.schema}: this diag reads up to {SCHEMA}", do="upgrade diag")
+        raise DiagError(
+            str(path), f"Snapshot schema {snapshot.schema}: this diag reads up to {SCHEMA}", do="upgrade diag"
+        )
     return snapshot
