@@ -24,7 +24,7 @@ from diag.facts.record import Missing, NotMeasured, is_known, peek
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
 from diag.facts.system import Clock
 from diag.inventory import Host
-from diag.probes.verbs import Answer, Ask, Request
+from diag.probes.verbs import Answer
 from diag.remote import collective, fanout
 from diag.remote.session import Session, open_session
 from diag.remote.transport import Transport
@@ -71,7 +71,7 @@ def gather(
     progress: Progress,
     store: Callable[[bytes], str],
 ) -> Snapshot:
-    """Visit all ``hosts``; ``store`` keeps raw evidence and returns its sha256. An interrupt ends it early, not empty."""
+    """Visit all ``hosts``; ``store`` keeps raw evidence, returns its sha256. An interrupt ends it early, not empty."""
     run = _Run(hosts, wishes, transports, progress, store)
     interrupted = False
     taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")

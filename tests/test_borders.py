@@ -1,4 +1,4 @@
-"""Who may import whom, where the import linter does not look: checks/ sees facts only, diag/node/ the standard library."""
+"""Who may import whom, where the import linter does not look? checks/ sees facts, diag/node/ the standard library."""
 
 from __future__ import annotations
 

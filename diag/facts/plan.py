@@ -53,7 +53,7 @@ class MemorySplit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KvCache(msgspec.Struct, frozen=True, kw_only=True):
-    """``bytes_per_token`` is per GPU; ``printed_tokens`` is what the engine's log will say, ``capacity_tokens`` the truth."""
+    """``bytes_per_token``: per GPU; ``printed_tokens``: what the engine's log will say; ``capacity_tokens``: the truth."""
 
     bytes_per_token: int | None = None
     capacity_tokens: int | None = None
@@ -69,7 +69,7 @@ class Discarded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """The launch command, empty where nothing can be launched; why each flag is there stands in the plan's ``sources``."""
+    """The launch command, empty where nothing can be launched; the plan's ``sources`` say why each flag is there."""
 
     argv: tuple[str, ...] = ()
     env: dict[str, str] = {}

@@ -35,7 +35,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Culprit(msgspec.Struct, frozen=True, kw_only=True):
-    """Who or what explains failures: ``cause`` is an id of ``facts.causes``; ``evidence``: ``check@node`` and the like."""
+    """Who or what explains failures: ``cause`` is an id of ``facts.causes``, ``evidence`` lists ``check@node``."""
 
     kind: str
     nodes: tuple[str, ...]
