@@ -53,10 +53,8 @@ def test_the_wheel_serves_a_controller_without_torch(wheel, version, tmp_path):
         pytest.skip(f"no Python {version} here")
     subprocess.run([python, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
     bin_ = tmp_path / "venv" / "bin"
-    subprocess.run(
-        [bin_ / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt", wheel],
-        check=True, timeout=400,
-    )  # fmt: skip
+    pip = [bin_ / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-c", ROOT / "constraints.txt", wheel], check=True, timeout=400)
     env = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": ""}
 
     def diag(*args: str) -> subprocess.CompletedProcess[str]:

@@ -39,11 +39,11 @@ def test_sizes_are_read_as_people_write_them(text, n_bytes):
 
 @pytest.mark.parametrize("text", ["", "GiB", "64 parsecs", "-1GiB", "1e9"])
 def test_what_is_no_size_is_refused_with_an_example(text):
-    with pytest.raises(ValueError, match="expected e.g. 64GiB"):
+    with pytest.raises(ValueError, match=r"expected e\.g\. 64GiB"):
         units.parse_size(text)
 
 
 def test_link_rates_are_read_in_bits():
     assert units.parse_rate("100Gbit/s") == 12.5e9
-    with pytest.raises(ValueError, match="expected e.g. 100Gbit/s"):
+    with pytest.raises(ValueError, match=r"expected e\.g\. 100Gbit/s"):
         units.parse_rate("100G")

@@ -6,7 +6,7 @@ from diag.facts.record import UNASKED, Known, Record
 
 
 class ModelFile(Record, frozen=True, kw_only=True):
-    """One file. ``problem`` e.g. ``git-lfs pointer``, ``shorter than its header says``; None: nothing wrong was seen."""
+    """One file. ``problem`` e.g. ``git-lfs pointer``, ``shorter than its header says``; None: none seen."""
 
     name: str
     size_bytes: int

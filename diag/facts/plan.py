@@ -53,7 +53,7 @@ class MemorySplit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KvCache(msgspec.Struct, frozen=True, kw_only=True):
-    """``bytes_per_token``: per GPU; ``printed_tokens``: what the engine's log will say; ``capacity_tokens``: the truth."""
+    """``bytes_per_token``: per GPU; ``printed_tokens``: what the engine's log says; ``capacity_tokens``: the truth."""
 
     bytes_per_token: int | None = None
     capacity_tokens: int | None = None

@@ -39,7 +39,7 @@ class Setting(Record, frozen=True, kw_only=True):
 
 
 class Process(Record, frozen=True, kw_only=True):
-    """A running engine, Ray or GPU process; ``kind``: ``vllm``, ``sglang``, ``lmdeploy``, ``ollama``, ``ray``, ``gpu``."""
+    """A running engine or GPU process; ``kind``: ``vllm``, ``sglang``, ``lmdeploy``, ``ollama``, ``ray``, ``gpu``."""
 
     pid: int
     kind: str

@@ -1,0 +1,5 @@
+"""``python -m diag`` is ``diag``."""
+
+from diag.cli import main
+
+main()
