@@ -14,13 +14,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from diag import __version__, probes
+from diag import __version__, busy, probes
 from diag.errors import NodeError
 from diag.facts.collective import Collective
 from diag.facts.model import ReadSpeed
 from diag.facts.network import Resolution
 from diag.facts.node import Agent, Evidence, Node, Reach
-from diag.facts.record import Missing, NotMeasured, is_known, peek
+from diag.facts.record import Missing, NotMeasured, is_known
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
 from diag.facts.system import Clock
 from diag.inventory import Host
@@ -36,8 +36,6 @@ LEVELS = ("passive", "quick", "normal")
 CONNECTIONS_AT_ONCE = 256
 SHARED_READERS_AT_ONCE = 4
 END_S = 5.0
-ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
-"""Processes that make a node busy; an idle Ray or Ollama daemon does not."""
 
 T = TypeVar("T")
 
@@ -166,8 +164,8 @@ class _Run:
             return
         deadline_s = self.wishes.deadline_s("measure")
         willing = self._willing("read_speed")
-        readers = [name for name in willing if _has_model(self.nodes[name])]
-        shared = any(_is_shared(self.nodes[name]) for name in readers)
+        readers = [name for name in willing if busy.has_model(self.nodes[name])]
+        shared = any(busy.reads_shared_files(self.nodes[name]) for name in readers)
         at_once = SHARED_READERS_AT_ONCE if shared else CONNECTIONS_AT_ONCE
         limit_bytes = 256 * 1024**2 if self.wishes.level == "quick" else 1024**3
         each_s = deadline_s / max(1.0, -(-len(readers) // at_once)) * 0.8
@@ -230,7 +228,7 @@ class _Run:
                 self._set(name, left_behind=lines)
 
     def level_why(self) -> str:
-        busy = [f"{name}: {why}" for name in self.sessions if (why := _busy(self.nodes[name]))]
+        busy = [f"{name}: {why}" for name in self.sessions if (why := busy.why_busy(self.nodes[name]))]
         return "; ".join(busy)
 
     def _stage(
@@ -270,7 +268,7 @@ class _Run:
     def _unwilling(self, name: str) -> str:
         if name not in self.sessions:
             return f"not reached: {self.nodes[name].reach.summary}"
-        return self.sessions[name].hello.locked_by() or _busy(self.nodes[name])
+        return self.sessions[name].hello.locked_by() or busy.why_busy(self.nodes[name])
 
     def _keep(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:
         return tuple(
@@ -313,26 +311,3 @@ def _reached(host: Host, session: Session) -> Node:
 def _clock(session: Session) -> Clock:
     offset_s, uncertainty_s = session.clock()
     return Clock(offset_s=offset_s, uncertainty_s=uncertainty_s)
-
-
-def _busy(node: Node) -> str:
-    """Why this node must not be loaded; empty: it may be."""
-    if is_known(node, "processes"):
-        engines = [p for p in node.processes if p.kind in ENGINE_KINDS]
-        if engines:
-            return f"busy: {engines[0].kind} runs there (pid {engines[0].pid}): passive only"
-    if is_known(node, "gpus"):
-        for gpu in node.gpus:
-            if is_known(gpu, "processes") and any(not process.ours for process in gpu.processes):
-                return f"busy: gpu:{gpu.index} is in use (pid {gpu.processes[0].pid}): passive only"
-    return ""
-
-
-def _has_model(node: Node) -> bool:
-    return is_known(node, "model") and bool(node.model.exists)
-
-
-def _is_shared(node: Node) -> bool:
-    if not is_known(node, "filesystems"):
-        return False
-    return any(peek(fs, "shared") is True for fs in node.filesystems if fs.use == "model")
