@@ -1,0 +1,160 @@
+"""Who or what explains the failures? One cause is one culprit, however many checks and nodes it made fail.
+
+It knows what was seen on a node (how it was reached, what its facts say, where its rank stopped) and which cause explains
+which symptom. It compares no timings, and it does not know what it was not told: a failure without a cause has no culprit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from diag.catalogue import Check
+from diag.facts.causes import CAUSES
+from diag.facts.collective import Rank
+from diag.facts.record import is_known
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import Culprit, Verdict
+from diag.units import seconds
+
+SEEN = 1.0
+"""It happened before our eyes: the connection was refused, the process ended."""
+READ = 0.95
+"""A fact read on the node contradicts what is needed; only the reader could be wrong."""
+CONCLUDED = 0.7
+"""It follows from silence: a rank that never came or stopped moving may itself be somebody's victim."""
+
+RANK_CONFIDENCE = {"rank_died": SEEN, "rank_missing": CONCLUDED, "rank_frozen": CONCLUDED}
+
+SETTINGS = frozenset({
+    "shm_too_small", "gloo_hostname_loopback", "memlock_limit", "open_files_limit", "nccl_socket_ifname_wrong",
+    "gloo_ifname_invalid", "ifname_env_not_on_all_nodes", "nccl_version_or_env_differs_between_nodes", "mtu_mismatch",
+    "cuda_visible_devices_wrong", "mig_uuid_not_supported", "exclusive_compute_mode", "version_differs", "clock_skew",
+    "ray_or_python_version_mismatch", "rendezvous_master_unresolvable", "rendezvous_master_not_recognised",
+    "container_bridge_network_advertised", "duplicate_host_identity", "duplicate_address", "port_in_use",
+    "custom_allreduce_ipc_failure", "ray_node_ip_mismatch", "trust_remote_code_missing", "nccl_torch_library_mismatch",
+})  # fmt: skip
+"""Causes that are put right by changing a setting or a version; the others are a node's own, or those of its part."""
+
+KINDS = {"gpu": "gpu", "interface": "nic"}
+"""What a failed part of a node is called as a culprit."""
+
+EXPLAINS = {
+    "gloo_hostname_loopback": {"rank_missing", "rank_frozen", "rank_died"},
+    "shm_too_small": {"rank_died", "rank_frozen"},
+    "disk_full_or_quota": {"rank_died", "rank_missing"},
+    "open_files_limit": {"rank_died"},
+    "memlock_limit": {"rank_died"},
+    "host_ram_oom_killed": {"rank_died"},
+    "mtu_mismatch": {"rank_frozen"},
+    "nccl_socket_ifname_wrong": {"rank_died", "rank_missing", "rank_frozen"},
+    "gloo_ifname_invalid": {"rank_died", "rank_missing", "rank_frozen"},
+    "nccl_version_or_env_differs_between_nodes": {"rank_died", "rank_frozen"},
+    "version_differs": {"rank_died"},
+    "node_unreachable": {"rank_missing", "rank_frozen", "rank_died"},
+    "agent_silent": {"rank_missing", "rank_frozen", "rank_died"},
+}
+"""Cause on a node -> what became of its ranks because of it."""
+
+
+def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> tuple[Culprit, ...]:
+    """Surest first. A rank's end is no culprit of its own where the node has a cause that explains it."""
+    causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
+    ranks = list(_of_ranks(snapshot))
+    for rank in ranks:
+        explaining = _explaining(rank, causes)
+        if explaining is None:
+            causes.append(rank)
+        else:
+            evidence = (*causes[explaining].evidence, *rank.evidence)
+            causes[explaining] = msgspec.structs.replace(causes[explaining], evidence=evidence)
+    return tuple(sorted(causes, key=lambda culprit: -culprit.confidence))
+
+
+def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:
+    """Nodes that were not reached, or were lost, together where it was for the same reason."""
+    lost: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for node in snapshot.nodes:
+        if node.reach.outcome != "answered":
+            lost[node.reach.outcome, node.reach.summary].append(node.name)
+    for (cause, summary), nodes in lost.items():
+        yield Culprit(
+            kind="node",
+            nodes=tuple(nodes),
+            cause=cause,
+            summary=summary or CAUSES.get(cause, cause),
+            confidence=SEEN,
+            evidence=tuple(f"reach@{node}" for node in nodes),
+        )
+
+
+def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> Iterable[Culprit]:
+    """Failed verdicts of the same cause and kind, over all their checks and nodes."""
+    failed: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        check = checks.get(verdict.check)
+        if verdict.outcome == "failed" and check is not None and check.cause is not None:
+            failed[check.cause, _kind(check)].append(verdict)
+    for (cause, kind), group in failed.items():
+        yield Culprit(
+            kind=kind,
+            nodes=tuple(dict.fromkeys(verdict.node for verdict in group if verdict.node is not None)),
+            cause=cause,
+            summary=_common(group) or CAUSES[cause],
+            confidence=READ,
+            evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in group)),
+        )
+
+
+def _kind(check: Check) -> str:
+    if check.cause in SETTINGS:
+        return "setting"
+    return KINDS.get(check.part or "", "node") if check.cause != "link_slow" else "link"
+
+
+def _common(group: Sequence[Verdict]) -> str:
+    """What was found, where all found the same; of one node alone it always is."""
+    found = {verdict.found or verdict.summary or "" for verdict in group}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _evidence(verdict: Verdict) -> str:
+    return f"{verdict.check}@{verdict.node or 'cluster'}"
+
+
+def _of_ranks(snapshot: Snapshot) -> Iterable[Culprit]:
+    """Ranks that did not come through, one culprit a node and cause: where and how far they came."""
+    if not is_known(snapshot, "collective"):
+        return
+    ended: dict[tuple[str, str], list[Rank]] = defaultdict(list)
+    for rank in snapshot.collective.ranks:
+        if rank.outcome != "done":
+            ended[rank.node, rank.outcome].append(rank)
+    for (node, cause), ranks in ended.items():
+        yield Culprit(
+            kind="node",
+            nodes=(node,),
+            cause=cause,
+            summary=_told(ranks),
+            confidence=RANK_CONFIDENCE.get(cause, CONCLUDED),
+            evidence=tuple(f"collective@{node} rank {rank.rank}" for rank in ranks),
+        )
+
+
+def _told(ranks: Sequence[Rank]) -> str:
+    first = ranks[0]
+    numbers = ", ".join(str(rank.rank) for rank in ranks)
+    phase, at_s = first.phases[-1] if first.phases else ("", 0.0)
+    place = f"after phase {phase} at {seconds(at_s)}" if phase else "before its first phase"
+    said = f": {first.said}" if first.said else ""
+    return f"rank {numbers} {first.outcome.removeprefix('rank_')} {place}{said}"
+
+
+def _explaining(rank: Culprit, causes: Sequence[Culprit]) -> int | None:
+    """Which of ``causes`` on the same node makes this end of a rank expected."""
+    for index, culprit in enumerate(causes):
+        if rank.nodes[0] in culprit.nodes and rank.cause in EXPLAINS.get(culprit.cause, ()):
+            return index
+    return None

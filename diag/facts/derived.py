@@ -1,0 +1,87 @@
+"""What follows from a node's facts? Answers that several checks ask for; each raises NotMeasured like its facts."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface
+from typing import TYPE_CHECKING
+
+from diag.facts.device import PciDevice
+from diag.facts.network import Interface
+from diag.facts.node import Node
+from diag.facts.record import NotMeasured, is_known
+from diag.facts.system import Filesystem
+
+if TYPE_CHECKING:
+    from diag.facts.snapshot import Snapshot
+
+
+def accelerators(node: Node) -> tuple[PciDevice, ...]:
+    return tuple(device for device in node.devices if device.kind == "accelerator")
+
+
+def hcas(node: Node) -> tuple[PciDevice, ...]:
+    return tuple(device for device in node.devices if device.kind == "hca")
+
+
+def is_local_only(address: str) -> bool:
+    """Whether no other node can reach it: loopback, or link-local without a zone that peers share."""
+    parsed = ip_address(address.split("%", maxsplit=1)[0])
+    return parsed.is_loopback or parsed.is_link_local
+
+
+def addresses(interface: Interface) -> tuple[str, ...]:
+    """Without their prefix lengths: ``10.0.0.3``."""
+    return tuple(address.split("/")[0] for address in interface.addresses)
+
+
+def own_addresses(node: Node) -> frozenset[str]:
+    return frozenset(address for interface in node.interfaces for address in addresses(interface))
+
+
+def data_interface(node: Node, cluster: Snapshot) -> Interface:
+    """What carries data between nodes: named in the inventory, chosen for the collective, or holding the address."""
+    name = node.data_interface or _chosen(node, cluster)
+    for interface in node.interfaces:
+        if interface.name == name or (name is None and node.address in addresses(interface)):
+            return interface
+    if name is not None:
+        raise NotMeasured(f"there is no interface {name} on this node")
+    raise NotMeasured(f"no interface holds {node.address}, to which diag connected; name one with interface=")
+
+
+def _chosen(node: Node, cluster: Snapshot) -> str | None:
+    """The interface that diag exported for the collective on this node."""
+    if not is_known(cluster, "collective"):
+        return None
+    collective = cluster.collective
+    return dict(collective.interfaces).get(node.name, collective.interface)
+
+
+def networks(interface: Interface) -> frozenset[str]:
+    return frozenset(str(ip_interface(address.split("%")[0]).network) for address in interface.addresses)
+
+
+def package(node: Node, name: str) -> str | None:
+    """Version of a Python distribution; None: not installed."""
+    return next((package.version for package in node.software.packages if package.name == name), None)
+
+
+def setting(node: Node, name: str) -> str | None:
+    """Value of an environment variable or configuration line, the environment first; None: not set."""
+    found = [entry for entry in node.settings if entry.name == name]
+    found.sort(key=lambda entry: entry.source != "environment")
+    return found[0].value if found else None
+
+
+def filesystem(node: Node, use: str) -> Filesystem | None:
+    """The file system of that use; None: the node has none."""
+    return next((fs for fs in node.filesystems if fs.use == use), None)
+
+
+def usable_memory_bytes(node: Node) -> int:
+    """RAM that a new process could get: what is available, within the cgroup's limit."""
+    available = node.memory.available_bytes
+    limit = node.memory.cgroup_limit_bytes
+    if limit is None:
+        return available
+    return min(available, limit - (node.memory.cgroup_used_bytes or 0))

@@ -1,0 +1,143 @@
+"""What do the nodes say together? Compares one value over all nodes, computed once, and finds who differs.
+
+A majority is more than half of at least three nodes that know the value. Without one nobody is called wrong alone:
+all nodes are named. It does not know which value is right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from diag.facts.network import Resolution
+from diag.facts.node import Node
+from diag.facts.record import NotMeasured
+from diag.facts.verdict import finding
+
+if TYPE_CHECKING:
+    from diag.facts.snapshot import Snapshot
+
+Key = Callable[[Node], Hashable]
+
+MAJORITY_FLOOR = 3
+"""Of two nodes that differ, neither is the majority."""
+NAMED = 4
+"""So many values are named in a finding; the rest are counted."""
+
+
+def values_of(key: Callable[[Node], Any], nodes: tuple[Node, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Node name -> value, and node name -> why there is none."""
+    values, absent = {}, {}
+    for node in nodes:
+        try:
+            values[node.name] = key(node)
+        except NotMeasured as why:
+            absent[node.name] = str(why)
+    return values, absent
+
+
+class Comparison:
+    """One value over all nodes. Every method raises NotMeasured when this node's own value is not known."""
+
+    def __init__(self, key: Key, nodes: tuple[Node, ...]) -> None:
+        self.values, self.absent = values_of(key, nodes)
+        self.holders: dict[Hashable, list[str]] = defaultdict(list)
+        for name, value in self.values.items():
+            self.holders[value].append(name)
+        counts = Counter({value: len(names) for value, names in self.holders.items()})
+        self.common, self.common_count = counts.most_common(1)[0] if counts else (None, 0)
+        self.has_majority = len(self.values) >= MAJORITY_FLOOR and self.common_count * 2 > len(self.values)
+
+    def of(self, node: Node) -> Any:
+        if node.name in self.absent:
+            raise NotMeasured(self.absent[node.name])
+        return self.values[node.name]
+
+    def present(self, node: Node) -> bool:
+        """Whether any node has it at all: the value is not None everywhere."""
+        return self.of(node) is not None or any(value is not None for value in self.holders)
+
+    def agree(self, node: Node) -> bool:
+        """Whether this node holds what all hold, or what most hold where they differ."""
+        value = self.of(node)
+        if len(self.values) == 1:
+            raise NotMeasured("known on this node only: nothing to compare with")
+        return len(self.holders) == 1 or (self.has_majority and value == self.common)
+
+    def twins(self, node: Node) -> tuple[str, ...]:
+        """The other nodes that hold the same value."""
+        return tuple(name for name in self.holders[self.of(node)] if name != node.name)
+
+    def finding(self, node: Node, label: str) -> str:
+        """The message for a node that does not agree."""
+        if self.has_majority:
+            expected = f"{_shown(self.common)}, as on {self.common_count} of {len(self.values)} nodes"
+            return finding(f"{label} {_shown(self.of(node))}", expected)
+        return finding(f"{label} differs: {self._holdings()}", "the same on all nodes")
+
+    def _holdings(self) -> str:
+        groups = [f"{_names(names)} {_shown(value)}" for value, names in self.holders.items()]
+        more = f", and {len(groups) - NAMED} more values" if len(groups) > NAMED else ""
+        return ", ".join(groups[:NAMED]) + more
+
+
+def _names(names: list[str]) -> str:
+    verb = "has" if len(names) == 1 else "have"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more} {verb}"
+
+
+def _shown(value: Hashable) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(str(part) for part in value) or "none"
+    return str(value)
+
+
+class Peers:
+    """All nodes of a Snapshot, asked together. Keys are plain functions of a node; each is computed once."""
+
+    def __init__(self, cluster: Snapshot) -> None:
+        self.nodes: Mapping[str, Node] = {node.name: node for node in cluster.nodes}
+        self._cluster = cluster
+        self._known: dict[Any, Any] = {}
+
+    def by(self, key: Key) -> Comparison:
+        """``peers.by(lambda node: node.software.torch)``"""
+        comparison: Comparison = self._once(key, "by", lambda: Comparison(key, self._cluster.nodes))
+        return comparison
+
+    def median(self, key: Callable[[Node], float]) -> float:
+        """Over the nodes that know it. Raises NotMeasured when fewer than two do."""
+        known: float | None = self._once(key, "median", lambda: _median(key, self._cluster.nodes))
+        if known is None:
+            raise NotMeasured("known on fewer than two nodes: nothing to compare with")
+        return known
+
+    def resolutions(self, name: str) -> tuple[Resolution, ...]:
+        """Who resolves ``name`` to what."""
+        index: dict[str, list[Resolution]] = self._once(_by_name, "resolutions", lambda: _by_name(self._cluster))
+        return tuple(index.get(name, ()))
+
+    def _once(self, key: Callable[..., Any], what: str, compute: Callable[[], Any]) -> Any:
+        if getattr(key, "__code__", None) is None or key.__closure__:
+            raise TypeError("a key is a plain function of a node: it must not depend on anything else")
+        where = (what, key.__code__)  # a lambda inside a check is a new function at each call, its code is not
+        if where not in self._known:
+            self._known[where] = compute()
+        return self._known[where]
+
+
+def _median(key: Callable[[Node], float], nodes: tuple[Node, ...]) -> float | None:
+    values, _ = values_of(key, nodes)
+    return float(median(values.values())) if len(values) > 1 else None
+
+
+def _by_name(cluster: Snapshot) -> dict[str, list[Resolution]]:
+    index: dict[str, list[Resolution]] = defaultdict(list)
+    for resolution in cluster.resolutions:
+        index[resolution.name].append(resolution)
+    return index

@@ -1,0 +1,59 @@
+"""What should be done about a verdict, and which command is to be copied?
+
+``About.do`` is a sentence; its last line may start with ``$ ``: a command for the controller's shell. In both, these
+stand for the verdict's own: {node} {address} {hostname} {path} (the model path) {subject} (``3`` of ``gpu:3``).
+On the controller itself ``ssh {node} '…'`` becomes the bare command.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from diag.facts.node import Node
+from diag.facts.record import is_known
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import About, Verdict
+
+PROMPT = "$ "
+PLACEHOLDERS = ("node", "address", "hostname", "path", "subject")
+
+
+def advice(about: About, verdict: Verdict, snapshot: Snapshot) -> str:
+    """The sentence: what to do."""
+    return _filled(" ".join(line for line in about.do.splitlines() if not line.startswith(PROMPT)), verdict, snapshot)
+
+
+def command(about: About, verdict: Verdict, snapshot: Snapshot) -> str | None:
+    """The one command to copy; None: the check names none."""
+    last = about.do.splitlines()[-1] if about.do else ""
+    if not last.startswith(PROMPT):
+        return None
+    node = _node(verdict, snapshot)
+    line = last[len(PROMPT) :]
+    if node is not None and _is_here(node, snapshot) and line.startswith("ssh {node} "):
+        line = " ".join(shlex.split(line)[2:])
+    return _filled(line, verdict, snapshot)
+
+
+def _filled(text: str, verdict: Verdict, snapshot: Snapshot) -> str:
+    node = _node(verdict, snapshot)
+    values = {"path": snapshot.model_path or "MODEL_PATH"}
+    if verdict.subject:
+        values["subject"] = verdict.subject.split(":", 1)[-1]
+    if node is not None:
+        values |= {"node": node.name, "address": node.address, "hostname": _hostname(node)}
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
+
+
+def _node(verdict: Verdict, snapshot: Snapshot) -> Node | None:
+    return next((node for node in snapshot.nodes if node.name == verdict.node), None)
+
+
+def _hostname(node: Node) -> str:
+    return node.hostname.name if is_known(node, "hostname") else node.name
+
+
+def _is_here(node: Node, snapshot: Snapshot) -> bool:
+    """A run of one node over the local transport: its own hostname is the controller's."""
+    return len(snapshot.nodes) == 1 and _hostname(node) == snapshot.controller.hostname

@@ -1,0 +1,145 @@
+"""What do the checks say of a Snapshot, and is the cluster healthy? One sealed call of pytest; pure in the Snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from diag import __version__
+from diag.catalogue import Check
+from diag.culprits import culprits
+from diag.errors import DiagError
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import About, StageTime, Verdict, Verdicts
+from diag.outcomes import Hearing
+from diag.plugin import Checks, Subjects
+
+FAIL_ON = ("failed", "missing", "never")
+HEALTHY, WRONG, NOTHING_JUDGED, NOT_KNOWN = 0, 1, 2, 3
+HERE = Path(__file__).parent
+UNWANTED = (
+    "cacheprovider", "capture", "debugging", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin",
+    "recwarn", "setuponly", "setupplan", "stepwise", "subtests", "terminal", "terminalprogress", "threadexception",
+    "tmpdir", "unittest", "unraisableexception",
+)  # fmt: skip
+"""Plugins of pytest that print, write, or touch the process: an embedded run needs none of them."""
+
+
+def judge(
+    snapshot: Snapshot,
+    *,
+    folders: Sequence[Path] = (),
+    keyword: str = "",
+    exitfirst: bool = False,
+    fail_on: str = "failed",
+) -> Verdicts:
+    """Judge with the checks of diag and of ``folders``. Raises DiagError where it was asked wrongly.
+
+    ``fail_on``: ``failed`` is the rule of the exit status; ``missing``: what is optional counts too when it was not
+    measured; ``never``: 0 whatever was found, unless nothing was judged.
+    """
+    if fail_on not in FAIL_ON:
+        raise DiagError("--fail-on", f"{fail_on!r}: expected {', '.join(FAIL_ON)}")
+    hearing = Hearing(snapshot)
+    checks = _run(hearing, folders, keyword, exitfirst)
+    verdicts = tuple(hearing.verdicts + checks.broken)
+    known = checks.checks
+    return Verdicts(
+        diag=__version__,
+        exit_status=exit_status(snapshot, verdicts, known, fail_on),
+        checks=_asked(verdicts, checks.abouts()),
+        verdicts=verdicts,
+        culprits=culprits(snapshot, verdicts, known),
+        stages=tuple(msgspec.convert(stage, StageTime, from_attributes=True) for stage in snapshot.stages),
+    )
+
+
+def catalogue(folders: Sequence[Path] = (), keyword: str = "") -> tuple[Check, ...]:
+    """All checks, in the order in which they are asked; nothing is judged."""
+    checks = _run(None, folders, keyword, exitfirst=False)
+    if checks.broken:
+        raise DiagError("checks", str(checks.broken[0].summary))
+    return tuple(checks.checks.values())
+
+
+def abouts(folders: Sequence[Path] = ()) -> dict[str, About]:
+    return {check.id: check.about for check in catalogue(folders)}
+
+
+def exit_status(snapshot: Snapshot, verdicts: Iterable[Verdict], checks: Mapping[str, Check], fail_on: str) -> int:
+    """The first that applies: 2 nothing judged, 1 wrong, 3 not known, 0."""
+    found = {(verdict.check, verdict.outcome) for verdict in verdicts}
+    outcomes = {outcome for _, outcome in found}
+    if not outcomes - {"skipped"}:
+        return NOTHING_JUDGED
+    if fail_on == "never":
+        return HEALTHY
+    if "failed" in outcomes:
+        return WRONG
+    unknown = {check for check, outcome in found if outcome == "not_measured"}
+    required = {check for check in unknown if fail_on == "missing" or not checks[check].optional}
+    if required or "broken" in outcomes or any(node.reach.outcome != "answered" for node in snapshot.nodes):
+        return NOT_KNOWN
+    return HEALTHY
+
+
+def builtin_folder() -> Path:
+    """``checks/`` of the source tree, or what the wheel ships of it; an editable install leaves a stale copy."""
+    source = HERE.parent / "checks"
+    return source if (HERE.parent / "pyproject.toml").exists() and source.is_dir() else HERE / "checks"
+
+
+def _run(hearing: Hearing | None, folders: Sequence[Path], keyword: str, exitfirst: bool) -> Checks:
+    paths = list(dict.fromkeys(folder.resolve() for folder in (builtin_folder(), *folders)))
+    for path in paths:
+        if not path.is_dir():
+            raise DiagError("--checks", f"{path}: no such folder", do="name a folder of check files")
+    checks = Checks(hearing)
+    arguments = [
+        f"-c{HERE / 'judge.ini'}", f"--rootdir={paths[0].parent}", "--import-mode=importlib", "--strict-markers",
+        "--noconftest", "--continue-on-collection-errors",
+        *(word for name in UNWANTED for word in ("-p", f"no:{name}")),
+        *(("-k", keyword) if keyword else ()), *(("-x",) if exitfirst else ()), *map(str, paths),
+    ]  # fmt: skip
+    with _sealed(paths):
+        status = pytest.main(arguments, plugins=[checks, Subjects()])
+    if checks.misuse is not None:
+        raise checks.misuse
+    if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+        raise RuntimeError(f"pytest ended with {status!r}")
+    return checks
+
+
+@contextlib.contextmanager
+def _sealed(folders: Sequence[Path]) -> Generator[None]:
+    """Nothing around reaches the checks' pytest, and nothing of it stays: another pytest may be our caller."""
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PYTEST_")}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    modules = set(sys.modules)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for name in [name for name in list(os.environ) if name.startswith("PYTEST_")]:
+            del os.environ[name]
+        os.environ.update(kept)
+        for name in set(sys.modules) - modules:
+            if _lies_in(sys.modules[name], folders):
+                del sys.modules[name]
+
+
+def _lies_in(module: object, folders: Sequence[Path]) -> bool:
+    file = getattr(module, "__file__", None)
+    places = [file] if file else list(getattr(module, "__path__", []))
+    return any(Path(place).is_relative_to(folder) for place in places for folder in folders)
+
+
+def _asked(verdicts: Iterable[Verdict], about: Mapping[str, About]) -> dict[str, About]:
+    return {check: about[check] for check in dict.fromkeys(verdict.check for verdict in verdicts)}

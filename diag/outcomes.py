@@ -1,0 +1,167 @@
+"""What did a check say of each of its subjects? Calls it, and turns what it returns or raises into verdicts."""
+
+from __future__ import annotations
+
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from diag.catalogue import Applies, Check
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.record import NotMeasured
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import EXPECTED, FOUND, Verdict
+from diag.subjects import PARTS, PLACES, Scene, unreached
+
+SUMMARY_CHARACTERS = 300
+ALONE = "one node: nothing to compare with"
+UNHELD = ("failed", "broken", "not_measured")
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A check as it is asked: ``call`` takes subjects by position, from their ``places`` in a scene."""
+
+    check: Check
+    applies: tuple[Applies, ...]
+    call: Callable[..., None]
+    places: tuple[int, ...]
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Whom a verdict names, and what the check is given; ``given`` None: nothing can be asked, ``why`` says so."""
+
+    node: str | None
+    part: str | None
+    given: Scene | None
+    outcome: str = ""
+    why: str = ""
+
+
+class Hearing:
+    """One Snapshot being judged, and what the checks so far said of it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.peers = Peers(snapshot)
+        self.unreached = {node.name: why for node in snapshot.nodes if (why := unreached(node)) is not None}
+        self.verdicts: list[Verdict] = []
+        self._parts: dict[str, str | None] = {}
+        self._unheld: dict[str, dict[str | None, dict[str | None, str]]] = {}
+
+    def ask(self, question: Question) -> bool:
+        """Judge every subject. Whether none failed and the check did not break."""
+        check = question.check
+        unheld: dict[str | None, dict[str | None, str]] = defaultdict(dict)
+        worst = set()
+        for subject in self._subjects(question):
+            verdict = self._judge(question, subject)
+            self.verdicts.append(verdict)
+            if verdict.outcome in UNHELD:
+                unheld[subject.node][subject.part] = verdict.outcome
+                worst.add(verdict.outcome)
+        self._unheld[check.id], self._parts[check.id] = unheld, check.part
+        return not worst - {"not_measured"}
+
+    def _subjects(self, question: Question) -> Iterator[Subject]:
+        """Every selected node appears: with its parts, or with why it has none to ask about."""
+        check = question.check
+        if not check.per_node:
+            yield Subject(None, None, (self.snapshot, self.peers, None, None))
+            return
+        alone = len(self.snapshot.nodes) == 1 and PLACES["peers"] in question.places
+        for node in self.snapshot.nodes:
+            if node.name in self.unreached:
+                yield Subject(node.name, None, None, "not_measured", self.unreached[node.name])
+            elif alone:
+                yield Subject(node.name, None, None, "skipped", ALONE)
+            elif check.part is None:
+                yield Subject(node.name, None, (self.snapshot, self.peers, node, None))
+            else:
+                yield from self._parts_of(node, check.part)
+
+    def _parts_of(self, node: Node, kind: str) -> Iterator[Subject]:
+        try:
+            parts = PARTS[kind].of(node)
+        except NotMeasured as why:
+            yield Subject(node.name, None, None, "not_measured", str(why))
+            return
+        for part in parts:
+            yield Subject(node.name, PARTS[kind].label(part), (self.snapshot, self.peers, node, part))
+        if not parts:
+            yield Subject(node.name, None, None, "skipped", PARTS[kind].absent)
+
+    def _judge(self, question: Question, subject: Subject) -> Verdict:
+        check, scene = question.check, subject.given
+        if scene is None:
+            return _verdict(check, subject, subject.outcome, subject.why)
+        try:
+            for condition in question.applies:
+                if not condition.predicate(*[scene[place] for place in condition.places]):
+                    pytest.skip(condition.reason)
+            for need in check.needs:
+                self._require(need, check, subject)
+            question.call(*[scene[place] for place in question.places])
+        except NotMeasured as why:
+            return _verdict(check, subject, "not_measured", str(why))
+        except (AssertionError, pytest.fail.Exception) as failure:
+            return _failure(check, subject, str(failure))
+        except pytest.skip.Exception as skip:
+            return _verdict(check, subject, "skipped", str(skip))
+        except Exception as error:  # noqa: BLE001 - a check of any author may raise anything; it is kept as broken
+            return _verdict(check, subject, "broken", where(error, check.file))
+        return Verdict(check=check.id, node=subject.node, subject=subject.part, outcome="passed")
+
+    def _require(self, need: str, check: Check, subject: Subject) -> None:
+        """Raise where the needed check does not hold for this subject; one that was not selected is taken to hold."""
+        unheld = self._unheld.get(need)
+        if not unheld:
+            return
+        outcomes = dict(unheld.get(None, {}))
+        for name in unheld if subject.node is None else (subject.node,):
+            outcomes |= unheld.get(name, {})
+        if check.part is not None and self._parts[need] == check.part:
+            outcomes = {part: outcome for part, outcome in outcomes.items() if part in (subject.part, None)}
+        if outcomes:
+            outcome = next(iter(outcomes.values())).replace("not_measured", "was not measured")
+            raise NotMeasured(f"needs {need}, which {outcome}")
+
+
+def _verdict(check: Check, subject: Subject, outcome: str, summary: str) -> Verdict:
+    summary = summary[:SUMMARY_CHARACTERS]
+    return Verdict(check=check.id, node=subject.node, subject=subject.part, outcome=outcome, summary=summary)
+
+
+def _failure(check: Check, subject: Subject, message: str) -> Verdict:
+    found, expected = split(message)
+    summary = f"found {found}; expected {expected}" if expected else found
+    return Verdict(
+        check=check.id,
+        node=subject.node,
+        subject=subject.part,
+        outcome="advice" if check.advice else "failed",
+        found=found if expected else None,
+        expected=expected,
+        summary=summary[:SUMMARY_CHARACTERS],
+    )
+
+
+def split(message: str) -> tuple[str, str | None]:
+    """Found and expected of ``finding()`` without what pytest adds to it; else the whole on one line, None."""
+    head, _, _ = message.partition("\nassert ")
+    first, _, rest = head.partition("\n")
+    second = rest.lstrip()
+    if first.startswith(FOUND) and second.startswith(EXPECTED):
+        return first.removeprefix(FOUND), " ".join(second.removeprefix(EXPECTED).split())
+    return " ".join(message.split()) or "the assertion does not hold", None
+
+
+def where(error: BaseException, file: str) -> str:
+    """``checks/gpus.py:41: ZeroDivisionError: division by zero``: the deepest line in the check's own file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = next((frame.lineno for frame in reversed(frames) if frame.filename.endswith(file)), None)
+    place = f"{file}:{line}" if line else file
+    return f"{place}: {type(error).__name__}: {' '.join(str(error).split())}"[:SUMMARY_CHARACTERS]

@@ -1,0 +1,71 @@
+"""Which subjects does a check name as arguments, and which of them does a Snapshot hold?
+
+``node``, the parts of a node (``gpu``, ``device``, ``interface``, ``filesystem``) and the whole ``cluster``; beside any
+of them ``peers``: all nodes, for comparing. A check is called once for each of the smallest subject it names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from diag.facts.derived import accelerators
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.record import NotMeasured, is_known
+from diag.facts.snapshot import Snapshot
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Parts of a node: how to list them, what a verdict calls one, what is said where there is none."""
+
+    of: Callable[[Node], tuple[Any, ...]]
+    label: Callable[[Any], str]
+    absent: str
+
+
+def _gpus(node: Node) -> tuple[Any, ...]:
+    """No GPU is believed only where the bus shows no accelerator either."""
+    if not node.gpus and accelerators(node):
+        raise NotMeasured(f"{len(accelerators(node))} accelerators on the bus, none answered")
+    return node.gpus
+
+
+PARTS = {
+    "gpu": Part(_gpus, lambda gpu: f"gpu:{gpu.index}", "no accelerator"),
+    "device": Part(lambda node: node.devices, lambda device: f"device:{device.address}", "no accelerator and no HCA"),
+    "interface": Part(lambda node: node.interfaces, lambda nic: f"interface:{nic.name}", "no network interface"),
+    "filesystem": Part(lambda node: node.filesystems, lambda fs: f"filesystem:{fs.path}", "no file system"),
+}
+
+PLACES = {"cluster": 0, "peers": 1, "node": 2} | dict.fromkeys(PARTS, 3)
+"""Where in a scene (cluster, peers, node, part) each subject stands."""
+
+Scene = tuple[Snapshot, Peers, Node | None, Any]
+
+
+def places_of(function: Callable[..., Any]) -> tuple[tuple[str, int], ...]:
+    """The arguments of ``function`` that are subjects, with their places."""
+    return tuple((name, PLACES[name]) for name in inspect.signature(function).parameters if name in PLACES)
+
+
+def part_of(names: Iterable[str]) -> str | None:
+    """The one part of a node among ``names``; None: whole nodes or the cluster. Raises ValueError for two."""
+    parts = [name for name in names if name in PARTS]
+    if len(parts) > 1:
+        raise ValueError(f"names {' and '.join(parts)}: a check is about one part of a node")
+    return parts[0] if parts else None
+
+
+def is_per_node(names: Iterable[str]) -> bool:
+    return any(name == "node" or name in PARTS for name in names)
+
+
+def unreached(node: Node) -> str | None:
+    """Why nothing at all is known of a node; None: something is."""
+    if node.reach.outcome == "answered" or is_known(node, "agent"):
+        return None
+    return f"not reached: {node.reach.summary or node.reach.outcome}"
