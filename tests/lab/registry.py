@@ -1,0 +1,115 @@
+"""Which labs exist on this machine, and which of them has nobody left to remove it?"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import network, processes
+from tests.lab.blueprint import MOST_LABS
+
+ROOT = Path("/run/diag-lab")
+NEIGHBOURS_BEFORE = ROOT / "neighbours.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The process that will remove the lab; None in its place means: a person will."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def this_process(cls) -> Owner:
+        return cls(pid=os.getpid(), started=_start_time(os.getpid()))
+
+    def lives(self) -> bool:
+        with contextlib.suppress(OSError):
+            return _start_time(self.pid) == self.started
+        return False
+
+
+def _start_time(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def folder(lab: int) -> Path:
+    return ROOT / str(lab)
+
+
+def claim(owner: Owner | None) -> int:
+    """Remove what dead owners left, then take a free number."""
+    with _locked():
+        for lab in _numbers():
+            if _abandoned(lab):
+                _remove(lab)
+        lab = next((number for number in range(MOST_LABS) if not folder(number).exists()), None)
+        if lab is None:
+            raise RuntimeError(f"{MOST_LABS} labs exist; python -m tests.lab down --all removes them")
+        _remove(lab)  # namespaces that lost their folder
+        for part in ("", "log", "layers"):
+            (folder(lab) / part).mkdir(mode=0o700)
+        (folder(lab) / "owner").write_text(json.dumps(owner and [owner.pid, owner.started]))
+        return lab
+
+
+def remove(lab: int) -> None:
+    with _locked():
+        _remove(lab)
+
+
+def standing() -> list[int]:
+    """Labs made by hand, which a person removes."""
+    return [lab for lab in _numbers() if _owner(lab) is None]
+
+
+def everything() -> list[int]:
+    return _numbers()
+
+
+def abandoned() -> list[int]:
+    return [lab for lab in _numbers() if _abandoned(lab)]
+
+
+def make_room() -> None:
+    """Let this machine know hundreds of neighbours until the last lab is gone."""
+    with _locked():
+        if not NEIGHBOURS_BEFORE.exists():
+            NEIGHBOURS_BEFORE.write_text(json.dumps(network.raise_neighbour_limits()))
+
+
+def _remove(lab: int) -> None:
+    processes.kill_all(processes.in_network_namespaces(network.namespaces(lab)))
+    network.remove(lab)
+    shutil.rmtree(folder(lab), ignore_errors=True)
+    if not _numbers() and NEIGHBOURS_BEFORE.exists():
+        network.set_neighbour_limits(json.loads(NEIGHBOURS_BEFORE.read_text()))
+        NEIGHBOURS_BEFORE.unlink()
+
+
+def _abandoned(lab: int) -> bool:
+    owner = _owner(lab)
+    return owner is not None and not owner.lives()
+
+
+def _owner(lab: int) -> Owner | None:
+    saved = json.loads((folder(lab) / "owner").read_text())
+    return saved and Owner(pid=saved[0], started=saved[1])
+
+
+def _numbers() -> list[int]:
+    return sorted(int(path.name) for path in ROOT.glob("[0-9]*"))
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    ROOT.mkdir(mode=0o700, exist_ok=True)
+    with (ROOT / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
