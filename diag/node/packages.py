@@ -1,0 +1,104 @@
+"""Which versions would this interpreter load? Read from package metadata and file names: nothing is imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import proc
+
+INFO = re.compile(
+    r"^(?P<name>[A-Za-z0-9_.]+(?:-[A-Za-z_.][A-Za-z0-9_.]*)*)-(?P<version>[0-9][^-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info$"
+)
+LIBRARY = re.compile(rb"/[^\0]*/libnccl\.so[^\0]*")
+TOOL_S = 3.0
+
+
+def software(names: list[str], prefixes: list[str], root: str = "/") -> dict[str, Any]:
+    """``packages``: normalised name -> version, for ``names`` and what starts with one of ``prefixes``."""
+    found = packages(frozenset(names), tuple(prefixes), sys.path)
+    return {
+        "python": sys.version.split()[0],
+        "executable": sys.executable,
+        "packages": {name: version for name, (version, _) in found.items()},
+        "torch": _torch(found.get("torch", ("", ""))[1]),
+        "nccl_files": nccl_files(root),
+        "driver": proc.line(os.path.join(root, "sys/module/nvidia/version")),
+        "ollama": _ollama(),
+    }
+
+
+def packages(names: frozenset[str], prefixes: tuple[str, ...], path: list[str]) -> dict[str, tuple[str, str]]:
+    """Name -> (version, folder); the first folder of the path wins, as it does for an import."""
+    found: dict[str, tuple[str, str]] = {}
+    for folder in dict.fromkeys(path):
+        here: dict[str, tuple[str, str]] = {}
+        for entry in proc.names(folder or "."):
+            match = INFO.match(entry)
+            name = re.sub(r"[-_.]+", "-", match["name"]).lower() if match else ""
+            if match and (name in names or name.startswith(prefixes)):
+                here[name] = (_version(os.path.join(folder, entry)) or match["version"], folder)
+        found = {**here, **found}
+    return found
+
+
+def _version(info: str) -> str | None:
+    """The version of a METADATA or PKG-INFO file; its head is enough."""
+    for path in (os.path.join(info, "METADATA"), os.path.join(info, "PKG-INFO"), info):
+        try:
+            head = proc.text(path, 4096)
+        except OSError:
+            continue
+        match = re.search(r"^Version: *(\S+)", head, re.MULTILINE)
+        return match[1] if match else None
+    return None
+
+
+def _torch(folder: str) -> dict[str, str | None] | None:
+    """``version``, ``cuda`` and ``hip`` of torch's version.py, read, not run; None: no such file."""
+    for place in [folder] if folder else [entry for entry in sys.path if entry]:
+        try:
+            source = proc.text(os.path.join(place, "torch/version.py"), 8192)
+        except OSError:
+            continue
+        return {
+            key: _assigned(source, name) for key, name in (("version", "__version__"), ("cuda", "cuda"), ("hip", "hip"))
+        }
+    return None
+
+
+def _assigned(source: str, name: str) -> str | None:
+    match = re.search(rf"^{name}(?:\s*:[^=]*)?\s*=\s*['\"]([^'\"]*)['\"]", source, re.MULTILINE)
+    return match[1] if match else None
+
+
+def nccl_files(root: str = "/") -> list[str]:
+    """Names of the NCCL libraries that the loader would find, links followed: ``libnccl.so.2.27.3``."""
+    places = [
+        os.path.join(folder, "libnccl.so.2") for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder
+    ]
+    try:
+        with open(os.path.join(root, "etc/ld.so.cache"), "rb") as cache:
+            places += [
+                os.path.join(root, match.decode("utf-8", "replace")[1:]) for match in LIBRARY.findall(cache.read())
+            ]
+    except OSError:
+        pass
+    real = (os.path.basename(os.path.realpath(place)) for place in places if os.path.exists(place))
+    return list(dict.fromkeys(real))
+
+
+def _ollama() -> str | None:
+    """What ``ollama --version`` prints; it is kept from asking a running server (port 0 accepts nothing)."""
+    tool = shutil.which("ollama")
+    if tool is None:
+        return None
+    env = {"PATH": os.environ.get("PATH", ""), "HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:0"}
+    done = subprocess.run(
+        [tool, "--version"], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=TOOL_S, check=False
+    )
+    return (done.stdout + done.stderr).decode("utf-8", "replace")[:400]
