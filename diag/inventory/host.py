@@ -1,4 +1,4 @@
-"""Which hosts did the user select, and how is each reached?"""
+"""What is known of a host before it is reached: what the user wrote."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One selected host. ``name`` is what the user called it, in every output; None: not named in the inventory."""
+    """One selected host. ``name`` is what the user called it, in every output; None: the inventory does not say."""
 
     name: str
     transport: str = "ssh"
