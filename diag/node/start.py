@@ -1,0 +1,48 @@
+"""What runs first on a node, before the zip can be imported? It travels in front of the zip, as text.
+
+Any Python must be able to parse this file, Python 2 too: it is what says that a Python is too old.
+``z`` holds the bytes that were read from standard input: this text, a NUL, the zip.
+"""
+
+import os
+import sys
+
+if sys.version_info < (3, 8):
+    found = "%d.%d.%d" % sys.version_info[:3]
+    sys.exit("diag: python too old: found %s (%s), expected 3.8 or newer" % (found, sys.executable))
+
+import gc
+
+gc.disable()  # the agent is short-lived and forks; a collection costs time and copied pages
+sys.dont_write_bytecode = True
+
+
+def store(parents):
+    """Keep the zip where it can be imported from: in memory, else in a private folder, which the agent then owns."""
+    try:
+        path = "/proc/%d/fd/%d" % (os.getpid(), os.memfd_create("diag"))
+        with open(path, "wb") as archive:
+            archive.write(z)  # noqa: F821 - set by the bootstrap
+        return path, None
+    except (AttributeError, OSError):
+        pass  # no memfd in this libc or kernel, or no /proc here
+    why = "no folder is set"
+    for parent in parents:
+        try:
+            folder = os.path.join(parent or "/tmp", "diag-" + os.urandom(8).hex())
+            os.mkdir(folder, 0o700)
+            path = os.path.join(folder, "node.pyz")
+            with open(path, "wb") as archive:
+                archive.write(z)  # noqa: F821 - set by the bootstrap
+            return path, folder
+        except OSError as error:
+            why = error
+    sys.exit("diag: nowhere to keep the agent's own code: %s" % why)
+
+
+pyz, folder = store((os.environ.get("TMPDIR"), "/tmp", "/dev/shm", "/var/tmp"))
+sys.path = [pyz] + [entry for entry in sys.path if entry]  # no entry for the working directory: a json.py may lie there
+
+import agent
+
+agent.main(pyz, folder)

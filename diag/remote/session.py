@@ -1,0 +1,247 @@
+"""What can be said to a node's agent, and what does it answer? One Session per node for the whole run."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from diag.errors import NodeError
+from diag.inventory import Host
+from diag.probes.verbs import Answer, Request
+from diag.remote import heartbeat, payload, silence
+from diag.remote.frames import NotAFrame, Reader, frame
+from diag.remote.transport import Channel, Transport
+
+CHUNK_BYTES = 1 << 18
+LOOK_S = 0.5
+JOB_GRACE_S = 10.0
+
+
+class LockState(msgspec.Struct, frozen=True, kw_only=True):
+    """Does this run hold the node's lock? If not: who does, and ``why`` in one line."""
+
+    held: bool
+    pid: int | None = None
+    started: float | None = None
+    user: str | None = None
+    why: str = ""
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent says first. ``time`` is the node's clock at that moment."""
+
+    pid: int
+    python: str
+    executable: str
+    user: str
+    hostname: str
+    time: float
+    lock: LockState
+
+
+class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended. ``status`` or ``signal``, neither when it was stopped before it ended; ``output``: its last 64 KiB."""
+
+    status: int | None
+    signal: int | None
+    output: str
+    seconds: float
+    left_behind: tuple[str, ...] = ()
+    timed_out: bool = False
+
+
+def open_session(host: Host, transport: Transport, deadline_s: float) -> Session:
+    """Connect, start the agent, await its hello. Raises NodeError with the cause that stopped it."""
+    until = time.monotonic() + deadline_s
+    default_python = sys.executable if host.transport == "local" else "python3"
+    channel = transport.open(host, payload.command(host, default_python), deadline_s)
+    session = Session(host, channel)
+    try:
+        channel.send(payload.payload())
+    except NodeError as error:
+        raise session.silent_start(error.what, deadline_s) from error
+    try:
+        session.await_hello(until, deadline_s)
+    except NodeError:
+        session.abort()
+        raise
+    heartbeat.beat(session)
+    return session
+
+
+class Session:
+    """The conversation with one agent. Calls may come from several threads; each waits for its own answer."""
+
+    hello: Hello
+
+    def __init__(self, host: Host, channel: Channel) -> None:
+        self.host, self.channel = host, channel
+        self._reader = Reader()
+        self._numbers = itertools.count(1)
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+        self._arrived = threading.Condition()
+        self._inbox: dict[Any, list[dict[str, Any]]] = {}
+        self._jobs: set[int] = set()
+        self._over = ""
+
+    @property
+    def login_noise_bytes(self) -> int:
+        """How much the login shell printed before the agent spoke."""
+        return self._reader.noise_bytes
+
+    def ask(self, requests: Sequence[Request], deadline_s: float) -> tuple[Answer, ...]:
+        """All requests in one frame; one Answer each, in their order. Raises NodeError(agent_silent) past the deadline."""
+        on_node_s = max(deadline_s / 2, deadline_s - 1.0)
+        number = self._say({"do": "answer", "requests": list(requests), "deadline_s": on_node_s})
+        return msgspec.convert(self._await(number, deadline_s)["answers"], tuple[Answer, ...])
+
+    def clock(self, samples: int = 5, deadline_s: float = 5.0) -> tuple[float, float]:
+        """The node's clock minus ours, and how far that may be off: half of the shortest round trip."""
+        best: tuple[float, float] | None = None
+        for _ in range(samples):
+            sent, began = time.time(), time.monotonic()
+            there = float(self._await(self._say({"do": "clock"}), deadline_s)["time"])
+            half_s = (time.monotonic() - began) / 2
+            if best is None or half_s < best[1]:
+                best = (there - (sent + half_s), half_s)
+        assert best is not None, "at least one sample"
+        return best
+
+    def job(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        deadline_s: float,
+        on_line: Callable[[Mapping[str, Any]], None],
+        cwd: str | None = None,
+    ) -> JobEnd:
+        """Run ``argv`` and everything that it starts, until it ends or its deadline; ``on_line`` gets its ``@diag`` lines.
+
+        Raises NodeError(agent_silent) when the node does not even say that it ended the job.
+        """
+        number = self._say({"do": "job", "argv": list(argv), "env": dict(env), "cwd": cwd, "deadline_s": deadline_s})
+        self._jobs.add(number)
+        try:
+            until = time.monotonic() + deadline_s + JOB_GRACE_S
+            while True:
+                message = self._await(number, until - time.monotonic(), said_s=deadline_s + JOB_GRACE_S)
+                if message["event"] == "exit":
+                    return msgspec.convert(message, JobEnd)
+                on_line(message["line"])
+        finally:
+            self._jobs.discard(number)
+
+    def stop_jobs(self) -> None:
+        """End the node's jobs now; whoever waits in ``job`` gets its JobEnd. May be called from another thread."""
+        for number in tuple(self._jobs):
+            self._send({"do": "stop", "job": number})
+
+    def end(self, deadline_s: float) -> tuple[str, ...]:
+        """Let the agent clean up and end; a line for each thing that it had to leave behind."""
+        try:
+            self._send({"do": "end"})
+            goodbye = self._await("goodbye", deadline_s)["goodbye"]
+            self.channel.exit_status(min(1.0, deadline_s))
+            return tuple(goodbye["left_behind"])
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection; the agent notices and cleans up by itself."""
+        heartbeat.stop(self)
+        self._over = self._over or "the connection was dropped"
+        self.channel.close()
+
+    def send_alive(self) -> None:
+        """Renew the lease; skipped while something else is being sent, which renews it as well."""
+        if self._sending.acquire(blocking=False):
+            try:
+                self.channel.send(frame({"do": "alive"}))
+            except NodeError as error:
+                self._over = self._over or error.what
+            finally:
+                self._sending.release()
+
+    def await_hello(self, until: float, deadline_s: float) -> None:
+        try:
+            message = self._await("hello", until - time.monotonic(), said_s=deadline_s)
+        except NodeError as error:
+            raise self.silent_start(error.what, deadline_s) from error
+        self.hello = msgspec.convert(message["hello"], Hello)
+
+    def silent_start(self, what: str, deadline_s: float) -> NodeError:
+        """Why no agent spoke."""
+        error = silence.explain(self.host, self.channel, self._reader, what, deadline_s)
+        self.abort()
+        return error
+
+    # -- frames
+
+    def _say(self, message: dict[str, Any]) -> int:
+        number = next(self._numbers)
+        self._send({"id": number, **message})
+        return number
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._over:
+            raise self._silent(self._over)
+        with self._sending:
+            self.channel.send(frame(message))
+
+    def _await(self, key: Any, timeout_s: float, said_s: float | None = None) -> dict[str, Any]:
+        """The next message for ``key``. Whoever waits first reads for all."""
+        until = time.monotonic() + timeout_s
+        while True:
+            with self._arrived:
+                if self._inbox.get(key):
+                    return self._take(key)
+            if self._over:
+                raise self._silent(self._over)
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise self._silent(f"no answer within {timeout_s if said_s is None else said_s:g} s")
+            self._pump(min(left_s, LOOK_S))
+
+    def _take(self, key: Any) -> dict[str, Any]:
+        message = self._inbox[key].pop(0)
+        if not self._inbox[key]:
+            del self._inbox[key]
+        if "error" in message:
+            raise self._silent(f"the agent could not do it: {message['error']}")
+        return message
+
+    def _pump(self, timeout_s: float) -> None:
+        """Read once and sort what came, or wait while another thread does."""
+        if not self._receiving.acquire(blocking=False):
+            with self._arrived:
+                self._arrived.wait(min(timeout_s, 0.05))
+            return
+        try:
+            self._sort(self.channel.receive(CHUNK_BYTES, timeout_s))
+        finally:
+            self._receiving.release()
+            with self._arrived:
+                self._arrived.notify_all()
+
+    def _sort(self, chunk: bytes | None) -> None:
+        if chunk == b"":
+            self._over = self._over or "the agent ended"
+        try:
+            messages = self._reader.feed(chunk) if chunk else []
+        except NotAFrame as error:
+            self._over = f"something else writes into the agent's answers: {error}"
+            return
+        with self._arrived:
+            for message in messages:
+                key = message.get("id") or next(iter(message))
+                self._inbox.setdefault(key, []).append(message)
+
+    def _silent(self, what: str) -> NodeError:
+        return NodeError(self.host.name, "agent_silent", what)
