@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from diag.facts.collective import Collective
 from diag.facts.model import ReadSpeed
 from diag.facts.network import Resolution
 from diag.facts.node import Agent, Evidence, Node, Reach
-from diag.facts.record import Missing, NotMeasured, is_known
+from diag.facts.record import UNASKED, Missing, NotMeasured, is_known, peek
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
 from diag.facts.system import Clock
 from diag.inventory import Host
@@ -78,6 +78,7 @@ def gather(
             stage()
     except KeyboardInterrupt:
         interrupted = True
+        run.mark_interrupted()
     finally:
         run.end(abandon=interrupted)
     return Snapshot(
@@ -208,6 +209,11 @@ class _Run:
         self.stages.append(_stage("collectives", began, done, len(self.hosts)))
         self.progress.ended(note)
 
+    def mark_interrupted(self) -> None:
+        for name, node in self.nodes.items():
+            open_ = [topic for topic in probes.TOPICS if peek(node, topic) == UNASKED]
+            self._set(name, **_not_known(open_, "the run was interrupted before"))
+
     def end(self, *, abandon: bool) -> None:
         """Let every agent clean up and say what it could not; those that do not answer are dropped."""
         goodbyes: dict[str, Callable[[], tuple[str, ...]]] = {
@@ -250,12 +256,8 @@ class _Run:
         self.sessions.pop(name).abort()
         summary = f"stopped answering in {stage}: {error.what}"
         self._set(name, reach=Reach(outcome=error.cause, summary=summary, do=error.do))
-        lost = {
-            topic: Missing(f"not measured: {summary}")
-            for topic in probes.TOPICS
-            if not is_known(self.nodes[name], topic)
-        }
-        self._set(name, **lost)
+        lost = [topic for topic in probes.TOPICS if not is_known(self.nodes[name], topic)]
+        self._set(name, **_not_known(lost, f"not measured: {summary}"))
 
     def _willing(self, topic: str | None) -> list[str]:
         """Nodes that may be loaded: reached, not locked by another run, not busy; the others get the reason."""
@@ -288,9 +290,12 @@ def _unreached(host: Host, why: NodeError | str) -> Node:
         address=host.address or host.name,
         data_interface=host.interface,
         reach=Reach(outcome=cause, summary=summary, do=do),
-        agent=Missing(f"not reached: {summary}"),
-        **{topic: Missing(f"not reached: {summary}") for topic in probes.TOPICS},
+        **_not_known(("agent", *probes.TOPICS), f"not reached: {summary}"),
     )
+
+
+def _not_known(topics: Iterable[str], why: str) -> dict[str, Any]:
+    return dict.fromkeys(topics, Missing(why))
 
 
 def _reached(host: Host, session: Session) -> Node:
