@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from diag.facts.collective import Collective
 from diag.facts.model import ReadSpeed
 from diag.facts.network import Resolution
 from diag.facts.node import Agent, Evidence, Node, Reach
-from diag.facts.record import UNASKED, Missing, NotMeasured, is_known, peek
+from diag.facts.record import UNASKED, Known, NotMeasured, is_known, peek, unknown
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
 from diag.facts.system import Clock
 from diag.inventory import Host
@@ -115,8 +116,8 @@ class _Run:
         self.store = store
         self.sessions: dict[str, Session] = {}
         self.nodes = {host.name: _unreached(host, "not tried: the run ended before") for host in hosts}
-        self.resolutions: tuple[Resolution, ...] | Missing = Missing("no node was asked")
-        self.collective: Collective | Missing = Missing("the run ended before the collectives")
+        self.resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
+        self.collective: Known[Collective] = unknown("the run ended before the collectives")
         self.stages: list[Stage] = []
 
     def reach(self) -> None:
@@ -161,7 +162,7 @@ class _Run:
         if path is None or self.wishes.level == "passive":
             why = "no --model was named" if path is None else "level passive reads no files at speed"
             for name in self.sessions:
-                self._set(name, read_speed=Missing(why))
+                self._set(name, read_speed=unknown(why))
             return
         deadline_s = self.wishes.deadline_s("measure")
         willing = self._willing("read_speed")
@@ -184,11 +185,11 @@ class _Run:
 
     def collectives(self) -> None:
         if self.wishes.level == "passive":
-            self.collective = Missing("level passive starts no collective")
+            self.collective = unknown("level passive starts no collective")
             return
         willing = self._willing(None)
         if not willing:
-            self.collective = Missing("no node is there to take part")
+            self.collective = unknown("no node is there to take part")
             return
         began = time.monotonic()
         self.progress.stage("collectives", willing)
@@ -204,7 +205,7 @@ class _Run:
             )
             done, note = len(self.collective.nodes), self.collective.summary
         except NotMeasured as why:
-            self.collective = Missing(str(why))
+            self.collective = unknown(str(why))
             done, note = 0, f"not measured: {why}"
         self.stages.append(_stage("collectives", began, done, len(self.hosts)))
         self.progress.ended(note)
@@ -216,9 +217,7 @@ class _Run:
 
     def end(self, *, abandon: bool) -> None:
         """Let every agent clean up and say what it could not; those that do not answer are dropped."""
-        goodbyes: dict[str, Callable[[], tuple[str, ...]]] = {
-            name: (lambda session=session: session.end(END_S)) for name, session in self.sessions.items()
-        }
+        goodbyes = {name: partial(session.end, END_S) for name, session in self.sessions.items()}
         try:
             left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1, on_done=lambda _: None)
         except KeyboardInterrupt:
@@ -264,13 +263,14 @@ class _Run:
         willing = [name for name in self.sessions if not self._unwilling(name)]
         if topic is not None:
             for name in set(self.sessions) - set(willing):
-                self._set(name, **{topic: Missing(self._unwilling(name))})
+                self._set(name, **{topic: unknown(self._unwilling(name))})
         return willing
 
     def _unwilling(self, name: str) -> str:
         if name not in self.sessions:
             return f"not reached: {self.nodes[name].reach.summary}"
-        return self.sessions[name].hello.locked_by() or busy.why_busy(self.nodes[name])
+        lock = self.sessions[name].hello.lock
+        return busy.why_busy(self.nodes[name]) if lock.held else lock.why
 
     def _keep(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:
         return tuple(
@@ -295,7 +295,7 @@ def _unreached(host: Host, why: NodeError | str) -> Node:
 
 
 def _not_known(topics: Iterable[str], why: str) -> dict[str, Any]:
-    return dict.fromkeys(topics, Missing(why))
+    return dict.fromkeys(topics, unknown(why))
 
 
 def _reached(host: Host, session: Session) -> Node:

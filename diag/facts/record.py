@@ -34,6 +34,11 @@ else:
             return Union[kind, Missing]  # noqa: UP007 - kind may be any annotation
 
 
+def unknown(why: str) -> Any:
+    """``Missing(why)``, for a ``Known`` field: the type checker takes it for any value, reading it raises."""
+    return Missing(why)
+
+
 UNASKED: Any = Missing("this Snapshot does not hold it")
 
 
