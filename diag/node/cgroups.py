@@ -6,9 +6,12 @@ A limit holds for everything below it, so every ancestor is looked at; those out
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 UNLIMITED_V1 = 1 << 60
 """Version 1 writes "no limit" as the largest multiple of the page size; no machine has an exbibyte."""

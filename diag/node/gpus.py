@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from typing import Any
+import time
 
 import pci
+import verbs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import nvml; nvml.main(float(sys.argv[2]))"
+OUTPUT_AT_MOST = 1 << 20
 
 
 def gpus(seconds: float, sample_s: float, root: str = "/") -> dict[str, Any]:
@@ -21,22 +26,15 @@ def gpus(seconds: float, sample_s: float, root: str = "/") -> dict[str, Any]:
     if _proven_absent(root):
         return {"absent": True}
     here = os.path.dirname(os.path.abspath(__file__))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, here, str(sample_s)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    argv = [sys.executable, "-B", "-c", CHILD, here, str(sample_s)]
     try:
-        out, err = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()  # not awaited: in the driver it may be beyond killing, and the agent reports it then
+        done = verbs.run(argv, dict(os.environ), OUTPUT_AT_MOST, time.monotonic() + seconds)
+    except TimeoutError:
         raise TimeoutError(f"NVML did not answer within {seconds:.0f} s") from None
-    if child.returncode:
-        words = err.decode("utf-8", "replace").strip().splitlines()
-        raise RuntimeError(words[-1] if words else f"NVML ended the process with status {child.returncode}")
-    answer: dict[str, Any] = json.loads(out.decode("utf-8", "replace").strip().splitlines()[-1])
+    if done["status"]:
+        words = done["stderr"].strip().splitlines()
+        raise RuntimeError(words[-1] if words else f"NVML ended its process with status {done['status']}")
+    answer: dict[str, Any] = json.loads(done["stdout"].strip().splitlines()[-1])
     return answer
 
 

@@ -5,12 +5,17 @@ The layouts are those of rtnetlink(7), linux/if_link.h, linux/if_addr.h and linu
 
 from __future__ import annotations
 
+import _socket as socket  # the module around it costs every node 4 ms of CPU
 import os
-import socket
 import struct
-from typing import Any, Iterator, Tuple
 
 import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Tuple
+
+    Message = Tuple[bytes, "dict[int, bytes]"]
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -22,8 +27,6 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO 
 IFLA_INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE, RTA_VIA = 1, 4, 5, 6, 7, 15, 18
-
-Attributes = Tuple[bytes, "dict[int, bytes]"]
 
 
 def interfaces(root: str = "/") -> list[dict[str, Any]]:
@@ -93,21 +96,23 @@ def _route(family: int, prefix: int, found: dict[int, bytes], names: dict[int, s
     }
 
 
-def _dump(kind: int, header_size: int) -> Iterator[Attributes]:
+def _dump(kind: int, header_size: int) -> Iterator[Message]:
     """Every message of a dump: its fixed header and its attributes."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as kernel:
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
         kernel.settimeout(5)
         kernel.bind((0, 0))
         kernel.send(struct.pack("=IHHII16x", 32, kind, REQUEST_DUMP, 1, 0))
         while True:
-            packet = kernel.recv(1 << 18)
-            for answer, body in _messages(packet):
+            for answer, body in _messages(kernel.recv(1 << 18)):
                 if answer == NLMSG_DONE:
                     return
                 if answer == NLMSG_ERROR:
                     code = -struct.unpack("i", body[:4])[0]
                     raise OSError(code, os.strerror(code))
                 yield body[:header_size], dict(_attributes(body[header_size:]))
+    finally:
+        kernel.close()
 
 
 def _messages(packet: bytes) -> Iterator[tuple[int, bytes]]:

@@ -9,9 +9,12 @@ import hashlib
 import json
 import os
 import stat
-from typing import Any
 
 import tensors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SMALL_BYTES = 1 << 20
 CONFIG = "config.json"

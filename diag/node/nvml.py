@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any, Callable
 
 import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 SAMPLES = 5
 MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}

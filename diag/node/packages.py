@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
-from typing import Any
+import time
 
 import proc
+import verbs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INFO = re.compile(
     r"^(?P<name>[A-Za-z0-9_.]+(?:-[A-Za-z_.][A-Za-z0-9_.]*)*)-(?P<version>[0-9][^-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info$"
@@ -94,11 +97,10 @@ def nccl_files(root: str = "/") -> list[str]:
 
 def _ollama() -> str | None:
     """What ``ollama --version`` prints; it is kept from asking a running server (port 0 accepts nothing)."""
-    tool = shutil.which("ollama")
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    tool = next((path for path in (os.path.join(f, "ollama") for f in folders) if os.access(path, os.X_OK)), None)
     if tool is None:
         return None
-    env = {"PATH": os.environ.get("PATH", ""), "HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:0"}
-    done = subprocess.run(
-        [tool, "--version"], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=TOOL_S, check=False
-    )
-    return (done.stdout + done.stderr).decode("utf-8", "replace")[:400]
+    env = {"PATH": os.defpath, "HOME": "/nonexistent", "OLLAMA_HOST": "127.0.0.1:0"}
+    done = verbs.run([tool, "--version"], env, 400, time.monotonic() + TOOL_S)
+    return str(done["stdout"] + done["stderr"])

@@ -6,9 +6,12 @@ Absence is proven here: an empty list means the bus was read and holds none.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DISPLAY, NETWORK, ACCELERATOR = "03", "02", "12"
 VGA, GPU_3D, DISPLAY_OTHER, ETHERNET, INFINIBAND = "0300", "0302", "0380", "0200", "0207"

@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pci
 import proc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 ENGINES = (
-    ("vllm", ("vllm", "vllm.entrypoints"), ("VLLM::",)),
-    ("sglang", ("sglang", "sglang.launch_server", "sglang_router"), ("sglang::",)),
-    ("lmdeploy", ("lmdeploy",), ()),
-    ("ollama", ("ollama",), ()),
-    ("ray", ("raylet", "gcs_server", "ray"), ("ray::",)),
+    ("vllm", ("vllm",), "VLLM::"),
+    ("sglang", ("sglang", "sglang_router"), "sglang::"),
+    ("lmdeploy", ("lmdeploy",), "lmdeploy::"),
+    ("ollama", ("ollama",), "ollama::"),
+    ("ray", ("raylet", "gcs_server", "ray"), "ray::"),
     ("gpu", ("tritonserver", "trtllm-serve", "text-generation-launcher", "text-generation-server", "llama-server",
-             "mindieservice_daemon", "nvidia-cuda-mps-server"), ()),
+             "mindieservice_daemon"), "TGI::"),
 )  # fmt: skip
-"""Kind, words of a command line (program names or modules of ``-m``), beginnings of a process title."""
-INTERPRETERS = ("python", "pypy", "bash", "sh", "env", "uv", "torchrun", "numactl", "tini", "dumb-init")
-WORDS_LOOKED_AT = 8
+"""Kind, programs (or packages behind ``python -m``), and how the titles begin that its processes give themselves."""
+MONITORS = (
+    "nvidia-persiste", "nv-hostengine", "dcgm", "nvidia-smi", "nv-fabricmanage", "nvidia-device-p", "nvidia-powerd",
+    "nvtop", "nvitop", "gpustat", "gpud", "Xorg", "Xwayland", "gnome-shell", "systemd", "mx-smi", "mx-exporter", "rocm-smi",
+    "amd-smi", "npu-smi", "node_exporter", "telegraf", "dcgmi", "nvsm",
+)  # fmt: skip
+"""Hold a device file open and use no GPU; as the kernel keeps the name, 15 characters at most."""
+OF_A_KIND = 8
+"""Ray alone has a process a core."""
 
 
 def processes(root: str = "/") -> list[dict[str, Any]]:
-    """Never this process, its ancestors or what it started."""
+    """At most OF_A_KIND of each; never this process, its ancestors or what it started. OSError: /proc is closed."""
     folder = os.path.join(root, "proc")
-    kernel = set((proc.line(os.path.join(folder, "2/task/2/children")) or "").split())
+    proc.text(os.path.join(folder, "1/cmdline"))  # where other users' processes are hidden, nothing can be said
     devices = tuple(name.rstrip("0123456789") for name in pci.files(root))
-    found = []
-    for pid in proc.names(folder):
-        if not pid.isdigit() or pid in kernel or pid == "2":
-            continue
+    found: list[dict[str, Any]] = []
+    for pid in _user_space(folder):
         here = os.path.join(folder, pid)
-        row = _engine(here) or (devices and _holder(here, devices)) or None
-        if row and not _ours(folder, int(pid)):
+        row = _engine(here) or (_holder(here, devices) if devices else None)
+        if row and sum(one["kind"] == row["kind"] for one in found) < OF_A_KIND and not _ours(folder, int(pid)):
             found.append({"pid": int(pid), **row, **_circumstances(folder, here)})
     return found
+
+
+def _user_space(folder: str) -> list[str]:
+    """All pids but those of kernel threads, of which a large machine has thousands."""
+    try:
+        kernel = set(proc.text(os.path.join(folder, "2/task/2/children"), 1 << 20).split())
+    except OSError:
+        kernel = set()
+    return [pid for pid in proc.names(folder) if pid.isdigit() and pid not in kernel]
 
 
 def _engine(here: str) -> dict[str, str] | None:
@@ -48,27 +64,21 @@ def _engine(here: str) -> dict[str, str] | None:
 
 def engine(words: list[str]) -> dict[str, str] | None:
     """Kind and name by the program (or the script or module of an interpreter), or by the process's own title."""
-    said = _said(words)
-    for kind, programs, titles in ENGINES:
-        if titles and words[0].startswith(titles):
+    program = _program(words)
+    for kind, programs, title in ENGINES:
+        if words[0].startswith(title):
             return {"kind": kind, "name": words[0].split()[0]}
-        for word in said:
-            if word in programs or any(word.startswith(f"{program}.") for program in programs):
-                return {"kind": kind, "name": word}
+        if program.partition(".")[0] in programs:
+            return {"kind": kind, "name": program}
     return None
 
 
-def _said(words: list[str]) -> list[str]:
-    """Program names of a command line: its first word, and behind interpreters and their options the next ones."""
-    found = []
-    for word in words[:WORDS_LOOKED_AT]:
-        if not word or word.startswith("-"):
-            continue
-        name = os.path.basename(word)
-        found.append(name)
-        if not name.rstrip("0123456789.").startswith(INTERPRETERS):
-            break
-    return found
+def _program(words: list[str]) -> str:
+    """The first word's program; behind a Python and its options the script or module."""
+    name = os.path.basename(words[0])
+    if name.rstrip("0123456789.") not in ("python", "pypy"):
+        return name
+    return next((os.path.basename(word) for word in words[1:] if word and not word.startswith("-")), name)
 
 
 def _holder(here: str, devices: tuple[str, ...]) -> dict[str, str] | None:
@@ -80,7 +90,8 @@ def _holder(here: str, devices: tuple[str, ...]) -> dict[str, str] | None:
         except OSError:
             continue
         if target.startswith("/dev/") and target.rstrip("0123456789") in devices:
-            return {"kind": "gpu", "name": proc.line(os.path.join(here, "comm")) or "?"}
+            name = proc.line(os.path.join(here, "comm")) or "?"
+            return None if name.startswith(MONITORS) else {"kind": "gpu", "name": name}
     return None
 
 
@@ -117,9 +128,16 @@ def _circumstances(folder: str, here: str) -> dict[str, Any]:
 
 
 def _user(uid: int) -> str:
-    import pwd
+    """From /etc/passwd only: a directory service may hang."""
+    for row in _passwd().splitlines():
+        name, _, rest = row.partition(":")
+        if rest.split(":")[1:2] == [str(uid)]:
+            return name
+    return str(uid)
 
+
+def _passwd() -> str:
     try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+        return proc.text("/etc/passwd", 1 << 20)
+    except OSError:
+        return ""

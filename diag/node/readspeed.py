@@ -11,9 +11,12 @@ import mmap
 import os
 import stat
 import time
-from typing import Any, Iterator
 
 import residency
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
 
 BLOCK = 4 << 20
 REPETITIONS = 4

@@ -15,8 +15,8 @@ ENGINES = ("torch", "vllm", "sglang", "lmdeploy", "ray")
 OTHERS = (
     "bitsandbytes", "compressed-tensors", "cupy-cuda12x", "deep-ep", "deep-gemm", "deepspeed", "dlinfer-ascend",
     "flash-attn", "flashinfer-python", "huggingface-hub", "mooncake-transfer-engine", "nixl", "numpy", "safetensors",
-    "sgl-kernel", "tensorrt-llm", "tokenizers", "torch-npu", "torchaudio", "torchvision", "transformers", "triton", "vllm-ascend",
-    "vllm-metax", "xformers",
+    "sgl-kernel", "tensorrt-llm", "tokenizers", "torch-npu", "torchaudio", "torchvision", "transformers", "triton",
+    "vllm-ascend", "vllm-metax", "xformers",
 )  # fmt: skip
 PREFIXES = (
     "nvidia-nccl-",
