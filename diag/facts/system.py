@@ -30,6 +30,8 @@ class Memory(Record, frozen=True, kw_only=True):
     available_bytes: Known[int] = UNASKED
     cgroup_limit_bytes: Known[int | None] = UNASKED
     cgroup_used_bytes: Known[int | None] = UNASKED
+    numa_available_bytes: Known[tuple[int, ...]] = UNASKED
+    """Of each NUMA node with memory: free, file-backed and reclaimable (its ``meminfo``); they can differ from the whole."""
 
 
 class Limits(Record, frozen=True, kw_only=True):
