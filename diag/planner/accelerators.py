@@ -1,0 +1,126 @@
+"""Which GPUs can a plan count on, and how much memory has the tightest of them?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from diag.facts.device import Gpu, GpuProcess
+from diag.facts.node import Node
+from diag.facts.record import NotMeasured, is_known
+from diag.facts.snapshot import Snapshot
+from diag.planner.unknown import NotKnown
+from diag.units import size
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU. ``where`` is ``gpu03:2``; ``holders`` says who holds memory on it, empty: nobody seen."""
+
+    where: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+    holders: str
+
+    @property
+    def told(self) -> str:
+        """``gpu03:2 has 68.9 of 79.2 GiB free (pid 4121, nvidia-smi dmon)``."""
+        held = f" ({self.holders})" if self.holders else ""
+        return f"{self.where} has {size(self.free_bytes)} of {size(self.total_bytes)} free{held}"
+
+
+class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
+    """The nodes a plan is for, all with at least ``per_node`` GPUs, and what was left out."""
+
+    nodes: tuple[Node, ...]
+    per_node: int
+    devices: tuple[Device, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def tightest(self) -> Device:
+        """The one with the smallest free share: a fraction of memory holds for all ranks alike."""
+        return min(self.devices, key=lambda device: device.free_bytes / device.total_bytes)
+
+    @property
+    def smallest(self) -> Device:
+        return min(self.devices, key=lambda device: device.total_bytes)
+
+
+def nodes_without_accelerator(snapshot: Snapshot) -> tuple[Node, ...]:
+    """Nodes on which absence is proven: nothing on the bus, and no GPU named by a library."""
+    return tuple(node for node in snapshot.nodes if _absent(node))
+
+
+def accelerators(snapshot: Snapshot) -> Accelerators | None:
+    """None: no node has a readable GPU. ``NotKnown`` where some have GPUs that cannot be read, or that are divided."""
+    usable: list[Node] = []
+    left_out: list[str] = []
+    for node in snapshot.nodes:
+        why = _why_not(node)
+        if why is None:
+            usable.append(node)
+        else:
+            left_out.append(f"{node.name}: {why}")
+    if not usable:
+        return None
+    per_node = min(len(node.gpus) for node in usable)
+    most = max(len(node.gpus) for node in usable)
+    if most > per_node:
+        left_out.append(f"GPUs beyond {per_node} a node: nodes have {per_node} to {most}")
+    return Accelerators(
+        nodes=tuple(usable),
+        per_node=per_node,
+        devices=tuple(_device(node, gpu) for node in usable for gpu in node.gpus),
+        left_out=tuple(left_out),
+    )
+
+
+def unreadable(snapshot: Snapshot) -> str | None:
+    """Where no node has readable GPUs: a node that has some on its bus; or, where none shows its bus, any of them."""
+    for node in snapshot.nodes:
+        if is_known(node, "devices") and _on_the_bus(node):
+            return f"{node.name}: {_why_not(node)}"
+    proven = any(_absent(node) for node in snapshot.nodes)
+    return None if proven or not snapshot.nodes else f"{snapshot.nodes[0].name}: {_why_not(snapshot.nodes[0])}"
+
+
+def _absent(node: Node) -> bool:
+    try:
+        return not node.gpus and not _on_the_bus(node)
+    except NotMeasured:
+        return False
+
+
+def _on_the_bus(node: Node) -> bool:
+    return any(device.kind == "accelerator" for device in node.devices)
+
+
+def _why_not(node: Node) -> str | None:
+    """Why the plan cannot use a node; None: it can."""
+    try:
+        if node.gpus:
+            return None
+        return "GPUs on the bus, but no library that reads them" if _on_the_bus(node) else "no accelerator"
+    except NotMeasured as why:
+        on_bus = is_known(node, "devices") and _on_the_bus(node)
+        return f"GPUs on the bus, but not readable: {why}" if on_bus else f"GPUs not measured: {why}"
+
+
+def _device(node: Node, gpu: Gpu) -> Device:
+    where = f"{node.name}:{gpu.index}"
+    if is_known(gpu, "mig") and gpu.mig:
+        raise NotKnown(f"{where} is divided by MIG", "plan on undivided GPUs, or switch MIG off")
+    try:
+        total, free = gpu.total_bytes, gpu.free_bytes
+    except NotMeasured as why:
+        raise NotKnown(f"memory of {where}: {why}", "measure again where the driver's library can be read") from why
+    processes = gpu.processes if is_known(gpu, "processes") else ()
+    return Device(where=where, name=gpu.name, total_bytes=total, free_bytes=free, holders=_holders(processes))
+
+
+def _holders(processes: Iterable[GpuProcess]) -> str:
+    return "; ".join(
+        f"pid {process.pid}, {process.name or 'name not visible'}" for process in processes if not process.ours
+    )

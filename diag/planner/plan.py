@@ -1,0 +1,38 @@
+"""Snapshot + model + engine rules -> the plan without its recipe; what is not known becomes the verdict UNKNOWN."""
+
+from __future__ import annotations
+
+from diag.facts.record import NotMeasured
+from diag.facts.snapshot import Snapshot
+from diag.planner.accelerators import accelerators, nodes_without_accelerator, unreadable
+from diag.planner.cpu import plan_cpu
+from diag.planner.gpu import plan_gpus
+from diag.planner.models import find_model
+from diag.planner.planned import Planned, unknown
+from diag.planner.rules import EngineRules
+from diag.planner.shapes import read_shapes
+from diag.planner.unknown import NotKnown
+
+
+def plan(snapshot: Snapshot, model: str | None, rules: EngineRules) -> Planned:
+    """``model`` as ``find_model`` takes it; raises DiagError only where it names nothing."""
+    try:
+        return _plan(snapshot, model, rules)
+    except NotKnown as why:
+        return unknown(why, rules, model or snapshot.model_path or "")
+    except NotMeasured as why:
+        return unknown(NotKnown(str(why)), rules, model or snapshot.model_path or "")
+
+
+def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules) -> Planned:
+    model = find_model(text, snapshot)
+    if model.refused:
+        raise NotKnown(model.refused)
+    shapes = read_shapes(model.config_json)
+    found = accelerators(snapshot)
+    if found is not None:
+        return plan_gpus(snapshot, found, model, shapes, rules)
+    cpu_nodes = nodes_without_accelerator(snapshot)
+    if (why := unreadable(snapshot)) is not None or not cpu_nodes:
+        raise NotKnown(f"accelerators: {why}", "make them readable where diag runs on the node, then measure again")
+    return plan_cpu(cpu_nodes, model, shapes, rules)

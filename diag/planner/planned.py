@@ -1,0 +1,36 @@
+"""What does the planner hand to an engine: the plan, where it runs, and which parameters need a flag and why?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from diag.facts.plan import EngineName, Plan
+from diag.planner.rules import EngineRules
+from diag.planner.unknown import NotKnown
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one launch command runs. ``nodes`` are those of one replica, ``addresses`` theirs."""
+
+    nodes: tuple[str, ...]
+    addresses: tuple[str, ...]
+    interface: str | None = None
+    """What carries data between the nodes; None: one node, or not the same on all."""
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """``because``: parameter of the plan -> the measurement that asks for it; ``place`` None: nothing to launch."""
+
+    plan: Plan
+    model: str
+    place: Place | None = None
+    because: dict[str, str] = {}
+    cpu_kv_gib: int | None = None
+    """Whole GiB of KV cache on the CPU backend; None: GPUs."""
+
+
+def unknown(why: NotKnown, rules: EngineRules, model: str) -> Planned:
+    engine = EngineName(name=rules.engine, version=rules.version)
+    sources = {"engine.version": rules.note or f"rules of {rules.engine} {rules.version}"}
+    plan = Plan(verdict="UNKNOWN", reason=f"not known: {why}", lever=why.lever, engine=engine, sources=sources)
+    return Planned(plan=plan, model=model)
