@@ -1,0 +1,129 @@
+"""What is wrong, what is not known, what could be better, and what to do about each?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from diag.facts import remedy
+from diag.inventory import fold
+from diag.report.ink import Ink
+from diag.report.places import Place, number_of, shortened
+from diag.report.shown import Shown
+from diag.report.tally import Group, Tally
+
+INDENT, FIELD = 2, 12
+MOST_GROUPS = 5
+"""So many different findings of one check are explained; the other nodes are named."""
+CERTAIN = ((0.99, "certain"), (0.9, "almost certain"), (0.65, "likely"), (0.0, "possible"))
+
+
+def failed_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
+    groups = tally.groups("failed")
+    return [ink.rule("failed", "failed"), *_explained(groups, shown, ink)] if groups else []
+
+
+def advice_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
+    groups = tally.groups("advice")
+    return (
+        [ink.rule("advice: it works, it could be better", "advice"), *_explained(groups, shown, ink)] if groups else []
+    )
+
+
+def broken_lines(tally: Tally, ink: Ink) -> list[str]:
+    """A check that could not judge: its author's to repair, not the cluster's."""
+    groups = tally.groups("broken")
+    if not groups:
+        return []
+    lines = [ink.rule("broken checks", "broken")]
+    for group in groups:
+        lines += _headed(group, ink, "broken")
+        lines += _field("found", group.words, ink)
+    return lines
+
+
+def _explained(groups: Sequence[Group], shown: Shown, ink: Ink) -> list[str]:
+    """Check by check: found and expected for each different finding, why once, what to do and one command each."""
+    lines: list[str] = []
+    by_check: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        by_check[group.check].append(group)
+    for check, several in by_check.items():
+        most = len(several) if shown.verbosity > 0 else MOST_GROUPS
+        for position, group in enumerate(several[:most]):
+            lines += _headed(group, ink, group.outcome)
+            lines += _finding(group, shown, ink, with_why=position == 0)
+        if rest := several[most:]:
+            places = [place for group in rest for place in group.places]
+            lines += _indented(f"{check}: likewise on {shortened(places)}; -v explains each", ink, "dim")
+    return lines
+
+
+def _headed(group: Group, ink: Ink, style: str) -> list[str]:
+    where = shortened(group.places)
+    if len(where) + 2 + len(group.check) <= ink.width:
+        return [f"{ink(where, style)}  {ink(group.check)}"]
+    return [*(ink(line, style) for line in ink.wrap(where, indent=0)), *_indented(group.check, ink, "")]
+
+
+def _finding(group: Group, shown: Shown, ink: Ink, *, with_why: bool) -> Iterable[str]:
+    verdict, about = group.first, shown.verdicts.checks.get(group.check)
+    lead = "e.g. " if len(group.places) > 1 and verdict.node and verdict.node in group.words else ""
+    yield from _field("found", lead + (verdict.found or group.words), ink)
+    if verdict.expected:
+        yield from _field("expected", verdict.expected, ink)
+    if about is None:
+        return
+    if with_why and about.why:
+        yield from _field("why", about.why, ink)
+    if do := remedy.advice(about, verdict, shown.snapshot):
+        yield from _field("do", do, ink)
+    if command := remedy.command(about, verdict, shown.snapshot):
+        yield f"{'':{FIELD}}{ink('$ ' + command, 'command')}"
+
+
+def not_measured_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
+    """Grouped by whom and why: of a node that was not reached, the reason is said once and the checks are counted."""
+    told: dict[tuple[tuple[Place, ...], str, bool], list[str]] = defaultdict(list)
+    for group in tally.groups("not_measured"):
+        optional = group.check in shown.checks and shown.checks[group.check].optional
+        told[group.places, group.words, optional].append(group.check)
+    if not told:
+        return []
+    lines = [ink.rule("not measured", "not_measured")]
+    for (places, why, optional), checks in told.items():
+        name = checks[0] if len(checks) == 1 else number_of(len(checks), "check")
+        head = f"{shortened(places)}  {name}"
+        text = why + (" (optional)" if optional else "")
+        if len(head) + 2 + len(text) <= ink.width:
+            lines.append(f"{ink(head, 'not_measured')}  {ink(text)}")
+        else:
+            lines += [ink(line, "not_measured") for line in ink.wrap(head, indent=0)]
+            lines += _indented(text, ink, "")
+        if shown.verbosity > 0 and len(checks) > 1:
+            lines += _indented(", ".join(checks), ink, "dim")
+    return lines
+
+
+def culprit_lines(shown: Shown, ink: Ink) -> list[str]:
+    lines: list[str] = []
+    for position, culprit in enumerate(shown.verdicts.culprits):
+        sure = next(word for floor, word in CERTAIN if culprit.confidence >= floor)
+        who = fold(culprit.nodes) if culprit.nodes else "cluster"
+        told = culprit.summary if culprit.summary.startswith(who) else f"{who}  {culprit.summary}"
+        lines += ink.field("" if position else "culprits", f"{told} ({culprit.cause}, {sure})", indent=10)
+    return lines
+
+
+def _field(label: str, text: str, ink: Ink) -> list[str]:
+    return [f"{'':{INDENT}}{line}" if at == 0 else line for at, line in enumerate(_aligned(label, text, ink))]
+
+
+def _aligned(label: str, text: str, ink: Ink) -> list[str]:
+    head, *rest = ink.wrap(text, indent=FIELD)
+    label = f"{label:<{FIELD - INDENT}}"
+    return [f"{ink(label, 'dim')}{ink(head)}", *(f"{'':{FIELD}}{ink(line)}" for line in rest)]
+
+
+def _indented(text: str, ink: Ink, style: str) -> list[str]:
+    return [f"{'':{INDENT}}{ink(line, style)}" for line in ink.wrap(text, indent=INDENT)]

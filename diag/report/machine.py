@@ -1,0 +1,62 @@
+"""What do machines read? ``verdicts.json`` and ``plan.json``, exactly as the contract spells them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from diag.facts.plan import Plan
+from diag.facts.verdict import About, Culprit, StageTime, Verdict, Verdicts
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """A passed verdict says no more than this."""
+
+    check: str
+    node: str | None
+    subject: str | None
+    outcome: str
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Any other verdict: what is not known is null, never absent."""
+
+    check: str
+    node: str | None
+    subject: str | None
+    outcome: str
+    found: str | None
+    expected: str | None
+    summary: str | None
+
+
+class Document(msgspec.Struct, frozen=True):
+    """``verdicts.json``, schema 1."""
+
+    schema: int
+    diag: str
+    exit_status: int
+    checks: dict[str, About]
+    verdicts: list[Passed | Judged]
+    culprits: tuple[Culprit, ...]
+    stages: tuple[StageTime, ...]
+
+
+def verdicts_json(verdicts: Verdicts) -> bytes:
+    """One verdict a line would be 1,000 nodes' worth of lines: indented by one, as the Snapshot is."""
+    document = Document(
+        verdicts.schema, verdicts.diag, verdicts.exit_status, verdicts.checks,
+        [_entry(verdict) for verdict in verdicts.verdicts], verdicts.culprits, verdicts.stages,
+    )  # fmt: skip
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def _entry(verdict: Verdict) -> Passed | Judged:
+    if verdict.outcome == "passed":
+        return Passed(verdict.check, verdict.node, verdict.subject, verdict.outcome)
+    return Judged(
+        verdict.check, verdict.node, verdict.subject, verdict.outcome, verdict.found, verdict.expected, verdict.summary
+    )
+
+
+def plan_json(plan: Plan) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n"

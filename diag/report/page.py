@@ -1,0 +1,69 @@
+"""One page that answers: may I start? If not, who, what, and the next command to type."""
+
+from __future__ import annotations
+
+from diag.inventory import fold
+from diag.report.checks import check_lines, verbose_lines
+from diag.report.findings import advice_lines, broken_lines, culprit_lines, failed_lines, not_measured_lines
+from diag.report.ink import Ink
+from diag.report.launch import plan_lines
+from diag.report.places import number_of
+from diag.report.shown import Shown
+from diag.report.stages import head_lines, stage_lines
+from diag.report.tally import Tally, tally
+from diag.units import seconds
+
+COUNTED = (
+    ("passed", "passed"), ("failed", "failed"), ("not_measured", "not measured"), ("skipped", "not applicable"),
+    ("advice", "advice"), ("broken", "broken"),
+)  # fmt: skip
+ALWAYS = ("passed", "failed", "not_measured", "skipped")
+"""Said also where there are none: a reader looks for them."""
+MEANS = {
+    0: "healthy", 1: "the cluster is wrong", 2: "nothing was judged", 3: "not everything required is known",
+    130: "interrupted: this is what was known",
+}  # fmt: skip
+
+
+def page(shown: Shown, ink: Ink) -> list[str]:
+    """All lines, painted for ``ink``."""
+    counted = tally(shown.verdicts)
+    if shown.verbosity < 0:
+        return [*failed_lines(shown, counted, ink), *broken_lines(counted, ink), *_counts(shown, counted, ink)]
+    blocks = [
+        [*stage_lines(shown, ink), *head_lines(shown, ink)],
+        verbose_lines(shown, counted, ink) if shown.verbosity > 0 else check_lines(shown, counted, ink),
+        failed_lines(shown, counted, ink),
+        broken_lines(counted, ink),
+        advice_lines(shown, counted, ink),
+        not_measured_lines(shown, counted, ink),
+        [*culprit_lines(shown, ink), *_not_reached(shown, ink), *_counts(shown, counted, ink)],
+        plan_lines(shown.plan, ink) if shown.plan is not None else [],
+        [_last(shown, ink)],
+    ]
+    return [line for block in blocks if block for line in [*block, ""]][:-1]
+
+
+def _counts(shown: Shown, counted: Tally, ink: Ink) -> list[str]:
+    told = [
+        ink(f"{counted.counts[outcome]:,} {word}", outcome if counted.counts[outcome] else "dim")
+        for outcome, word in COUNTED
+        if counted.counts[outcome] or outcome in ALWAYS
+    ]
+    took = sum(stage.seconds for stage in shown.verdicts.stages)
+    return [", ".join(told) + (f" in {seconds(took)}" if took else "")]
+
+
+def _not_reached(shown: Shown, ink: Ink) -> list[str]:
+    """Said even where -k left no check that would say it."""
+    silent = [node.name for node in shown.snapshot.nodes if node.reach.outcome != "answered"]
+    if not silent:
+        return []
+    of = f"{len(silent)} of {number_of(len(shown.snapshot.nodes), 'node')}"
+    return ink.field("not reached", f"{fold(silent)} ({of})", indent=13, style="not_measured")
+
+
+def _last(shown: Shown, ink: Ink) -> str:
+    style = {0: "passed", 1: "failed"}.get(shown.exit_status, "not_measured")
+    means = MEANS.get(shown.exit_status, "")
+    return f"{ink(f'exit {shown.exit_status}', style)}  {ink(means)}   {ink(shown.place)}".rstrip()
