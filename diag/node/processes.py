@@ -23,8 +23,8 @@ ENGINES = (
 """Kind, programs (or packages behind ``python -m``), and how the titles begin that its processes give themselves."""
 MONITORS = (
     "nvidia-persiste", "nv-hostengine", "dcgm", "nvidia-smi", "nv-fabricmanage", "nvidia-device-p", "nvidia-powerd",
-    "nvtop", "nvitop", "gpustat", "gpud", "Xorg", "Xwayland", "gnome-shell", "systemd", "mx-smi", "mx-exporter", "rocm-smi",
-    "amd-smi", "npu-smi", "node_exporter", "telegraf", "dcgmi", "nvsm",
+    "nvtop", "nvitop", "gpustat", "gpud", "Xorg", "Xwayland", "gnome-shell", "systemd", "mx-smi", "mx-exporter",
+    "rocm-smi", "amd-smi", "npu-smi", "node_exporter", "telegraf", "nvsm",
 )  # fmt: skip
 """Hold a device file open and use no GPU; as the kernel keeps the name, 15 characters at most."""
 OF_A_KIND = 8
