@@ -20,7 +20,7 @@ PLACEHOLDERS = ("node", "address", "hostname", "path", "subject")
 
 
 def advice(about: About, verdict: Verdict, snapshot: Snapshot, node: Node | None = None) -> str:
-    """The sentence: what to do. ``node`` is the verdict's, for callers that have it already (1,000 nodes are a scan)."""
+    """The sentence: what to do. ``node`` is the verdict's, where the caller has it: finding it is a scan."""
     sentence = " ".join(line for line in about.do.splitlines() if not line.startswith(PROMPT))
     return _filled(sentence, verdict, snapshot, node)
 
