@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from tests.lab import needs
 from tests.lab.cluster import Lab
+from tests.lab.docker import Container, container_on
 
 # A mark that needs something of the machine -> what this one lacks, or ''.
 NEEDS: Mapping[str, Callable[[], str]] = {
@@ -26,12 +27,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Under CI nothing that these marks stand for may be skipped unseen."""
     report = yield
     if os.environ.get("CI") and report.skipped and any(map(item.get_closest_marker, NEEDS)):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"skipped, and CI may not: {report.longrepr[2]}"
+        report.longrepr = f"under CI this test must not be skipped: {why}"
     return report
 
 
@@ -39,8 +41,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def lab4() -> Iterator[Lab]:
     """Four healthy hosts for all tests; plant in them only what heals (network faults, frozen processes)."""
     lab = Lab.up(4)
-    yield lab
-    lab.down()
+    try:
+        yield lab
+    finally:
+        lab.down()
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,17 @@ def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "lab4" in request.fixturenames:
         request.getfixturevalue("lab4").heal()
+
+
+@pytest.fixture(scope="session")
+def docker_container() -> Iterator[Container]:
+    """A container on the first of two hosts (``.lab``) with a Docker engine of its own, reached by ``.wrapper``."""
+    lab = Lab.up(2)
+    try:
+        with container_on(lab, lab.hosts[0]) as container:
+            yield container
+    finally:
+        lab.down()
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--share", action="append", default=[], metavar="PATH=FOLDER", help="hosts see FOLDER at PATH")
     up.set_defaults(act=_up)
     down = commands.add_parser("down", help="remove labs made by hand and what crashed runs left")
+    down.add_argument("number", type=int, nargs="?", help="only this lab")
     down.add_argument("--all", action="store_true", help="also those of tests that run now")
     down.set_defaults(act=_down)
     run = _host_command(commands.add_parser("exec", help="run a command in host I"), _exec)
@@ -85,7 +86,8 @@ def _up(asked: argparse.Namespace) -> None:
 
 
 def _down(asked: argparse.Namespace) -> None:
-    for number in registry.everything() if asked.all else registry.standing() + registry.abandoned():
+    removable = registry.everything() if asked.all else registry.standing() + registry.abandoned()
+    for number in removable if asked.number is None else [asked.number]:
         registry.remove(number)
 
 

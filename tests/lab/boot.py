@@ -29,9 +29,9 @@ ListenAddress 0.0.0.0
 HostKey /etc/ssh/ssh_host_ed25519_key
 AuthorizedKeysFile .ssh/authorized_keys
 PermitRootLogin yes
-UsePAM no
+UsePAM {pam}
 UseDNS no
-KbdInteractiveAuthentication no
+KbdInteractiveAuthentication {pam}
 PasswordAuthentication {passwords}
 MaxStartups 1000
 MaxSessions 100
@@ -40,6 +40,7 @@ PrintLastLog no
 PidFile /run/sshd.pid
 Subsystem sftp internal-sftp
 """
+PAM_CONFIG = "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
 
 
 def main() -> None:
@@ -153,9 +154,10 @@ def _write_files(plan: LabPlan, host: HostPlan) -> None:
     _write("/etc/resolv.conf", "")
     _write("/etc/hosts", _hosts_file(plan, host))
     _write("/etc/ssh/ssh_host_ed25519_key", host.host_key)
-    passwords = "yes" if "password" in host.faults else "no"
-    _write("/etc/ssh/sshd_config", SSHD_CONFIG.format(passwords=passwords))
-    if not {"noauth", "password"} & set(host.faults):
+    passwords, pam = ("yes" if fault in host.faults else "no" for fault in ("password", "keyboard"))
+    _write("/etc/ssh/sshd_config", SSHD_CONFIG.format(passwords=passwords, pam=pam))
+    _write("/etc/pam.d/sshd", PAM_CONFIG)
+    if not {"noauth", "password", "keyboard"} & set(host.faults):
         _write("/root/.ssh/authorized_keys", plan.authorized_key)
 
 

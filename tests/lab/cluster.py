@@ -53,6 +53,8 @@ class Lab:
         outlives this process; any other is removed by the next ``up`` if this process dies without ``down``.
         """
         names = names or tuple(f"n{host:03d}" for host in range(count))
+        if not 0 < count <= blueprint.MOST_HOSTS:
+            raise ValueError(f"hosts: found {count}, expected 1 to {blueprint.MOST_HOSTS}")
         if len(set(names)) != count:
             raise ValueError(f"names: found {len(set(names))} different ones, expected {count}")
         chosen = _checked_faults(faults or {}, count)
@@ -185,7 +187,7 @@ def _mount_point(path: Path) -> Path:
 
 def _build(number: int, plan: LabPlan, rate: str | None) -> tuple[Host, ...]:
     if len(plan.hosts) >= MANY_HOSTS:
-        registry.make_room()
+        registry.make_room(number)
     network.build(number, plan.hosts)
     argv = (sys.executable, "-S", "-m", "tests.lab.boot")
     booted = subprocess.run(

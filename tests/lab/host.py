@@ -17,7 +17,16 @@ from tests.lab.processes import Process
 
 # Mounts of the host's own; all else that it writes lands in the layers behind boot.WRITTEN_FD.
 OWN_MOUNTS = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/root")
-NEVER_COMPARED = ("/run/sshd.log", "/var/log/")
+# Logs, the books of a Docker engine, and what the library that skews a clock keeps for each process.
+NEVER_COMPARED = (
+    "/run/sshd.log",
+    "/run/dockerd.log",
+    "/var/log/",
+    "/run/docker/",
+    "/run/containerd/",
+    "/dev/shm/faketime_",
+    "/dev/shm/sem.faketime_",
+)
 LISTENING, UNCONNECTED = "0A", "07"  # states in /proc/net/tcp and /proc/net/udp
 ENVIRONMENT = {"PATH": boot.PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8"}
 
@@ -88,7 +97,7 @@ class Host:
     # What is there
 
     def processes(self) -> tuple[Process, ...]:
-        return processes.in_pid_namespace_of(self.pid)
+        return processes.below(self.pid)
 
     def listeners(self) -> frozenset[str]:
         """``tcp 0A000102:0016``: protocol and local address as /proc/net spells them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
-LAB_COMMANDS = ("sshd", "tini", "ip", "tc", "nft", "nsenter", "ssh", "iperf3")
-DOCKER_COMMANDS = ("dockerd", "docker", "mmdebstrap")
+LAB_COMMANDS = ("sshd", "tini", "ip", "tc", "nft", "nsenter", "ssh", "ping", "iperf3")
+DOCKER_COMMANDS = ("dockerd", "docker", "containerd", "runc")
+CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # capability.h
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -17,7 +18,7 @@ def missing_for_lab() -> str:
 
 
 def missing_for_docker() -> str:
-    return _missing(DOCKER_COMMANDS)
+    return missing_for_lab() or _missing(DOCKER_COMMANDS)
 
 
 def missing_for_torch() -> str:
@@ -25,11 +26,19 @@ def missing_for_torch() -> str:
 
 
 def _libfaketime() -> tuple[str, ...]:
-    return () if glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1") else ("libfaketime",)
+    return () if list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")) else ("libfaketime",)
 
 
 def _missing(commands: tuple[str, ...], others: tuple[str, ...] = ()) -> str:
     if os.geteuid() != 0:
         return "needs root"
+    if not _may_make_namespaces():
+        return "this root may not mount or make networks (a container without --privileged?)"
     absent = tuple(one for one in commands if shutil.which(one, path=f"{os.environ['PATH']}:{SYSTEM_PATH}") is None)
     return f"not found: {', '.join(absent + others)}; make lab-deps installs them" if absent + others else ""
+
+
+def _may_make_namespaces() -> bool:
+    status = Path("/proc/self/status").read_text().splitlines()
+    effective = int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
+    return bool(effective >> CAP_NET_ADMIN & effective >> CAP_SYS_ADMIN & 1)

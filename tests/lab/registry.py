@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import network, processes
-from tests.lab.blueprint import MOST_LABS
+from tests.lab.blueprint import MOST_LABS, interface
 
 ROOT = Path("/run/diag-lab")
+CGROUPS = Path("/sys/fs/cgroup")
+NEEDS_ROOM = "needs-room"
 NEIGHBOURS_BEFORE = ROOT / "neighbours.json"
 
 
@@ -77,9 +79,10 @@ def abandoned() -> list[int]:
     return [lab for lab in _numbers() if _abandoned(lab)]
 
 
-def make_room() -> None:
-    """Let this machine know hundreds of neighbours until the last lab is gone."""
+def make_room(lab: int) -> None:
+    """Let this machine know hundreds of neighbours until the last lab that needs it is gone."""
     with _locked():
+        (folder(lab) / NEEDS_ROOM).touch()
         if not NEIGHBOURS_BEFORE.exists():
             NEIGHBOURS_BEFORE.write_text(json.dumps(network.raise_neighbour_limits()))
 
@@ -87,10 +90,20 @@ def make_room() -> None:
 def _remove(lab: int) -> None:
     processes.kill_all(processes.in_network_namespaces(network.namespaces(lab)))
     network.remove(lab)
+    _remove_cgroups(lab)
     shutil.rmtree(folder(lab), ignore_errors=True)
-    if not _numbers() and NEIGHBOURS_BEFORE.exists():
+    if NEIGHBOURS_BEFORE.exists() and not list(ROOT.glob(f"*/{NEEDS_ROOM}")):
         network.set_neighbour_limits(json.loads(NEIGHBOURS_BEFORE.read_text()))
         NEIGHBOURS_BEFORE.unlink()
+
+
+def _remove_cgroups(lab: int) -> None:
+    """Containers leave theirs behind when their engine is killed."""
+    for folders in (CGROUPS.glob(interface(lab)), CGROUPS.glob(f"*/{interface(lab)}")):
+        for top in folders:
+            for path, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):  # the kernel lets go of it in its own time
+                    Path(path).rmdir()
 
 
 def _abandoned(lab: int) -> bool:

@@ -1,0 +1,13 @@
+"""What does OpenSSH, which is not ours, say of a host?"""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.lab.cluster import Lab
+
+
+def ssh(lab: Lab, name: str, command: str, *, connect_timeout_s: int = 5) -> subprocess.CompletedProcess[str]:
+    options = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={connect_timeout_s}")
+    argv = ("ssh", "-F", str(lab.ssh_config), *options, name, command)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
