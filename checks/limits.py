@@ -2,19 +2,46 @@
 
 import pytest
 
+from diag.facts.derived import hcas
 from diag.facts.node import Node
 from diag.facts.verdict import finding
+from diag.units import size
 
 NOFILE_FLOOR = 65_535
-"""What vLLM raises its soft limit to at start (``set_ulimit``, target_soft_limit 65535); the hard limit must allow it."""
+"""vLLM raises its soft limit to that at start (``set_ulimit``, target_soft_limit); the hard limit must allow it."""
+NPROC_FLOOR = 4096
+"""What RHEL 7's 20-nproc.conf gave a user, known to stop Ray workers: threads count too."""
 
 
 @pytest.mark.cause("open_files_limit")
 def check_open_files_limit_is_high_enough(node: Node) -> None:
     """Each connection of an engine is a descriptor; at the limit requests fail in the middle of the day.
 
-    Do: raise the hard limit in /etc/security/limits.d or the service's LimitNOFILE.
+    Do: raise the hard limit in /etc/security/limits.d, with LimitNOFILE, or with docker run --ulimit nofile=1048576.
     $ ssh {node} 'ulimit -Hn'
     """
     hard = node.limits.nofile_hard
     assert hard is None or hard >= NOFILE_FLOOR, finding(f"at most {hard} open files", f"at least {NOFILE_FLOOR}")
+
+
+@pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
+@pytest.mark.cause("memlock_limit")
+def check_memlock_is_unlimited_where_there_is_rdma(node: Node) -> None:
+    """RDMA registers memory by locking it; below the limit ibv_reg_mr fails with "Cannot allocate memory" in NCCL.
+
+    Do: set memlock unlimited in /etc/security/limits.d, LimitMEMLOCK=infinity, or docker run --ulimit memlock=-1.
+    $ ssh {node} 'ulimit -l'
+    """
+    soft = node.limits.memlock_soft_bytes
+    found = f"{size(soft or 0)} may be locked"
+    assert soft is None or soft >= node.memory.total_bytes, finding(found, "unlimited, or all of RAM")
+
+
+def check_process_limit_is_high_enough(node: Node) -> None:
+    """Threads count as processes; an engine with Ray, tokenizers and OpenMP on many cores starts thousands.
+
+    Do: raise nproc in /etc/security/limits.d, the service's TasksMax, or docker run --pids-limit.
+    $ ssh {node} 'ulimit -u'
+    """
+    soft = node.limits.nproc_soft
+    assert soft is None or soft >= NPROC_FLOOR, finding(f"at most {soft} processes", f"at least {NPROC_FLOOR}")

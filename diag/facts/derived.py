@@ -23,6 +23,18 @@ def hcas(node: Node) -> tuple[PciDevice, ...]:
     return tuple(device for device in node.devices if device.kind == "hca")
 
 
+def several_nodes(cluster: Snapshot) -> bool:
+    return len(cluster.nodes) > 1
+
+
+def has_accelerator(node: Node) -> bool:
+    return bool(accelerators(node))
+
+
+def in_container(node: Node) -> bool:
+    return node.container.kind is not None
+
+
 def is_local_only(address: str) -> bool:
     """Whether no other node can reach it: loopback, or link-local without a zone that peers share."""
     parsed = ip_address(address.split("%", maxsplit=1)[0])
@@ -58,7 +70,9 @@ def _chosen(node: Node, cluster: Snapshot) -> str | None:
 
 
 def networks(interface: Interface) -> frozenset[str]:
-    return frozenset(str(ip_interface(address.split("%")[0]).network) for address in interface.addresses)
+    """Of its IPv4 addresses, in CIDR; a network of one address (``/32``) is none."""
+    found = (ip_interface(address).network for address in interface.addresses if ":" not in address)
+    return frozenset(str(network) for network in found if network.num_addresses > 1)
 
 
 def package(node: Node, name: str) -> str | None:

@@ -19,7 +19,8 @@ from diag.facts.verdict import finding
 if TYPE_CHECKING:
     from diag.facts.snapshot import Snapshot
 
-Key = Callable[[Node], Hashable]
+Key = Callable[..., Hashable]
+"""A plain function of a node, or of a node and the cluster."""
 
 MAJORITY_FLOOR = 3
 """Of two nodes that differ, neither is the majority."""
@@ -27,12 +28,13 @@ NAMED = 4
 """So many values are named in a finding; the rest are counted."""
 
 
-def values_of(key: Callable[[Node], Any], nodes: tuple[Node, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+def values_of(key: Callable[..., Any], cluster: Snapshot) -> tuple[dict[str, Any], dict[str, str]]:
     """Node name -> value, and node name -> why there is none."""
     values, absent = {}, {}
-    for node in nodes:
+    context = (cluster,) if key.__code__.co_argcount > 1 else ()
+    for node in cluster.nodes:
         try:
-            values[node.name] = key(node)
+            values[node.name] = key(node, *context)
         except NotMeasured as why:
             absent[node.name] = str(why)
     return values, absent
@@ -41,8 +43,8 @@ def values_of(key: Callable[[Node], Any], nodes: tuple[Node, ...]) -> tuple[dict
 class Comparison:
     """One value over all nodes. Every method raises NotMeasured when this node's own value is not known."""
 
-    def __init__(self, key: Key, nodes: tuple[Node, ...]) -> None:
-        self.values, self.absent = values_of(key, nodes)
+    def __init__(self, key: Key, cluster: Snapshot) -> None:
+        self.values, self.absent = values_of(key, cluster)
         self.holders: dict[Hashable, list[str]] = defaultdict(list)
         for name, value in self.values.items():
             self.holders[value].append(name)
@@ -56,8 +58,8 @@ class Comparison:
         return self.values[node.name]
 
     def present(self, node: Node) -> bool:
-        """Whether any node has it at all: the value is not None everywhere."""
-        return self.of(node) is not None or any(value is not None for value in self.holders)
+        """Whether any node has it at all: it is not None, or 0, or empty everywhere."""
+        return bool(self.of(node)) or any(self.holders)
 
     def agree(self, node: Node) -> bool:
         """Whether this node holds what all hold, or what most hold where they differ."""
@@ -66,21 +68,34 @@ class Comparison:
             raise NotMeasured("known on this node only: nothing to compare with")
         return len(self.holders) == 1 or (self.has_majority and value == self.common)
 
+    def example(self) -> str | None:
+        """The first node that holds what most hold; None: there is no majority."""
+        return self.holders[self.common][0] if self.has_majority else None
+
     def twins(self, node: Node) -> tuple[str, ...]:
         """The other nodes that hold the same value."""
         return tuple(name for name in self.holders[self.of(node)] if name != node.name)
 
     def finding(self, node: Node, label: str) -> str:
         """The message for a node that does not agree."""
-        if self.has_majority:
-            expected = f"{_shown(self.common)}, as on {self.common_count} of {len(self.values)} nodes"
-            return finding(f"{label} {_shown(self.of(node))}", expected)
-        return finding(f"{label} differs: {self._holdings()}", "the same on all nodes")
+        if not self.has_majority:
+            return finding(f"{label} differs: {self._holdings()}", "the same on all nodes")
+        found, expected = _apart(self.of(node), self.common)
+        return finding(f"{label} {found}", f"{expected}, as on {self.common_count} of {len(self.values)} nodes")
 
     def _holdings(self) -> str:
         groups = [f"{_names(names)} {_shown(value)}" for value, names in self.holders.items()]
         more = f", and {len(groups) - NAMED} more values" if len(groups) > NAMED else ""
         return ", ".join(groups[:NAMED]) + more
+
+
+def _apart(value: Hashable, common: Hashable) -> tuple[str, str]:
+    """Both as shown to a person; of two tuples only what they do not share."""
+    if not (isinstance(value, tuple) and isinstance(common, tuple)):
+        return _shown(value), _shown(common)
+    more = tuple(part for part in value if part not in common)
+    fewer = tuple(part for part in common if part not in value)
+    return _shown(more) if more else f"without {_shown(fewer)}", _shown(fewer) if fewer else f"without {_shown(more)}"
 
 
 def _names(names: list[str]) -> str:
@@ -107,12 +122,12 @@ class Peers:
 
     def by(self, key: Key) -> Comparison:
         """``peers.by(lambda node: node.software.torch)``"""
-        comparison: Comparison = self._once(key, "by", lambda: Comparison(key, self._cluster.nodes))
+        comparison: Comparison = self._once(key, "by", lambda: Comparison(key, self._cluster))
         return comparison
 
-    def median(self, key: Callable[[Node], float]) -> float:
+    def median(self, key: Callable[..., float]) -> float:
         """Over the nodes that know it. Raises NotMeasured when fewer than two do."""
-        known: float | None = self._once(key, "median", lambda: _median(key, self._cluster.nodes))
+        known: float | None = self._once(key, "median", lambda: _median(key, self._cluster))
         if known is None:
             raise NotMeasured("known on fewer than two nodes: nothing to compare with")
         return known
@@ -131,8 +146,8 @@ class Peers:
         return self._known[where]
 
 
-def _median(key: Callable[[Node], float], nodes: tuple[Node, ...]) -> float | None:
-    values, _ = values_of(key, nodes)
+def _median(key: Callable[..., float], cluster: Snapshot) -> float | None:
+    values, _ = values_of(key, cluster)
     return float(median(values.values())) if len(values) > 1 else None
 
 

@@ -1,0 +1,113 @@
+"""Did the all-reduce over all nodes come through, right and at the rate that its links allow?"""
+
+import pytest
+
+from diag.facts.collective import Collective, Rank
+from diag.facts.derived import data_interface, hcas, several_nodes
+from diag.facts.node import Node
+from diag.facts.record import NotMeasured
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import finding
+from diag.units import gbit_per_s, seconds, size
+
+LINE_SHARE = 0.5
+"""Half the line rate: headers take 5 %, a shared or busy link more; below it something else than the link decides."""
+GLOO_CEILING_BYTES_PER_S = 2e9 / 8
+"""GLOO copies and adds on one CPU core; a link faster than 2 Gbit/s says nothing about what it should reach."""
+WITH_SPEED = ("physical", "bond")
+"""Kinds of interface whose driver knows the rate of the wire."""
+
+active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
+
+
+def took_part(node: Node, collective: Collective) -> list[Rank]:
+    """Its ranks. Raises NotMeasured where the node was left out, with the reason."""
+    excluded = dict(collective.excluded)
+    ranks = [rank for rank in collective.ranks if rank.node == node.name]
+    if node.name in excluded or not ranks:
+        raise NotMeasured(f"took no part: {excluded.get(node.name, 'no rank of its own')}")
+    return ranks
+
+
+def ended(rank: Rank) -> str:
+    phase, at_s = rank.phases[-1] if rank.phases else ("nothing", 0.0)
+    how = rank.outcome.removeprefix("rank_").replace("_", " ")
+    return f"rank {rank.rank} {how} after {phase} at {seconds(at_s)}{': ' + rank.said if rank.said else ''}"
+
+
+@active
+def check_every_rank_comes_through(node: Node, cluster: Snapshot) -> None:
+    """One rank that is missing, frozen or dead stops all of them; torch itself mostly does not say which.
+
+    Do: look at this node first: its log, memory, disk and network at that time.
+    $ ssh {node} 'uptime; dmesg | tail -20'
+    """
+    lost = [rank for rank in took_part(node, cluster.collective) if rank.outcome != "done"]
+    found = "; ".join(ended(rank) for rank in lost[:2]) + (f"; {len(lost) - 2} more" if len(lost) > 2 else "")
+    assert not lost, finding(found, "every rank done")
+
+
+@active
+@pytest.mark.needs("check_every_rank_comes_through")
+def check_collective_finishes(cluster: Snapshot) -> None:
+    """What did not come to its end in a preflight will not in an engine either.
+
+    Do: look at what the ranks said last, in the run's evidence.
+    $ diag run --level normal --deadline collectives=300
+    """
+    collective = cluster.collective
+    assert collective.finished, finding(collective.summary or "it did not finish", "all sizes, within the deadline")
+
+
+@active
+@pytest.mark.needs("check_collective_finishes")
+def check_sums_are_right(cluster: Snapshot) -> None:
+    """A wrong sum is silent corruption: memory, PCIe or a link changes data, and every answer of the model with it.
+
+    Do: halve the set of nodes until the wrong sums stay with one of them, and drain it.
+    $ diag run --level normal --hosts HALF_OF_THEM
+    """
+    wrong = [size(step.size_bytes) for step in cluster.collective.steps if not step.verified]
+    if not cluster.collective.steps:
+        raise NotMeasured("no size was measured")
+    assert not wrong, finding(f"wrong sums at {', '.join(wrong)}", "the sum of all ranks at every size")
+
+
+def crosses_ethernet_only(cluster: Snapshot) -> bool:
+    """NCCL takes HCAs where there are any; what those should reach is not known from the interface."""
+    return not any(hcas(node) for node in taking_part(cluster))
+
+
+def taking_part(cluster: Snapshot) -> list[Node]:
+    return [node for node in cluster.nodes if node.name in cluster.collective.nodes]
+
+
+def line_rate(cluster: Snapshot) -> float:
+    """Bytes per second of the slowest data link. Raises NotMeasured where a driver does not know its rate."""
+    links = [data_interface(node, cluster) for node in taking_part(cluster)]
+    unknown = [link.name for link in links if link.kind not in WITH_SPEED or link.speed_bits_per_s is None]
+    if unknown:
+        raise NotMeasured(f"the rate of {unknown[0]} is not known to its driver")
+    return min((link.speed_bits_per_s or 0) / 8 for link in links)
+
+
+@active
+@pytest.mark.optional
+@pytest.mark.applies(several_nodes, reason="one node: no link is crossed")
+@pytest.mark.applies(crosses_ethernet_only, reason="NCCL takes the HCAs, not this link")
+@pytest.mark.needs("check_sums_are_right")
+@pytest.mark.cause("link_slow")
+def check_busbw_is_near_line_rate(cluster: Snapshot) -> None:
+    """A ring moves at the rate of its slowest link; far below the line rate a cable, a port or a duplex is wrong.
+
+    Do: measure the links pair by pair.
+    $ iperf3 -c ONE_OF_THEM -t 5
+    """
+    if not cluster.collective.steps:
+        raise NotMeasured("no size was measured")
+    largest = max(cluster.collective.steps, key=lambda step: step.size_bytes)
+    line = line_rate(cluster)
+    reachable = min(line, GLOO_CEILING_BYTES_PER_S) if cluster.collective.backend == "gloo" else line
+    found = f"busbw {gbit_per_s(largest.busbw_bytes_per_s)} at {size(largest.size_bytes)}"
+    expected = f"at least {gbit_per_s(LINE_SHARE * reachable)}: half of what a link of {gbit_per_s(line)} allows"
+    assert largest.busbw_bytes_per_s >= LINE_SHARE * reachable, finding(found, expected)

@@ -1,0 +1,180 @@
+"""Do the variables that steer NCCL, GLOO, CUDA and the engines name what exists, alike on all nodes?"""
+
+import re
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from diag.facts.derived import accelerators, addresses, has_accelerator, hcas, setting, several_nodes
+from diag.facts.network import Interface
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.verdict import finding
+
+OWN_TO_A_NODE = re.compile(r"_SOCKET_IFNAME$|^NCCL_(HOSTID|IB_HCA|DEBUG|TOPO|GRAPH|CONF_FILE)")
+"""What may differ between nodes: names of their own devices and files, and what NCCL prints."""
+OF_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_IB_GID_INDEX", "TP_SOCKET_IFNAME")
+SLOW_SWITCHES = {
+    "NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1", "CUDA_LAUNCH_BLOCKING": "1", "NCCL_DEBUG": "TRACE",
+    "TORCH_DISTRIBUTED_DEBUG": "DETAIL", "NCCL_IB_DISABLE": "1", "NCCL_NET_GDR_LEVEL": "0",
+}  # fmt: skip
+"""Set once to look for a fault, and costly when forgotten."""
+HIDES_ALL = ("", "-1", "NoDevFiles", "none", "void")
+"""Values of CUDA_VISIBLE_DEVICES that leave no GPU."""
+
+
+def is_set(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.applies(lambda node: setting(node, name) is not None, reason=f"{name} is not set")
+
+
+def nccl_matches(value: str, interfaces: tuple[Interface, ...]) -> list[str]:
+    """What NCCL takes: prefixes, exact names after ``=``, all but those after ``^`` (its Environment Variables)."""
+    excludes, exact = "^" in value[:2], "=" in value[:2]
+    words = [word for word in value.lstrip("^=").split(",") if word]
+
+    def meant(name: str) -> bool:
+        return any(name == word if exact else name.startswith(word) for word in words)
+
+    return [each.name for each in interfaces if meant(each.name) != excludes and usable(each)]
+
+
+def usable(interface: Interface) -> bool:
+    return interface.kind != "loopback" and bool(interface.addresses)
+
+
+@is_set("NCCL_SOCKET_IFNAME")
+@pytest.mark.applies(several_nodes, reason="one node: no other dials it")
+@pytest.mark.cause("nccl_socket_ifname_wrong")
+def check_nccl_socket_ifname_matches_an_interface(node: Node) -> None:
+    """NCCL ends with "no socket interface found" where the value matches nothing, and hangs where it matches only lo.
+
+    Do: set it to the interface that leads to the other nodes, e.g. =eth0, or unset it.
+    $ ssh {node} ip -brief address
+    """
+    value = setting(node, "NCCL_SOCKET_IFNAME") or ""
+    names = ", ".join(interface.name for interface in node.interfaces if usable(interface))
+    found = f"NCCL_SOCKET_IFNAME={value} matches no interface with an address"
+    assert nccl_matches(value, node.interfaces), finding(found, f"a match among {names}")
+
+
+@is_set("GLOO_SOCKET_IFNAME")
+@pytest.mark.cause("gloo_ifname_invalid")
+def check_gloo_socket_ifname_is_an_interface(node: Node) -> None:
+    """GLOO takes exact names only: NCCL's ^ and =, a prefix or an address end every rank with "Unable to find address".
+
+    Do: set it to the one interface that leads to the other nodes, without ^ or =.
+    $ ssh {node} ip -brief address
+    """
+    value = setting(node, "GLOO_SOCKET_IFNAME") or ""
+    names = [interface.name for interface in node.interfaces if interface.addresses]
+    unknown = [word for word in value.split(",") if word not in names]
+    assert not unknown, finding(f"GLOO_SOCKET_IFNAME={value}", f"exact names among {', '.join(names)}")
+
+
+def interface_variables(node: Node) -> tuple[str, ...]:
+    return tuple(name for name in OF_INTERFACES if setting(node, name) is not None)
+
+
+@pytest.mark.cause("ifname_env_not_on_all_nodes")
+def check_interface_variables_are_set_on_all_nodes_or_none(node: Node, peers: Peers) -> None:
+    """Set on the first node only, they make it advertise one interface while the others choose another.
+
+    Do: set them where every rank gets them: /etc/environment, the service, or the launcher's own option.
+    $ ssh {node} 'env | grep -E "_IFNAME|NCCL_IB"; cat /etc/nccl.conf'
+    """
+    same = peers.by(interface_variables)
+    assert same.agree(node), same.finding(node, "set:")
+
+
+def steering(node: Node) -> tuple[str, ...]:
+    """NCCL's and GLOO's settings that all ranks must share, as NAME=value."""
+    names = {entry.name for entry in node.settings if entry.name.startswith(("NCCL_", "GLOO_"))}
+    return tuple(f"{name}={setting(node, name)}" for name in sorted(names) if not OWN_TO_A_NODE.search(name))
+
+
+@pytest.mark.cause("nccl_version_or_env_differs_between_nodes")
+def check_nccl_settings_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
+    """Ranks that disagree about algorithm, protocol or transport wait for messages that nobody sends.
+
+    Do: give all nodes the same NCCL_* and GLOO_* in their environment and in /etc/nccl.conf.
+    $ ssh {node} 'env | grep -E "^(NCCL|GLOO)_"; cat /etc/nccl.conf'
+    """
+    same = peers.by(steering)
+    assert same.agree(node), same.finding(node, "settings:")
+
+
+@is_set("CUDA_VISIBLE_DEVICES")
+@pytest.mark.applies(has_accelerator, reason="no accelerator")
+@pytest.mark.cause("cuda_visible_devices_wrong")
+def check_cuda_visible_devices_exist(node: Node) -> None:
+    """An index that does not exist hides it and all after it: "No CUDA GPUs are available", or too few of them.
+
+    Do: unset it, or name indices that nvidia-smi -L lists in the same container.
+    $ ssh {node} 'echo "$CUDA_VISIBLE_DEVICES"; nvidia-smi -L'
+    """
+    value = setting(node, "CUDA_VISIBLE_DEVICES") or ""
+    count = len(accelerators(node))
+    wrong = [word for word in value.split(",") if word in HIDES_ALL or (word.isdigit() and int(word) >= count)]
+    assert not wrong, finding(f"CUDA_VISIBLE_DEVICES={value!r}", f"indices from 0 to {count - 1}")
+
+
+@pytest.mark.advice
+@pytest.mark.applies(has_accelerator, reason="no accelerator")
+def check_no_slow_switch_is_left_on(node: Node) -> None:
+    """Switches for finding a fault (no peer access, no RDMA, one kernel at a time) cost bandwidth when they stay.
+
+    Do: unset them where they are set: the environment, /etc/nccl.conf or ~/.nccl.conf.
+    $ ssh {node} 'env | grep -E "^(NCCL|CUDA|TORCH)_"; cat /etc/nccl.conf'
+    """
+    idle = () if hcas(node) else ("NCCL_IB_DISABLE", "NCCL_NET_GDR_LEVEL")
+    on = [f"{name}={slow}" for name, slow in SLOW_SWITCHES.items() if setting(node, name) == slow and name not in idle]
+    assert not on, finding(", ".join(on), "unset")
+
+
+@is_set("PYTORCH_CUDA_ALLOC_CONF")
+@pytest.mark.advice
+@pytest.mark.applies(lambda node: len(accelerators(node)) > 1, reason="fewer than two accelerators")
+@pytest.mark.cause("custom_allreduce_ipc_failure")
+def check_allocator_lets_gpus_share_memory(node: Node) -> None:
+    """With expandable segments CUDA's IPC handles cannot be opened: vLLM's custom all-reduce fails at start.
+
+    Do: remove expandable_segments:True, or start vLLM with --disable-custom-all-reduce.
+    $ ssh {node} 'echo "$PYTORCH_CUDA_ALLOC_CONF"'
+    """
+    value = setting(node, "PYTORCH_CUDA_ALLOC_CONF") or ""
+    found = f"PYTORCH_CUDA_ALLOC_CONF={value}"
+    assert "expandable_segments:true" not in value.lower(), finding(found, "no expandable segments")
+
+
+def proxied(node: Node) -> bool:
+    names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    return any(setting(node, name) for name in names)
+
+
+def spared(node: Node) -> list[str]:
+    value = setting(node, "no_proxy") or setting(node, "NO_PROXY") or ""
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def covers(word: str, address: str) -> bool:
+    """Whether an entry of no_proxy spares this address: ``*``, the address itself, or a network in CIDR."""
+    if word in ("*", address):
+        return True
+    return "/" in word and ip_address(address) in ip_network(word, strict=False)
+
+
+@pytest.mark.advice
+@pytest.mark.applies(several_nodes, reason="one node: no peer to call")
+@pytest.mark.applies(proxied, reason="no HTTP proxy is set")
+def check_proxy_spares_the_peers(node: Node) -> None:
+    """Health checks, Ray's and the engines' calls to a peer go to the proxy instead, which knows no way to it.
+
+    Do: add the cluster's addresses to no_proxy on all nodes.
+    $ ssh {node} 'env | grep -i proxy'
+    """
+    own = [address for each in node.interfaces if usable(each) for address in addresses(each) if "." in address]
+    words = spared(node)
+    found = f"a proxy, and no_proxy={','.join(words) or 'not set'}"
+    assert any(covers(word, address) for word in words for address in own), finding(
+        found, f"{node.address} in no_proxy"
+    )
