@@ -29,6 +29,7 @@ def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False) -> list[str]:
     """The block of a plan; with ``explain`` every candidate, every estimate and every source."""
     engine = " ".join(filter(None, (plan.engine.name, plan.engine.version)))
     lines = [ink.rule(f"plan: {engine}"), *_verdict(plan, ink)]
+    lines += ink.field("model", plan.sources["model"], indent=LABEL) if "model" in plan.sources else []
     lines += _memory(plan, ink) + _kv(plan, ink)
     lines += _command(plan, ink) + _reasons(plan, ink)
     if explain:

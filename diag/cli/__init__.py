@@ -1,0 +1,96 @@
+"""The command ``diag``. What it imports here is what ``diag --help`` costs: click, nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+
+import click
+
+from diag import __version__
+from diag.errors import DiagError
+
+ASKED_WRONGLY, BUG, INTERRUPTED = 2, 70, 130
+COMMANDS: Mapping[str, str] = {
+    "run": "Measure hosts, judge them, plan a launch.",
+    "check": "Judge a Snapshot again, without measuring.",
+    "plan": "Plan launch parameters from a Snapshot.",
+    "list": "Say which checks there are and what each means.",
+    "completion": "Print the completion script of a shell.",
+}
+"""Each in a file of its own, imported when it is typed. ``list`` is in ``listing.py``: its name is a builtin's."""
+FILES = {"list": "listing"}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; imports one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"diag.cli.{FILES.get(cmd_name, cmd_name)}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="diag", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Is a GPU cluster healthy, what can it really do, and which launch parameters follow from that?
+
+    \b
+    diag run                                  this machine
+    diag run --hosts gpu[01-04],10.0.0.9      over SSH
+    diag check                                the last run, judged again
+    diag plan --hardware 8xH100 --model DIR   without any hardware
+
+    \b
+    Exit status of run and check, the first that applies:
+      2   asked wrongly, or nothing was judged
+      1   the cluster is wrong
+      3   a required fact was not measured, or a node not reached
+      0   healthy
+      130 interrupted    70 a bug of diag
+    """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
+
+
+def main() -> None:
+    """Run the command; every way to end has one exit status."""
+    sys.exit(status_of(sys.argv[1:]))
+
+
+def status_of(arguments: list[str]) -> int:
+    """An error of use is one line, a bug keeps its traceback."""
+    try:
+        answer = cli.main(arguments, prog_name="diag", standalone_mode=False)
+        sys.stdout.flush()
+        return answer if isinstance(answer, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except DiagError as error:
+        _say(f"diag: {error}")
+        return ASKED_WRONGLY
+    except (KeyboardInterrupt, click.Abort):
+        _say("diag: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough; nothing is left to be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - a bug of ours: the whole traceback, and a status of its own
+        traceback.print_exc()
+        return BUG
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,123 @@
+"""How does the command line judge a Snapshot and tell the verdicts?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from diag.catalogue import Check
+from diag.errors import DiagError
+from diag.facts import snapshot as snapshots
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import Verdicts
+from diag.judge import catalogue, judge
+from diag.report.ink import Ink
+from diag.report.junit import junit_xml
+from diag.report.listing import listing_lines
+from diag.report.machine import verdicts_json
+from diag.report.page import page
+from diag.report.shown import Shown
+from diag.rundir import last_run
+
+
+class Judging(msgspec.Struct, frozen=True, kw_only=True):
+    """What -k, -x, --checks and --fail-on said."""
+
+    folders: tuple[Path, ...] = ()
+    keyword: str = ""
+    exitfirst: bool = False
+    fail_on: str = "failed"
+
+    def judge(self, snapshot: Snapshot) -> Verdicts:
+        return judge(
+            snapshot,
+            folders=self.folders,
+            keyword=self.keyword,
+            exitfirst=self.exitfirst,
+            fail_on=self.fail_on,
+        )
+
+    def checks(self) -> Mapping[str, Check]:
+        """What each selected check says of itself. Raises DiagError for a wrong -k or --checks."""
+        try:
+            known = catalogue(self.folders, self.keyword)
+        except DiagError as error:
+            if error.where != "checks":
+                raise
+            known = catalogue()  # a check that is broken gets a verdict that says so; the others keep their files
+        return {check.id: check for check in known}
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """What -v, -q, --json and --junit said."""
+
+    verbose: bool = False
+    quiet: bool = False
+    as_json: bool = False
+    junit: Path | None = None
+
+    @property
+    def verbosity(self) -> int:
+        return int(self.verbose) - int(self.quiet)
+
+    def require_writable(self) -> None:
+        """Before anything is measured: a result that cannot be written is no result."""
+        if self.junit is None:
+            return
+        folder = self.junit.absolute().parent
+        if self.junit.is_dir():
+            raise DiagError("--junit", f"{self.junit}: a directory", do="expected a file, e.g. report.xml")
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise DiagError("--junit", f"{folder}: no directory that can be written to")
+
+    def write_junit(self, xml: bytes) -> None:
+        if self.junit is None:
+            return
+        try:
+            self.junit.write_bytes(xml)
+        except OSError as error:
+            raise DiagError("--junit", f"{self.junit}: {(error.strerror or str(error)).lower()}") from error
+
+    def tell(self, shown: Shown) -> None:
+        if self.as_json:
+            click.echo(verdicts_json(shown.verdicts), nl=False)
+            return
+        ink = Ink(sys.stdout)
+        ink.write(page(shown, ink))
+
+
+def check(path: Path | None, judging: Judging, telling: Telling) -> int:
+    """Judge the Snapshot at ``path`` (None: of the last run), tell, and the exit status."""
+    telling.require_writable()
+    place = path or last_run()
+    snapshot = snapshots.load(place)
+    checks = judging.checks()
+    verdicts = judging.judge(snapshot)
+    with contextlib.suppress(BrokenPipeError):
+        telling.tell(
+            Shown(
+                verdicts=verdicts,
+                snapshot=snapshot,
+                checks=checks,
+                place=str(place),
+                verbosity=telling.verbosity,
+                exit_status=verdicts.exit_status,
+            )
+        )
+    if telling.junit is not None:
+        telling.write_junit(junit_xml(verdicts, checks, snapshot))
+    return verdicts.exit_status
+
+
+def list_checks(keyword: str, folders: tuple[Path, ...]) -> int:
+    """Say what each check means; 2 where none matches."""
+    known = catalogue(folders, keyword)
+    ink = Ink(sys.stdout)
+    ink.write(listing_lines(known, ink))
+    return 0 if known else 2

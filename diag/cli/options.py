@@ -1,0 +1,69 @@
+"""Options that several commands share, and how a size or a deadline is read from what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from diag.units import parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+STAGES = ("reach", "facts", "measure", "collectives", "judge", "plan")
+FAIL_ON = ("failed", "missing", "never")
+FOLDER = click.Path(path_type=Path)
+LONGEST_S = 7 * 86400.0
+
+
+def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """``64MiB`` -> bytes."""
+    try:
+        return None if value is None else parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def as_deadlines(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    """``facts=60`` -> stage and seconds."""
+    deadlines_s = {}
+    for value in values:
+        stage, equals, text = value.partition("=")
+        if not equals or stage not in STAGES:
+            what = f"{value!r}: expected STAGE=SECONDS, STAGE one of {', '.join(STAGES)}"
+            raise click.BadParameter(what, ctx, param)
+        try:
+            deadlines_s[stage] = float(text.removesuffix("s"))
+        except ValueError:
+            deadlines_s[stage] = 0.0
+        if not 0 < deadlines_s[stage] < LONGEST_S:
+            what = f"{value!r}: {text!r} is no number of seconds; expected e.g. {stage}=60"
+            raise click.BadParameter(what, ctx, param)
+    return deadlines_s
+
+
+def judging(command: F) -> F:
+    """How to judge: -k, -x, --checks, --fail-on."""
+    for option in (
+        click.option("--fail-on", type=click.Choice(FAIL_ON), default="failed", show_default=True,
+                     help="What makes the exit status other than 0; missing: optional facts too."),
+        click.option("--checks", "folders", type=FOLDER, multiple=True, metavar="DIR",
+                     help="A folder with checks of your own, beside those of diag."),
+        click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first check that fails."),
+        click.option("-k", "keyword", default="", metavar="EXPR", help="Only the checks whose name matches."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def telling(command: F) -> F:
+    """How to tell the result: -v, -q, --json, --junit."""
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, help="Failures and counts only."),
+        click.option("-v", "--verbose", is_flag=True, help="Every check and every subject."),
+        click.option("--junit", type=FOLDER, metavar="FILE", help="Write JUnit XML to FILE."),
+        click.option("--json", "as_json", is_flag=True, help="Print verdicts.json and nothing else on stdout."),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,150 @@
+"""What is done when ``diag run`` is typed? Gather, judge, plan, write the run directory, tell."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from diag import rundir
+from diag.catalogue import Check
+from diag.cli.judging import Judging, Telling
+from diag.cli.planning import engine_and_version, plan_or_why_not
+from diag.cli.signals import heard, within
+from diag.facts.plan import Plan
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import StageTime, Verdicts
+from diag.gather import Wishes, gather
+from diag.inventory import Host
+from diag.remote.local import LocalTransport
+from diag.remote.ssh import SshTransport
+from diag.remote.ssh_options import SshOptions
+from diag.report.junit import junit_xml
+from diag.report.live import Display
+from diag.report.machine import plan_json, verdicts_json
+from diag.report.shown import Shown
+
+INTERRUPTED = 130
+T = TypeVar("T")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was typed."""
+
+    hosts: Sequence[Host]
+    login: SshOptions
+    level: str
+    model: str | None
+    engine: str
+    deadlines_s: dict[str, float]
+    max_size_bytes: int
+    out: Path | None
+    judging: Judging
+    telling: Telling
+
+    @property
+    def wishes(self) -> Wishes:
+        return Wishes(
+            level=self.level,
+            model_path=self.model,
+            deadlines_s=self.deadlines_s,
+            max_size_bytes=self.max_size_bytes,
+        )
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to know."""
+
+    snapshot: Snapshot
+    verdicts: Verdicts
+    plan: Plan
+    slowest: Mapping[str, str]
+
+
+def run(order: Order) -> int:
+    """The exit status. What was asked wrongly is said before any host is touched."""
+    engine_and_version(order.engine)
+    order.telling.require_writable()
+    checks = order.judging.checks()
+    directory = rundir.create(order.out)
+    with heard() as signals:
+        found = _find_out(order, directory, signals)
+        _write(directory, found, checks, order.telling)
+        rundir.point_latest(directory)
+        _tell(order, found, checks, directory)
+    return found.verdicts.exit_status
+
+
+def _find_out(order: Order, directory: rundir.RunDir, signals: Sequence[int]) -> Found:
+    with Display(sys.stderr, quiet=order.telling.quiet) as display:
+        snapshot = gather(
+            order.hosts,
+            order.wishes,
+            run_id=directory.run_id,
+            transports={"ssh": SshTransport(order.login), "local": LocalTransport()},
+            progress=display,
+            store=rundir.EvidenceStore(directory),
+        )
+        directory.save_snapshot(snapshot)
+        judge = _Stage("judge", order.wishes, display)
+        verdicts = judge.do(lambda: order.judging.judge(snapshot))
+        plan = _Stage("plan", order.wishes, display)
+        planned = plan.do(lambda: plan_or_why_not(snapshot, order.model, order.engine))
+    count = len(snapshot.nodes)
+    times = [StageTime(name=s.name, seconds=s.seconds, nodes_done=count, nodes_total=count) for s in (judge, plan)]
+    interrupted = snapshot.interrupted or bool(signals)
+    verdicts = msgspec.structs.replace(
+        verdicts,
+        exit_status=INTERRUPTED if interrupted else verdicts.exit_status,
+        stages=(*verdicts.stages, *times),
+    )
+    return Found(snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest())
+
+
+class _Stage:
+    """A stage of the controller itself: its deadline, its place in the display, and how long it took."""
+
+    def __init__(self, name: str, wishes: Wishes, display: Display) -> None:
+        self.name = name
+        self.limit_s = wishes.deadline_s(name)
+        self.display = display
+        self.seconds = 0.0
+
+    def do(self, work: Callable[[], T]) -> T:
+        began = time.monotonic()
+        self.display.stage(self.name, ())
+        with within(self.limit_s, self.name):
+            result = work()
+        self.seconds = round(time.monotonic() - began, 3)
+        self.display.ended("")
+        return result
+
+
+def _write(directory: rundir.RunDir, found: Found, checks: Mapping[str, Check], telling: Telling) -> None:
+    xml = junit_xml(found.verdicts, checks, found.snapshot)
+    directory.save("verdicts.json", verdicts_json(found.verdicts))
+    directory.save("plan.json", plan_json(found.plan))
+    directory.save("junit.xml", xml)
+    directory.keep_only(evidence.sha256 for node in found.snapshot.nodes for evidence in node.evidence)
+    telling.write_junit(xml)
+
+
+def _tell(order: Order, found: Found, checks: Mapping[str, Check], directory: rundir.RunDir) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        order.telling.tell(
+            Shown(
+                verdicts=found.verdicts,
+                snapshot=found.snapshot,
+                checks=checks,
+                plan=found.plan,
+                place=directory.shown(),
+                verbosity=order.telling.verbosity,
+                slowest=found.slowest,
+                exit_status=found.verdicts.exit_status,
+            )
+        )

@@ -1,0 +1,73 @@
+"""``diag run``: measure hosts, judge them, plan a launch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from diag.cli.options import FOLDER, as_deadlines, as_size, judging, telling
+
+LEVELS = ("passive", "quick", "normal")
+
+
+@click.command("run")
+@click.option("--hosts", metavar="NODESET", help="Hosts to reach over SSH, e.g. gpu[01-04],ops@10.0.0.9:2222.")
+@click.option("--hostfile", type=FOLDER, metavar="FILE", help="One host a line, as MPI and DeepSpeed write it.")
+@click.option("--inventory", type=FOLDER, metavar="FILE", help="TOML with [defaults], [groups.…] and [hosts.…].")
+@click.option("--user", metavar="NAME", help="Log in as NAME.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port of sshd.")
+@click.option("--identity", type=FOLDER, multiple=True, metavar="FILE", help="Private key; may be given several times.")
+@click.option("--ask-pass", is_flag=True, help="Ask once for a password; it is kept in memory only.")
+@click.option("--ssh-config", type=FOLDER, metavar="FILE", help="Instead of ~/.ssh/config and /etc/ssh/ssh_config.")
+@click.option("--accept-new-host-keys", is_flag=True, help="Add unknown host keys; changed ones are still refused.")
+@click.option("--connect-timeout", type=click.FloatRange(0.1), metavar="SECONDS", help="For each connection.")
+@click.option("--python", metavar="PATH", help="Interpreter on the nodes; torch is looked for under it.")
+@click.option("--exec", "wrapper", metavar="COMMAND", help="In front of it, e.g. 'docker exec -i vllm'.")
+@click.option("--interface", metavar="NAME", help="The interface that carries data between nodes.")
+@click.option("--model", metavar="PATH", help="Model directory as the nodes see it; it is read, and planned for.")
+@click.option("--engine", default="vllm", show_default=True, metavar="NAME[==VERSION]", help="What is to be launched.")
+@click.option("--level", type=click.Choice(LEVELS), default="normal", show_default=True, help="How much load to make.")
+@click.option(
+    "--deadline",
+    "deadlines_s",
+    multiple=True,
+    callback=as_deadlines,
+    metavar="STAGE=SECONDS",
+    help="Of reach, facts, measure, collectives, judge or plan; may be given several times.",
+)
+@click.option(
+    "--max-size",
+    default="64MiB",
+    show_default=True,
+    callback=as_size,
+    metavar="SIZE",
+    help="Largest message of the all-reduce.",
+)
+@click.option("--out", type=FOLDER, metavar="DIR", help="The run directory; else one in ~/.local/state/diag/runs.")
+@judging
+@telling
+def command(
+    *, hosts: str | None, hostfile: Path | None, inventory: Path | None,
+    user: str | None, port: int | None, identity: tuple[Path, ...], ask_pass: bool, ssh_config: Path | None,
+    accept_new_host_keys: bool, connect_timeout: float | None,
+    python: str | None, wrapper: str | None, interface: str | None,
+    model: str | None, engine: str, level: str, deadlines_s: dict[str, float], max_size: int, out: Path | None,
+    folders: tuple[Path, ...], keyword: str, exitfirst: bool, fail_on: str,
+    as_json: bool, junit: Path | None, verbose: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Measure hosts, judge them, plan a launch. Without a selection: this machine."""
+    from diag.cli import preflight, selection  # noqa: PLC0415 - `diag run --help` needs no paramiko
+    from diag.cli.judging import Judging, Telling  # noqa: PLC0415 - nor pytest
+
+    chosen = selection.hosts(hosts, hostfile, inventory)
+    settings = selection.settings(user=user, port=port, python=python, interface=interface, wrapper=wrapper)
+    login = selection.login(ssh_config, identity, accept_new_host_keys, connect_timeout, ask_pass=ask_pass)
+    return preflight.run(
+        preflight.Order(
+            hosts=selection.override(chosen, settings), login=login, level=level, model=model, engine=engine,
+            deadlines_s=deadlines_s, max_size_bytes=max_size, out=out,
+            judging=Judging(folders=folders, keyword=keyword, exitfirst=exitfirst, fail_on=fail_on),
+            telling=Telling(verbose=verbose, quiet=quiet, as_json=as_json, junit=junit),
+        )
+    )  # fmt: skip

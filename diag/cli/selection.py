@@ -1,0 +1,67 @@
+"""Which hosts did the command line select, and how are they logged in to?"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diag.errors import DiagError
+from diag.inventory import Host, commandline, hostfile, toml
+from diag.inventory.commandline import override
+from diag.remote.ssh_options import SshOptions
+
+__all__ = ["hosts", "login", "override", "settings"]
+
+
+def hosts(text: str | None, host_file: Path | None, inventory: Path | None) -> list[Host]:
+    """From the one source that was named; from none: this machine."""
+    given = {"--hosts": text, "--hostfile": host_file, "--inventory": inventory}
+    named = [option for option, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise DiagError("", f"{' and '.join(named)}: hosts selected in more than one way", do="give one of them")
+    if text is not None:
+        return commandline.from_text(text)
+    if host_file is not None:
+        return hostfile.read(host_file)
+    return toml.read(inventory) if inventory is not None else commandline.this_machine()
+
+
+def settings(*, wrapper: str | None, **given: Any) -> dict[str, Any]:
+    """Fields of every host that were typed."""
+    return given | {"exec": commandline.wrapper(wrapper)}
+
+
+def login(
+    config: Path | None,
+    identities: tuple[Path, ...],
+    accept_new_host_keys: bool,
+    connect_timeout_s: float | None,
+    *,
+    ask_pass: bool,
+) -> SshOptions:
+    """What holds for every SSH connection; files that were named must be there."""
+    for option, paths in (("--ssh-config", [config] if config else []), ("--identity", identities)):
+        for path in paths:
+            if not path.expanduser().is_file():
+                raise DiagError(option, f"{path}: no such file")
+    return SshOptions(
+        config_path=str(config.expanduser()) if config is not None else None,
+        identity_files=tuple(str(path.expanduser()) for path in identities),
+        accept_new_host_keys=accept_new_host_keys,
+        connect_timeout_s=connect_timeout_s,
+        password=_asked_once() if ask_pass else None,
+    )
+
+
+def _asked_once() -> Callable[[], str]:
+    """Asked before anything else is on the terminal; a script may pipe it in. Nothing but this function holds it."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        password = getpass.getpass("Password for the hosts: ", sys.stderr)
+    else:
+        password = sys.stdin.readline().rstrip("\n") if sys.stdin is not None else ""
+    if not password:
+        raise DiagError("--ask-pass", "no password was given")
+    return lambda: password
