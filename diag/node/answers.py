@@ -1,40 +1,53 @@
 """Who answers a frame of requests? A forked child with a thread a request.
 
-The agent itself touches no file system it does not know and calls no library: what hangs or crashes, hangs or
-crashes in the child. The child sends each answer as soon as it has it; at their deadlines the agent answers for the rest.
+The agent itself touches no file system it does not know and calls no library: what hangs or crashes, hangs or crashes
+in the child. The child sends each answer as soon as it has it; at their deadlines the agent answers for the rest.
 """
 
+from __future__ import annotations
+
 import _thread
+import contextlib
 import os
+import signal
 import time
 
 import descendants
 import frames
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+DEADLINE_S = 8.0
+HEAD_BYTES = 8  # index and length before each answer
+
 
 class Answers:
     """The requests of one frame, until all are answered or past their deadlines."""
 
-    def __init__(self, message, mark, alive, leave):
-        """``alive``: read end of the agent's pipe; ``leave()`` is called in the child to drop the agent's descriptors."""
-        self.id = message["id"]
-        self.requests = message["requests"]
-        self.texts = [None] * len(self.requests)
-        self.received = b""
-        limit_s = message.get("deadline_s", 3600.0)
-        self.limits_s = [min(request.get("deadline_s", 8.0), limit_s) for request in self.requests]
+    def __init__(self, message: dict[str, Any], mark: str, alive: int, leave: Callable[[], None]) -> None:
+        """``alive``: read end of the agent's pipe; ``leave()``, in the child, drops the agent's descriptors."""
+        self.id: int = message["id"]
+        self.requests: list[dict[str, Any]] = message["requests"]
+        limit_s = message.get("deadline_s", DEADLINE_S)
+        self.limits_s = [min(request.get("deadline_s", DEADLINE_S), limit_s) for request in self.requests]
         self.started = time.monotonic()
-        self.out, end = os.pipe()
-        try:
-            self.pid = os.fork()
-        except OSError as error:
-            self.pid = None
-            self.texts = [_say(request["name"], why="fork: {}".format(error)) for request in self.requests]
-        if self.pid == 0:
-            self._become_child(end, mark, alive, leave)
+        self._texts: list[bytes | None] = [None] * len(self.requests)
+        self._received = b""
+        self._out, end = os.pipe()
+        self.pid = self._fork(end, mark, alive, leave)
         os.close(end)
 
-    def _become_child(self, end, mark, alive, leave):
+    def _fork(self, end: int, mark: str, alive: int, leave: Callable[[], None]) -> int:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._give_up(f"no process can be started: {error.strerror}", time.monotonic(), everything=True)
+            return 0
+        if pid:
+            return pid
         try:
             os.setsid()
             leave()
@@ -42,65 +55,73 @@ class Answers:
         finally:
             os._exit(1)
 
-    def descriptors(self):
-        return [self.out]
+    def descriptors(self) -> list[int]:
+        return [self._out] if self._out >= 0 else []
 
-    def ready(self, fd):
+    def ready(self, fd: int) -> bool:
+        """Take what the child wrote; False at its end."""
         chunk = os.read(fd, 1 << 20)
-        self.received += chunk
-        while len(self.received) >= 8:
-            index, length = int.from_bytes(self.received[:4], "big"), int.from_bytes(self.received[4:8], "big")
-            if len(self.received) < 8 + length:
+        self._received += chunk
+        while len(self._received) >= HEAD_BYTES:
+            index, length = (int.from_bytes(self._received[at : at + 4], "big") for at in (0, 4))
+            if len(self._received) < HEAD_BYTES + length:
                 break
-            if self.texts[index] is None:
-                self.texts[index] = self.received[8 : 8 + length]
-            self.received = self.received[8 + length :]
+            self._texts[index] = self._texts[index] or self._received[HEAD_BYTES : HEAD_BYTES + length]
+            self._received = self._received[HEAD_BYTES + length :]
         if not chunk:
-            self._give_up("the process that answers ended", lambda index: True)
+            self._give_up(self._how_it_ended(), time.monotonic(), everything=True)
+        return bool(chunk)
 
-    def due(self):
+    def _how_it_ended(self) -> str:
+        descendants.reap()
+        status = descendants.ended.get(self.pid)
+        by = f" by signal {os.WTERMSIG(status)}" if status is not None and os.WIFSIGNALED(status) else ""
+        return f"the process that answers was ended{by}"
+
+    def due(self) -> float | None:
         """When the next unanswered request is past its deadline; None: all are answered."""
-        open_s = [limit_s for limit_s, text in zip(self.limits_s, self.texts) if text is None]
+        open_s = [limit_s for limit_s, text in zip(self.limits_s, self._texts) if text is None]
         return self.started + min(open_s) if open_s else None
 
-    def tick(self, now):
-        self._give_up(None, lambda index: now >= self.started + self.limits_s[index])
+    def tick(self, now: float) -> None:
+        self._give_up("", now)
 
-    def _give_up(self, why, over):
+    def _give_up(self, why: str, now: float, *, everything: bool = False) -> None:
         for index, request in enumerate(self.requests):
-            if self.texts[index] is None and over(index):
-                limit_s = self.limits_s[index]
-                said = why or "no answer within {:g} s".format(limit_s)
-                self.texts[index] = _say(request["name"], why=said, seconds=time.monotonic() - self.started)
+            limit_s = self.limits_s[index]
+            if self._texts[index] is None and (everything or now >= self.started + limit_s):
+                said = why or f"no answer within {limit_s:g} s"
+                self._texts[index] = _said(request["name"], why=said, seconds=now - self.started)
 
-    def finished(self):
-        """The answer frame's body once every request has its answer, else None; ends the child."""
-        if any(text is None for text in self.texts):
+    def body(self) -> bytes | None:
+        """The answer frame once every request has its answer, else None."""
+        texts = [text for text in self._texts if text is not None]
+        if len(texts) < len(self._texts):
             return None
-        return b'{"id":%d,"answers":[%s]}' % (self.id, b",".join(self.texts))
+        return b'{"id":%d,"answers":[%s]}' % (self.id, b",".join(texts))
 
-    def end(self):
-        """Kill the child and the tools it runs; the agent looks later whether they went."""
-        os.close(self.out)
+    def end(self) -> None:
+        """Kill the child and the tools it runs; whether they went, the agent looks at its own end."""
+        if self._out >= 0:
+            os.close(self._out)
+            self._out = -1
         if self.pid:
-            try:
-                os.killpg(self.pid, 9)
-            except OSError:
-                descendants.kill(self.pid)
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
+            descendants.kill(self.pid)
 
 
-def _say(name, value=None, why=None, seconds=0.0):
+def _said(name: str, value: object = None, why: str | None = None, seconds: float = 0.0) -> bytes:
     answer = {"name": name, "seconds": round(seconds, 6)}
-    answer.update({"value": value} if why is None else {"why": why})
-    return frames.to_json(answer)
+    return frames.to_json(dict(answer, value=value) if why is None else dict(answer, why=why))
 
 
-def _answer_all(requests, deadlines, out, mark, alive):
-    """Answer all at once, then end; ends at once when the agent is gone."""
+def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int, mark: str, alive: int) -> None:
+    """Answer all at once, then end; end at once when the agent is gone."""
     lock, left = _thread.allocate_lock(), [len(requests)]
 
-    def one(index):
-        text = _answer(requests[index], deadlines[index], mark)
+    def one(index: int) -> None:
+        text = _answered(requests[index], deadlines[index], mark)
         with lock:
             _write(out, index.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text)
             left[0] -= 1
@@ -111,24 +132,24 @@ def _answer_all(requests, deadlines, out, mark, alive):
         try:
             _thread.start_new_thread(one, (index,))
         except RuntimeError:
-            one(index)  # no more threads allowed here: one after another, then
+            one(index)  # no more threads are allowed here: one after another, then
     os.read(alive, 1)
-    os.killpg(0, 9)
+    os.killpg(0, signal.SIGKILL)
 
 
-def _answer(request, deadline, mark):
+def _answered(request: dict[str, Any], deadline: float, mark: str) -> bytes:
     import verbs
 
-    name, started = request["name"], time.monotonic()
+    name, began = request["name"], time.monotonic()
     try:
         value = verbs.answer(request["verb"], deadline, mark)
-        return _say(name, value, seconds=time.monotonic() - started)
+        return _said(name, value, seconds=time.monotonic() - began)
     except BaseException as error:
-        why = " ".join("{}: {}".format(type(error).__name__, error).split())
-        return _say(name, why=why, seconds=time.monotonic() - started)
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        return _said(name, why=why, seconds=time.monotonic() - began)
 
 
-def _write(fd, text):
+def _write(fd: int, text: bytes) -> None:
     view = memoryview(text)
     while view:
         view = view[os.write(fd, view) :]

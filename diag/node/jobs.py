@@ -1,43 +1,58 @@
-"""How does a job run here? A process tree of its own: started, listened to, ended at its deadline, and nothing of it left."""
+"""How does a job run here? As a tree of processes: started, listened to, ended at its deadline, nothing of it left."""
 
+from __future__ import annotations
+
+import contextlib
+import json
 import os
 import signal
+import sys
 import time
 
 import descendants
-import frames
 import private_dir
+import shared_memory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 MARKER = b"@diag "
 KEPT_BYTES = 65536
 LINE_BYTES = 1 << 20
+DRAIN_READS = 256
+NOT_STARTED = 126
 
 
 class Job:
     """One command and everything that it starts. Its processes carry ``mark`` in their environment."""
 
-    def __init__(self, message, mark, folder, pyz, alive):
-        self.id, self.mark = message["id"], mark
+    def __init__(self, message: dict[str, Any], mark: str, folder: str, pyz: str, alive: int) -> None:
+        """``alive``: read end of a pipe that ends with the agent; the job's processes inherit it."""
+        self.id: int = message["id"]
+        self.mark = mark
+        self.stopped = False
         self.started = time.monotonic()
-        self.deadline = self.started + message["deadline_s"]
-        self.output, self.line = b"", b""
-        self.timed_out = self.stopped = False
-        self.said = []
-        places = {"{pyz}": pyz, "{dir}": folder, "{python}": _python()}
+        self.said: list[dict[str, Any]] = []
+        self._deadline: float = self.started + message["deadline_s"]
+        self._timed_out = False
+        self._output, self._line = b"", b""
+        self.older = shared_memory.names()
+        places = {"{pyz}": pyz, "{dir}": folder, "{python}": sys.executable}
+        argv = [_filled(word, places) for word in message["argv"]]
         environment = dict(os.environ, **private_dir.environment(folder))
-        for name, value in message.get("env", {}).items():
-            environment[name] = _fill(value, places)
+        environment.update({name: _filled(value, places) for name, value in (message.get("env") or {}).items()})
         environment[descendants.MARK] = mark
         environment["DIAG_ALIVE_FD"] = str(alive)
-        environment["DIAG_ALIVE_PATH"] = "/proc/{}/fd/{}".format(os.getpid(), alive)
-        argv = [_fill(word, places) for word in message["argv"]]
-        self.pid, self.pipes = _spawn(argv, environment, message.get("cwd") or folder, alive)
-        self.stdout = self.pipes[0]
+        environment["DIAG_ALIVE_PATH"] = f"/proc/{os.getpid()}/fd/{alive}"
+        self.pid, self._pipes = _spawned(argv, environment, message.get("cwd") or folder, alive)
+        self._stdout = self._pipes[0]
 
-    def descriptors(self):
-        return self.pipes
+    def descriptors(self) -> list[int]:
+        return self._pipes
 
-    def ready(self, fd):
+    def ready(self, fd: int) -> bool:
         """Read once; False when nothing waits or the stream ended."""
         try:
             chunk = os.read(fd, 65536)
@@ -45,97 +60,103 @@ class Job:
             return False
         if not chunk:
             os.close(fd)
-            self.pipes.remove(fd)
-        self.output = (self.output + chunk)[-KEPT_BYTES:]
-        if fd == self.stdout:
-            self._cut_lines(chunk)
+            self._pipes.remove(fd)
+        self._output = (self._output + chunk)[-KEPT_BYTES:]
+        if fd == self._stdout:
+            self._cut_lines(chunk or b"\n")
         return bool(chunk)
 
-    def _cut_lines(self, chunk):
-        *lines, self.line = (self.line + (chunk or b"\n")).split(b"\n")
-        self.line = self.line[-LINE_BYTES:]
+    def _cut_lines(self, chunk: bytes) -> None:
+        *lines, self._line = (self._line + chunk).split(b"\n")
+        self._line = self._line[:LINE_BYTES]
         for line in lines:
             if line.startswith(MARKER):
-                try:
-                    self.said.append({"id": self.id, "event": "line", "line": frames.json.loads(line[len(MARKER) :])})
-                except ValueError:
-                    pass  # a line that only looks like ours; it is kept in the output
+                with contextlib.suppress(ValueError):  # it only looks like ours: the output keeps it
+                    self.said.append({"id": self.id, "event": "line", "line": json.loads(line[len(MARKER) :])})
 
-    def due(self):
-        return None if self.timed_out or self.stopped else self.deadline
+    def due(self) -> float | None:
+        return self._deadline
 
-    def tick(self, now):
-        self.timed_out = self.timed_out or now >= self.deadline
+    def is_over(self, now: float) -> bool:
+        self._timed_out = self._timed_out or (now >= self._deadline and self.pid not in descendants.ended)
+        return self.stopped or self._timed_out or self.pid in descendants.ended
 
-    def over(self):
-        return self.stopped or self.timed_out or self.pid in descendants.ended
-
-    def finish(self, find):
-        """End what is left of it and drain its pipes; the exit event's last part, after ``said``."""
+    def finish(self, find: Callable[[], set[int]]) -> dict[str, Any]:
+        """End all processes that ``find()`` returns; the exit event, which goes out after ``said``."""
         seconds = time.monotonic() - self.started
+        shared = shared_memory.opened_by(find(), self.older)
         left_behind = descendants.end(find)
-        descendants.reap()
-        for fd in list(self.pipes):
+        shared_memory.remove(shared)
+        for fd in list(self._pipes):
             self._drain(fd)
-        status = descendants.ended.pop(self.pid, None)
-        ended_by = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
+        descendants.reap()
         return {
             "id": self.id,
             "event": "exit",
-            "status": os.WEXITSTATUS(status) if status is not None and os.WIFEXITED(status) else None,
-            "signal": ended_by,
-            "output": self.output.decode("utf-8", "replace"),
+            **_outcome(descendants.ended.pop(self.pid, None)),
+            "output": self._output.decode("utf-8", "replace"),
             "seconds": round(seconds, 6),
-            "timed_out": self.timed_out,
+            "timed_out": self._timed_out,
             "left_behind": left_behind,
         }
 
-    def _drain(self, fd):
+    def _drain(self, fd: int) -> None:
         """Read what waits. Bounded: something that could not be ended may write for ever."""
-        for _ in range(256):
+        for _ in range(DRAIN_READS):
             if not self.ready(fd):
                 break
-        if fd in self.pipes:
+        if fd in self._pipes:
             os.close(fd)
-            self.pipes.remove(fd)
+            self._pipes.remove(fd)
 
 
-def _fill(text, places):
+def refused(number: int, why: str) -> dict[str, Any]:
+    """The exit event of a job that could not even be started."""
+    output = f"diag: the job cannot be started: {why}\n"
+    return {"id": number, "event": "exit", "status": NOT_STARTED, "signal": None, "output": output, "seconds": 0.0}
+
+
+def _outcome(status: int | None) -> dict[str, int | None]:
+    """Exit status or signal; neither: it could not be ended."""
+    exited = status is not None and os.WIFEXITED(status)
+    killed = status is not None and os.WIFSIGNALED(status)
+    return {
+        "status": os.WEXITSTATUS(status) if status is not None and exited else None,
+        "signal": os.WTERMSIG(status) if status is not None and killed else None,
+    }
+
+
+def _filled(text: str, places: dict[str, str]) -> str:
     for name, value in places.items():
         text = text.replace(name, value)
     return text
 
 
-def _python():
-    import sys
-
-    return sys.executable
-
-
-def _spawn(argv, environment, cwd, alive):
+def _spawned(argv: list[str], environment: dict[str, str], cwd: str, alive: int) -> tuple[int, list[int]]:
+    """The pid, and where its standard output and error can be read."""
     out, out_end = os.pipe()
     err, err_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become(argv, environment, cwd, alive, out_end, err_end)
-    os.close(out_end)
-    os.close(err_end)
-    os.set_blocking(out, False)
-    os.set_blocking(err, False)
+        _become(argv, environment, cwd, alive, (out_end, err_end))
+    for fd in (out_end, err_end):
+        os.close(fd)
+    for fd in (out, err):
+        os.set_blocking(fd, False)
     return pid, [out, err]
 
 
-def _become(argv, environment, cwd, alive, out, err):
+def _become(argv: list[str], environment: dict[str, str], cwd: str, alive: int, streams: tuple[int, int]) -> NoReturn:
     try:
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
+        os.dup2(streams[0], 1)
+        os.dup2(streams[1], 2)
         os.set_inheritable(alive, True)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.chdir(cwd)
-        os.execvpe(argv[0], argv, environment)
+        os.execvpe(argv[0], argv, environment)  # noqa: S606 - no shell is wanted
     except BaseException as error:
-        os.write(2, "diag: cannot start {}: {}\n".format(argv[0], error).encode("utf-8", "replace"))
+        os.write(2, f"diag: cannot start {argv[0]}: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(127)

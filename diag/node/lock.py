@@ -1,42 +1,50 @@
 """Is another diag at work on this node? One flock per node; the file says who holds it."""
 
+from __future__ import annotations
+
+import contextlib
 import fcntl
+import json
 import os
 import stat
 import time
 
-import frames
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-PATHS = ("/tmp/diag.lock", "/dev/shm/diag.lock")
+PATHS = ("/tmp/diag.lock", "/dev/shm/diag.lock")  # noqa: S108 - opened with O_NOFOLLOW, never trusted
+TRIES = 10
+FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Lock:
     """Held from ``take`` until ``release`` or the process's end; the kernel lets go of it even after SIGKILL."""
 
-    def __init__(self, paths=PATHS):
-        self.paths = paths
-        self.path = None
+    def __init__(self, paths: tuple[str, ...] = ()) -> None:
+        self.paths = paths or PATHS
+        self.path: str | None = None
         self.fd = -1
 
-    def take(self, user):
+    def take(self, user: str) -> dict[str, Any]:
         """``{"held": True}``, or ``{"held": False}`` with who holds it, or why it cannot be held."""
-        why = ""
+        reasons = []
         for path in self.paths:
             try:
                 return self._take(path, user)
             except OSError as error:
-                why = why or "{}: {}".format(path, error.strerror)
-        return {"held": False, "pid": None, "started": None, "user": None, "why": "cannot be made: " + why}
+                reasons.append(f"{path}: {error.strerror}")
+        return {"held": False, "pid": None, "started": None, "user": None, "why": "no lock: " + "; ".join(reasons)}
 
-    def _take(self, path, user):
-        for _ in range(10):
+    def _take(self, path: str, user: str) -> dict[str, Any]:
+        for _ in range(TRIES):
             fd = _open(path)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = _holder(fd)
                 os.close(fd)
-                return dict(holder, held=False, why="another diag is at work: pid {pid} of {user}".format(**holder))
+                return {"held": False, **holder, "why": _told(holder)}
             if _is_at(path, fd):
                 self.path, self.fd = path, fd
                 _sign(fd, user)
@@ -44,43 +52,45 @@ class Lock:
             os.close(fd)  # its last holder removed it between our open and our flock
         raise OSError(11, "other runs come and go too fast")
 
-    def release(self):
+    def release(self) -> None:
         if self.path is None:
             return
-        try:
+        with contextlib.suppress(OSError):  # another user's file of an earlier run: it was there before us
             if _is_at(self.path, self.fd):
                 os.unlink(self.path)
-        except OSError:
-            pass  # another user's file of an earlier run; it was there before us
         os.close(self.fd)
-        self.path = None
+        self.path, self.fd = None, -1
 
 
-def _open(path):
-    """Open or make the file. Not with O_CREAT alone: the kernel denies that on another user's file in a sticky folder."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-    for _ in range(10):
+def _open(path: str) -> int:
+    """Open or make the file. O_CREAT never meets an existing one: the kernel denies that in a sticky folder."""
+    for _ in range(TRIES):
         try:
-            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | FLAGS, 0o644)
         except FileExistsError:
             pass
         else:
             os.fchmod(fd, 0o666)  # the next user of this node signs the same file
             return fd
         try:
-            fd = os.open(path, flags)
+            return _opened(path)
         except FileNotFoundError:
             continue  # removed between the two
-        except PermissionError:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
-        raise OSError(22, "not a regular file")
     raise OSError(11, "other runs come and go too fast")
 
 
-def _is_at(path, fd):
+def _opened(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | FLAGS)
+    except PermissionError:
+        fd = os.open(path, os.O_RDONLY | FLAGS)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(22, "not a regular file")
+
+
+def _is_at(path: str, fd: int) -> bool:
     try:
         there, ours = os.stat(path, follow_symlinks=False), os.fstat(fd)
     except FileNotFoundError:
@@ -88,18 +98,25 @@ def _is_at(path, fd):
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
-def _sign(fd, user):
-    try:
+def _sign(fd: int, user: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk or another user's file: the lock counts, the name is a courtesy
         os.ftruncate(fd, 0)
-        os.pwrite(fd, frames.to_json({"pid": os.getpid(), "started": time.time(), "user": user}), 0)
-    except OSError:
-        pass  # a full disk or another user's file: the lock counts, the name is a courtesy
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "started": time.time(), "user": user}).encode(), 0)
 
 
-def _holder(fd):
+def _holder(fd: int) -> dict[str, Any]:
     """Who signed. The file is writable for all: believe its form, not its content."""
     try:
-        signed = frames.json.loads(os.pread(fd, 500, 0))
-        return {"pid": int(signed["pid"]), "started": float(signed["started"]), "user": str(signed["user"])[:64]}
-    except (OSError, ValueError, TypeError, KeyError):
+        signed = json.loads(os.pread(fd, 500, 0))
+        user = "".join(filter(str.isprintable, str(signed["user"])))[:64]
+        time.gmtime(signed["started"])
+        return {"pid": int(signed["pid"]), "started": float(signed["started"]), "user": user}
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return {"pid": None, "started": None, "user": None}
+
+
+def _told(holder: dict[str, Any]) -> str:
+    if holder["pid"] is None:
+        return "another diag is at work (its lock file does not say whose)"
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder["started"]))
+    return f"another diag is at work: pid {holder['pid']} of {holder['user']} since {since}"

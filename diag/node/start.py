@@ -13,36 +13,37 @@ if sys.version_info < (3, 8):
 
 import gc
 
-gc.disable()  # the agent is short-lived and forks; a collection costs time and copied pages
+gc.disable()  # the agent is short-lived and forks: a collection costs time and copied pages
 sys.dont_write_bytecode = True
+token = os.urandom(8).hex()
 
 
-def store(parents):
-    """Keep the zip where it can be imported from: in memory, else in a private folder, which the agent then owns."""
+def store(content):  # noqa: ANN001, ANN201 - Python 2 parses this file
+    """Keep the zip where it can be imported from: in memory, else in the agent's private folder."""
     try:
         path = "/proc/%d/fd/%d" % (os.getpid(), os.memfd_create("diag"))
         with open(path, "wb") as archive:
-            archive.write(z)  # noqa: F821 - set by the bootstrap
-        return path, None
+            archive.write(content)
+        return path
     except (AttributeError, OSError):
         pass  # no memfd in this libc or kernel, or no /proc here
-    why = "no folder is set"
-    for parent in parents:
+    why = ""
+    for parent in (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/dev/shm", "/var/tmp"):  # noqa: S108 - mode 0700
         try:
-            folder = os.path.join(parent or "/tmp", "diag-" + os.urandom(8).hex())
+            folder = os.path.join(parent, "diag-" + token)
             os.mkdir(folder, 0o700)
             path = os.path.join(folder, "node.pyz")
             with open(path, "wb") as archive:
-                archive.write(z)  # noqa: F821 - set by the bootstrap
-            return path, folder
+                archive.write(content)
+            return path
         except OSError as error:
-            why = error
+            why = str(error)
     sys.exit("diag: nowhere to keep the agent's own code: %s" % why)
 
 
-pyz, folder = store((os.environ.get("TMPDIR"), "/tmp", "/dev/shm", "/var/tmp"))
-sys.path = [pyz] + [entry for entry in sys.path if entry]  # no entry for the working directory: a json.py may lie there
+pyz = store(z)  # noqa: F821 - set by the bootstrap
+sys.path = [pyz] + [entry for entry in sys.path if entry]  # no working directory: a json.py may lie there
 
-import agent
+import agent  # noqa: E402 - only now it can be found
 
-agent.main(pyz, folder)
+agent.main(pyz, token)

@@ -1,35 +1,43 @@
 """What can this node be asked? Three verbs, no topics: call a function, read files, run a tool."""
 
+from __future__ import annotations
+
 import os
 import select
+import signal
 import time
 
-SYSTEM_FOLDERS = (
-    "/usr/local/sbin:/usr/sbin:/sbin"  # where ip, ethtool and ibstat are; a login without a shell lacks them
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # ip, ethtool, ibstat; not on the PATH of every login
+LIMIT_BYTES = 65536
+MARGIN_S = 0.1  # a tool is ended before its request is, so that the answer can say so
 
 
-def answer(verb, deadline, mark):
+def answer(verb: dict[str, Any], deadline: float, mark: str) -> Any:
     """The value for one verb; raises whatever it raises. ``deadline`` is a time.monotonic()."""
     kind = verb["verb"]
     if kind == "ask":
         module, _, name = verb["function"].partition(":")
         return getattr(__import__(module), name)(**verb.get("arguments", {}))
     if kind == "read":
-        return read(verb["globs"], verb.get("limit_bytes", 65536))
+        return read(verb["globs"], verb.get("limit_bytes", LIMIT_BYTES))
     if kind == "run":
         environment = dict(os.environ, LC_ALL="C", DIAG_JOB=mark)
         environment["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":" + SYSTEM_FOLDERS
         environment.update(verb.get("env", {}))
-        return run(verb["argv"], environment, verb.get("limit_bytes", 65536), deadline)
-    raise ValueError("unknown verb {!r}".format(kind))
+        return run(verb["argv"], environment, verb.get("limit_bytes", LIMIT_BYTES), deadline - MARGIN_S)
+    raise ValueError(f"unknown verb {kind!r}")
 
 
-def read(globs, limit_bytes):
+def read(globs: Iterable[str], limit_bytes: int) -> dict[str, str]:
     """``{path: text}``; what cannot be read is left out."""
     found = {}
     for pattern in globs:
-        for path in _expand(os.path.expanduser(pattern)):
+        for path in _expanded(os.path.expanduser(pattern)):
             try:
                 found[path] = _head(path, limit_bytes).decode("utf-8", "replace")
             except OSError:
@@ -37,7 +45,7 @@ def read(globs, limit_bytes):
     return found
 
 
-def _expand(pattern):
+def _expanded(pattern: str) -> list[str]:
     if not any(character in pattern for character in "*?["):
         return [pattern]
     import glob
@@ -45,12 +53,12 @@ def _expand(pattern):
     return sorted(glob.glob(pattern))
 
 
-def _head(path, limit_bytes):
+def _head(path: str, limit_bytes: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a FIFO must not hold us
     try:
         chunks = []
         while limit_bytes > 0:
-            chunk = os.read(fd, min(limit_bytes, 65536))
+            chunk = os.read(fd, min(limit_bytes, LIMIT_BYTES))
             if not chunk:
                 break
             chunks.append(chunk)
@@ -60,38 +68,35 @@ def _head(path, limit_bytes):
         os.close(fd)
 
 
-def run(argv, environment, limit_bytes, deadline):
+def run(argv: list[str], environment: dict[str, str], limit_bytes: int, deadline: float) -> dict[str, Any]:
     """Run a tool without a shell and without ``subprocess``, whose import costs every node 8 ms of CPU."""
-    pid, out, err = _spawn(argv, environment)
+    began = time.monotonic()
+    pid, streams = _spawned(argv, environment)
+    kept, in_time = [b"", b""], False
     try:
-        kept = _collect({out: b"", err: b""}, limit_bytes, deadline)
+        in_time = _collect(streams, kept, limit_bytes, deadline)
     finally:
-        os.close(out)
-        os.close(err)
-        if time.monotonic() >= deadline:
-            os.kill(pid, 9)
+        for fd in streams:
+            os.close(fd)
+        if not in_time:
+            os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
-    if time.monotonic() >= deadline:
-        raise TimeoutError("{} ran past the deadline".format(argv[0]))
+    if not in_time:
+        raise TimeoutError(f"{argv[0]} was still running after {time.monotonic() - began:.1f} s, and was ended")
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-    return {
-        "status": code,
-        "stdout": kept[out].decode("utf-8", "replace"),
-        "stderr": kept[err].decode("utf-8", "replace"),
-    }
+    return {"status": code, "stdout": kept[0].decode("utf-8", "replace"), "stderr": kept[1].decode("utf-8", "replace")}
 
 
-def _spawn(argv, environment):
-    import signal
-
+def _spawned(argv: list[str], environment: dict[str, str]) -> tuple[int, list[int]]:
+    """The pid, and where its standard output and error can be read."""
     out, out_end = os.pipe()
     err, err_end = os.pipe()
+    actions: Any = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, out_end, 1),
+        (os.POSIX_SPAWN_DUP2, err_end, 2),
+    ]
     try:
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, out_end, 1),
-            (os.POSIX_SPAWN_DUP2, err_end, 2),
-        ]
         pid = os.posix_spawnp(argv[0], argv, environment, file_actions=actions, setsigdef=[signal.SIGPIPE])
     except OSError:
         os.close(out)
@@ -100,20 +105,24 @@ def _spawn(argv, environment):
     finally:
         os.close(out_end)
         os.close(err_end)
-    return pid, out, err
+    return pid, [out, err]
 
 
-def _collect(kept, limit_bytes, deadline):
-    """Read both streams to their end or the deadline; what is over the limit is read and dropped."""
+def _collect(streams: list[int], kept: list[bytes], limit_bytes: int, deadline: float) -> bool:
+    """Read all streams to their ends; False past the deadline. What is over the limit is read and dropped."""
     poll = select.poll()
-    for fd in kept:
+    for fd in streams:
         poll.register(fd, select.POLLIN)
-    opened = set(kept)
-    while opened and time.monotonic() < deadline:
-        for fd, _ in poll.poll(max(0, deadline - time.monotonic()) * 1000):
-            chunk = os.read(fd, 65536)
+    left = len(streams)
+    while left:
+        wait_s = deadline - time.monotonic()
+        if wait_s <= 0:
+            return False
+        for fd, _ in poll.poll(wait_s * 1000):
+            chunk = os.read(fd, LIMIT_BYTES)
+            at = streams.index(fd)
+            kept[at] += chunk[: max(0, limit_bytes - len(kept[at]))]
             if not chunk:
                 poll.unregister(fd)
-                opened.discard(fd)
-            kept[fd] += chunk[: max(0, limit_bytes - len(kept[fd]))]
-    return kept
+                left -= 1
+    return True

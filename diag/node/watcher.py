@@ -1,45 +1,58 @@
 """Who cleans up when the agent itself is killed with SIGKILL? A forked child that waits for just that."""
 
+from __future__ import annotations
+
 import os
 import signal
-import time
 
 import descendants
 import private_dir
+import shared_memory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LIMIT_S = 4.0
 
 
-def start(alive, mark, token, lock_path, leave):
-    """Fork it; the pid. ``alive`` ends when the agent does; ``leave()`` drops the agent's descriptors in the child."""
+def start(alive: int, token: str, lock_path: str | None, leave: Callable[[], None]) -> int:
+    """Fork it; its pid. ``alive`` ends when the agent does; ``leave()`` drops the agent's descriptors in the child."""
     since = descendants.start_ticks(os.getpid())
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
             leave()
-            _watch(alive, mark, since, token, lock_path)
+            _watch(alive, token, since, lock_path)
         finally:
             os._exit(0)
     return pid
 
 
-def _watch(alive, mark, since, token, lock_path):
+def _watch(alive: int, token: str, since: int, lock_path: str | None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # whoever ends the agent's group ends the agent; this one ends after it
+        signal.signal(number, signal.SIG_IGN)  # whoever ends everything ends the agent; this one ends after it
+    older = shared_memory.names()
     os.read(alive, 1)
-    signal.alarm(int(LIMIT_S) * 3)  # never left behind itself
-    descendants.end(lambda: descendants.marked(mark, descendants.running(), since), LIMIT_S)
+    signal.alarm(int(3 * LIMIT_S))  # never left behind itself
+
+    def find() -> set[int]:
+        return descendants.marked(token, descendants.running(), since)
+
+    shared = shared_memory.opened_by(find(), older)
+    descendants.end(find, LIMIT_S)
+    shared_memory.remove(shared)
     for path in private_dir.candidates(token):
         private_dir.remove(path)
     if lock_path is not None:
         _remove_lock(lock_path)
 
 
-def _remove_lock(path):
+def _remove_lock(path: str) -> None:
     """Remove the agent's lock file, unless a newer run holds it by now."""
-    import lock
+    from lock import Lock
 
-    left = lock.Lock((path,))
-    if left.take("watcher")["held"]:
+    left = Lock((path,))
+    if left.take("watcher").get("held"):
         left.release()

@@ -1,4 +1,4 @@
-"""How is the same work done for many nodes at once? Threads up to a width, a deadline for each call, nobody waited for longer."""
+"""How is the same work done for many nodes at once? A thread and a deadline for each; nobody is waited for longer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def each(
     *,
     width: int,
     deadline_s: float,
-    on_done: Callable[[str], None] = lambda name: None,
+    on_done: Callable[[str], None] = lambda _: None,
 ) -> dict[str, T | NodeError]:
     """What each call returned, or the NodeError that stopped it, in the order of ``work``.
 

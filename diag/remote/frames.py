@@ -1,4 +1,4 @@
-"""How are messages to and from the agent framed? A length, then JSON, compressed where that pays (as in node/frames.py)."""
+"""How are messages to and from an agent framed? As in node/frames.py: a length, then JSON, compressed if large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to a node, and which command receives it there? A zip of ``diag/node``, behind the text that starts it."""
+"""What is sent to a node, and which command receives it there? A zip of diag/node behind the text that starts it."""
 
 from __future__ import annotations
 

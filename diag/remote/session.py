@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -46,7 +47,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended. ``status`` or ``signal``, neither when it was stopped before it ended; ``output``: its last 64 KiB."""
+    """How a job ended: by ``status`` or ``signal``; neither when it could not be ended. ``output``: its last 64 KiB."""
 
     status: int | None
     signal: int | None
@@ -63,12 +64,10 @@ def open_session(host: Host, transport: Transport, deadline_s: float) -> Session
     channel = transport.open(host, payload.command(host, default_python), deadline_s)
     session = Session(host, channel)
     try:
-        channel.send(payload.payload())
+        session.start(payload.payload(), until)
     except NodeError as error:
-        raise session.silent_start(error.what, deadline_s) from error
-    try:
-        session.await_hello(until, deadline_s)
-    except NodeError:
+        raise session.why_silent(deadline_s) from error
+    except BaseException:
         session.abort()
         raise
     heartbeat.beat(session)
@@ -97,7 +96,7 @@ class Session:
         return self._reader.noise_bytes
 
     def ask(self, requests: Sequence[Request], deadline_s: float) -> tuple[Answer, ...]:
-        """All requests in one frame; one Answer each, in their order. Raises NodeError(agent_silent) past the deadline."""
+        """All requests in one frame; one Answer each, in their order. Past the deadline: NodeError(agent_silent)."""
         on_node_s = max(deadline_s / 2, deadline_s - 1.0)
         number = self._say({"do": "answer", "requests": list(requests), "deadline_s": on_node_s})
         return msgspec.convert(self._await(number, deadline_s)["answers"], tuple[Answer, ...])
@@ -122,7 +121,7 @@ class Session:
         on_line: Callable[[Mapping[str, Any]], None],
         cwd: str | None = None,
     ) -> JobEnd:
-        """Run ``argv`` and everything that it starts, until it ends or its deadline; ``on_line`` gets its ``@diag`` lines.
+        """Run ``argv`` until its end or deadline, then end all that it started; ``on_line`` gets its ``@diag`` lines.
 
         Raises NodeError(agent_silent) when the node does not even say that it ended the job.
         """
@@ -135,6 +134,10 @@ class Session:
                 if message["event"] == "exit":
                     return msgspec.convert(message, JobEnd)
                 on_line(message["line"])
+        except BaseException:
+            with contextlib.suppress(NodeError):
+                self._send({"do": "stop", "job": number})
+            raise
         finally:
             self._jobs.discard(number)
 
@@ -169,16 +172,17 @@ class Session:
             finally:
                 self._sending.release()
 
-    def await_hello(self, until: float, deadline_s: float) -> None:
-        try:
-            message = self._await("hello", until - time.monotonic(), said_s=deadline_s)
-        except NodeError as error:
-            raise self.silent_start(error.what, deadline_s) from error
-        self.hello = msgspec.convert(message["hello"], Hello)
+    def start(self, code: bytes, until: float) -> None:
+        """Send the agent's code and await its hello. Raises NodeError."""
+        self.channel.send(code)
+        self.hello = msgspec.convert(self._await("hello", until - time.monotonic())["hello"], Hello)
 
-    def silent_start(self, what: str, deadline_s: float) -> NodeError:
-        """Why no agent spoke."""
-        error = silence.explain(self.host, self.channel, self._reader, what, deadline_s)
+    def why_silent(self, deadline_s: float) -> NodeError:
+        """Why no agent spoke, from what the command left behind; drops the connection."""
+        until = time.monotonic() + LOOK_S
+        while not self._over and time.monotonic() < until:
+            self._pump(LOOK_S)
+        error = silence.explain(self.host, self.channel, self._reader, ended=bool(self._over), deadline_s=deadline_s)
         self.abort()
         return error
 
@@ -219,15 +223,15 @@ class Session:
 
     def _pump(self, timeout_s: float) -> None:
         """Read once and sort what came, or wait while another thread does."""
-        if not self._receiving.acquire(blocking=False):
-            with self._arrived:
-                self._arrived.wait(min(timeout_s, 0.05))
-            return
+        with self._arrived:
+            if not self._receiving.acquire(blocking=False):
+                self._arrived.wait(timeout_s)
+                return
         try:
             self._sort(self.channel.receive(CHUNK_BYTES, timeout_s))
         finally:
-            self._receiving.release()
             with self._arrived:
+                self._receiving.release()
                 self._arrived.notify_all()
 
     def _sort(self, chunk: bytes | None) -> None:

@@ -12,25 +12,23 @@ OTHER = "name another with --python"
 TOO_OLD = "diag: python too old: "
 
 
-def explain(host: Host, channel: Channel, reader: Reader, what: str, deadline_s: float) -> NodeError:
+def explain(host: Host, channel: Channel, reader: Reader, *, ended: bool, deadline_s: float) -> NodeError:
     """The NodeError for a command that was started and never became an agent."""
-    ended = "no answer" not in what
     status = channel.exit_status(1.0) if ended else None
     words = channel.errors()
-    python = host.python or "python3"
-    if TOO_OLD in words:
-        return NodeError(
-            host.name, "python_missing", "Python is too old: " + words.partition(TOO_OLD)[2].splitlines()[0], do=OTHER
-        )
     last = _last_line(words) or _last_line(reader.noise_end.decode("utf-8", "replace"))
+    command = " ".join((*host.exec, host.python or "python3"))
+    if TOO_OLD in words:
+        found = words.partition(TOO_OLD)[2].splitlines()[0]
+        return NodeError(host.name, "python_missing", f"Python is too old: {found}", do=OTHER)
     if status in NOT_RUN or "SyntaxError" in words:
-        return NodeError(host.name, "python_missing", f"{python} does not run there: {last or status}", do=OTHER)
+        return NodeError(host.name, "python_missing", f"{command} does not run there: {last or status}", do=OTHER)
     if host.exec and ended:
-        return NodeError(host.name, "python_missing", f"{' '.join(host.exec)} {python}: {last or status}")
+        return NodeError(host.name, "python_missing", f"{command} does not run there: {last or status}")
     if ended:
-        about = f" (status {status})" if status is not None else ""
+        about = "" if status is None else f" (status {status})"
         return NodeError(host.name, "agent_silent", f"the agent ended before it spoke{about}: {last or 'no message'}")
-    said = f"; the login printed {last!r}" if last else ""
+    said = f"; the last it printed: {last!r}" if last else ""
     return NodeError(host.name, "agent_silent", f"connected, but no agent spoke within {deadline_s:g} s{said}")
 
 
