@@ -98,7 +98,8 @@ def _host(asked: argparse.Namespace) -> Host:
     hosts = Lab.load(labs[-1]).hosts
     if not 0 <= asked.host < len(hosts):
         raise RuntimeError(f"host: found {asked.host}, expected 0 to {len(hosts) - 1}")
-    return hosts[asked.host]
+    number: int = asked.host
+    return hosts[number]
 
 
 def _exec(asked: argparse.Namespace) -> None:

@@ -135,14 +135,14 @@ def _mount_tmpfs(path: str, size_bytes: int, mode: str) -> None:
 def _mount_overlay(lower: str, layers: str, name: str) -> str:
     upper, work, merged = (f"{layers}/{name}{part}" for part in ("", ".work", ".merged"))
     for folder in (upper, work, merged):
-        os.mkdir(folder)
+        Path(folder).mkdir()
     kernel.mount("overlay", merged, "overlay", options=f"lowerdir={lower},upperdir={upper},workdir={work}")
     return merged
 
 
 def _mount_share(share: Share, layers: str, root: str, name: str) -> None:
     merged = _mount_overlay(share.source, layers, name)
-    os.makedirs(f"{root}{share.path}", exist_ok=True)
+    Path(f"{root}{share.path}").mkdir(parents=True, exist_ok=True)
     kernel.mount(merged, f"{root}{share.path}", flags=kernel.MS_BIND)
 
 

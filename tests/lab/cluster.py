@@ -174,7 +174,7 @@ def _plan(
 def _needed_shares() -> tuple[Share, ...]:
     """The project and its interpreter, where the overlay of this machine's root does not show them anyway."""
     needed: list[Path] = []
-    for path in map(Path, (PROJECT, sys.prefix, sys.base_prefix)):
+    for path in (PROJECT, Path(sys.prefix), Path(sys.base_prefix)):
         shown = _mount_point(path) == Path("/") and not any(path.is_relative_to(hidden) for hidden in HIDDEN)
         if not shown and not any(path.is_relative_to(other) for other in needed):
             needed.append(path)

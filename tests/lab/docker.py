@@ -1,7 +1,7 @@
 """How does a container come to a host? A real Docker engine runs on it; no registry or mirror is asked.
 
-The image is a few empty folders; this machine's ``/usr`` and the project's interpreter are mounted read-only. All else is
-the container's own, ``/dev/shm`` and ulimits with Docker's defaults.
+The image is a few empty folders; this machine's ``/usr`` and the project's interpreter are mounted read-only. All else
+is the container's own; ``/dev/shm`` and ulimits have Docker's defaults.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ echo root:x:0: > etc/group
 tar -cf - . | docker import - {image}
 rm -r /run/image
 """
-# A folder of the image becomes one of the container at its first change; later it would look like something left behind.
+# The first change of a folder copies it into the container's layer; later that would look like something left behind.
 TOUCH_FOLDERS = "for folder in / /tmp /var/tmp /root /etc; do touch $folder/x && rm $folder/x; done"
 START_PATIENCE_S = 30
 

@@ -5,7 +5,6 @@ Standard library only: this runs as PID 1 of a host, before sshd.
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 from collections.abc import Callable, Collection
@@ -57,12 +56,12 @@ def plant(faults: Collection[str], venv: str) -> None:
 
 def _hide_python(venv: str) -> None:
     for folder in ("/usr/bin", "/usr/local/bin", f"{venv}/bin"):
-        for path in glob.glob(f"{folder}/python*"):
-            os.unlink(path)
+        for path in Path(folder).glob("python*"):
+            path.unlink()
 
 
 def _other_torch(venv: str) -> None:
-    for old in map(Path, glob.glob(f"{venv}/lib/python3*/site-packages/torch-*.dist-info")):
+    for old in list(Path(venv, "lib").glob("python3*/site-packages/torch-*.dist-info")):
         new = old.with_name(f"torch-{OTHER_TORCH}.dist-info")
         shutil.copytree(old, new)  # an overlay cannot rename a folder of its lower layer
         shutil.rmtree(old)
@@ -82,7 +81,7 @@ def _noisy_login(_venv: str) -> None:
 
 
 def _skew_clock(_venv: str) -> None:
-    (library,) = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     Path("/etc/faketimerc").write_text(f"+{CLOCK_SKEW_S}\n")
     Path("/etc/ld.so.preload").write_text(f"{library}\n")
 
@@ -103,7 +102,7 @@ def _set_password(_venv: str) -> None:
 
 
 def _fill(folder: str) -> None:
-    with open(f"{folder}/fill", "wb", buffering=0) as file:
+    with Path(folder, "fill").open("wb", buffering=0) as file:
         try:
             while file.write(bytes(1 << 16)):
                 pass

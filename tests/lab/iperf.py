@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from tests.lab.host import Host
 PORT = 5201
 
 
-def throughput_bytes_per_s(server: Host, client: Host, seconds: float = 2, streams: int = 1) -> float:
+def throughput_bytes_per_s(server: Host, client: Host, seconds: int = 2, streams: int = 1) -> float:
     """What ``server`` received from ``client`` in one TCP run."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     listening = server.popen(("iperf3", "-s", "-1", "-B", server.address, "-p", str(PORT)), **quiet)
@@ -26,5 +27,6 @@ def throughput_bytes_per_s(server: Host, client: Host, seconds: float = 2, strea
         result = json.loads(client.run(argv, timeout_s=seconds + 20))
         return float(result["end"]["sum_received"]["bits_per_second"]) / 8
     finally:
-        os.killpg(listening.pid, signal.SIGKILL) if listening.poll() is None else None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(listening.pid, signal.SIGKILL)
         listening.wait()

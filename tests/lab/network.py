@@ -44,8 +44,8 @@ def build(lab: int, hosts: Sequence[HostPlan]) -> None:
     ports = ["link add bridge type bridge mcast_snooping 0", "link set bridge up"]
     for number, host in enumerate(hosts):
         ports.append(f"link add {_port(number)} type veth peer name eth0 netns {host.namespace}")
-    for port in ("controller", *(_port(number) for number in range(len(hosts)))):
-        ports.append(f"link set {port} master bridge addrgenmode none up")
+    names = ("controller", *(_port(number) for number in range(len(hosts))))
+    ports += [f"link set {name} master bridge addrgenmode none up" for name in names]
     _batch(ports, "-n", middle)
     address = f"{controller_address(lab)}/{PREFIX_LENGTH}"
     _batch([f"addr add {address} dev {here}", f"link set {here} addrgenmode none up"])

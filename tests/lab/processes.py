@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-
 NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 GONE = ""  # the namespace of a process that ended while we looked
 

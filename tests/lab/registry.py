@@ -37,6 +37,9 @@ class Owner:
         return False
 
 
+NOBODY = Owner(pid=0, started=0)
+
+
 def _start_time(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
@@ -51,9 +54,10 @@ def claim(owner: Owner | None) -> int:
         for lab in _numbers():
             if _abandoned(lab):
                 _remove(lab)
-        lab = next((number for number in range(MOST_LABS) if not folder(number).exists()), None)
-        if lab is None:
+        free = [number for number in range(MOST_LABS) if not folder(number).exists()]
+        if not free:
             raise RuntimeError(f"{MOST_LABS} labs exist; python -m tests.lab down --all removes them")
+        lab = free[0]
         _remove(lab)  # namespaces that lost their folder
         for part in ("", "log", "layers"):
             (folder(lab) / part).mkdir(mode=0o700)
@@ -112,7 +116,10 @@ def _abandoned(lab: int) -> bool:
 
 
 def _owner(lab: int) -> Owner | None:
-    saved = json.loads((folder(lab) / "owner").read_text())
+    try:
+        saved = json.loads((folder(lab) / "owner").read_text())
+    except (OSError, ValueError):  # its maker died while it wrote that
+        return NOBODY
     return saved and Owner(pid=saved[0], started=saved[1])
 
 
