@@ -9,6 +9,8 @@ from diag.planner.links import between_nodes
 from diag.planner.trial import Trial
 from diag.units import size
 
+HELD = "memory held by others"
+SINGULAR = ("activation", HELD)
 PAPERS = {
     "kv_cache_bytes": "2 · layers · max(1, kv heads / TP) · head_dim · dtype bytes a token; what the other terms leave",
     "speed": "not predicted",
@@ -37,7 +39,7 @@ def _terms(case: Case, best: Trial) -> dict[str, int]:
         "activation": memory.activation_bytes.high or 0,
         "CUDA graphs": memory.cuda_graph_bytes.high or 0,
         "libraries beside torch": memory.non_torch_bytes.high or 0,
-        "memory held by others": case.budget.held_bytes,
+        HELD: case.budget.held_bytes,
     }
 
 
@@ -48,9 +50,9 @@ def dominating(case: Case, best: Trial) -> str:
 
 def _too_large(case: Case, best: Trial) -> str:
     term = dominating(case, best)
-    taken = f"{term} {'take' if term.endswith('s') else 'takes'} {size(_terms(case, best)[term])}"
+    taken = f"{term} {'takes' if term in SINGULAR else 'take'} {size(_terms(case, best)[term])}"
     tight = case.found.tightest
-    if term == "memory held by others":
+    if term == HELD:
         return f"{taken}: {tight.told}"
     return f"{taken} of the {size(case.budget.bytes)} budget a GPU ({best.layout.told}, {tight.told})"
 
@@ -60,7 +62,7 @@ def lever(case: Case, best: Trial) -> str | None:
     if best.verdict == "FITS":
         return None
     term = dominating(case, best)
-    if term == "memory held by others":
+    if term == HELD:
         return f"free {case.found.tightest.where}: {case.found.tightest.holders or 'see who holds its memory'}"
     if term == "weights":
         return "more GPUs, GPUs with more memory, or a quantized checkpoint"

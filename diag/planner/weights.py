@@ -1,8 +1,8 @@
 """How many parameters has a model, and how many bytes of them does one rank hold?
 
 Symbols: H hidden, D head_dim, A heads, K kv heads, I intermediate, E experts, V vocabulary, T tensor parallel.
-Attention has A·D·H twice (q, o) and K·D·H twice (k, v), the MLP 3·H·I (E times, and a router of E·H), norms 2·H a
-layer (2·D more with qk norms) and H at the end. Shard rules are those of vLLM's layers (linear.py, vocab_parallel_embedding.py).
+Attention has A·D·H twice (q, o) and K·D·H twice (k, v), the MLP 3·H·I (E times, and a router of E·H), norms 2·H a layer
+(2·D more with qk norms) and H at the end. Shard rules: vLLM's linear.py and vocab_parallel_embedding.py.
 """
 
 from __future__ import annotations
