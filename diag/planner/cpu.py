@@ -20,7 +20,7 @@ from diag.planner.planned import Place, Planned
 from diag.planner.ram import Ram, least_ram
 from diag.planner.rules import EngineRules
 from diag.planner.shapes import Shapes
-from diag.planner.trial import SHORTEST_USEFUL, remainder
+from diag.planner.trial import SHORTEST_USEFUL, loaded, remainder
 from diag.planner.weights import stage_weight_bytes
 from diag.units import GIB, size
 
@@ -74,7 +74,7 @@ def _split(shapes: Shapes, rules: EngineRules, available_bytes: int, extra_bytes
     batch = Batch(max_num_seqs=row.max_num_seqs, max_num_batched_tokens=row.max_num_batched_tokens)
     weights = stage_weight_bytes(shapes, tp=1, pp=1, stage=0)
     terms = (
-        Estimate(low=weights, mid=weights, high=weights + extra_bytes),
+        loaded(weights, extra_bytes),
         overheads.activation(shapes, rules, batch, tp=1),
         overheads.estimate(rules.cpu_process),
     )

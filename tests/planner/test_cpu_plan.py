@@ -52,7 +52,7 @@ def test_less_ram_than_the_high_estimate_is_risky_and_less_than_the_probable_one
 def test_a_model_larger_than_the_ram_does_not_fit(tmp_path):
     plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), write_model(tmp_path, "qwen3-32b"))
     assert plan.verdict == "NO"
-    assert "weights of 61.0 GiB in 16.0 GiB" in plan.reason
+    assert "weights of 62.2 GiB in 16.0 GiB" in plan.reason
     assert plan.recipe.argv == ()
 
 

@@ -76,7 +76,7 @@ def test_llama_70b_in_bf16_spreads_over_all_eight_64_gib_gpus(llama_70b):
 def test_a_model_that_is_too_large_does_not_fit_because_of_its_weights(llama_70b):
     plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(79.0,))), llama_70b)
     assert plan.verdict == "NO"
-    assert "weights take 131.4 GiB" in plan.reason
+    assert "weights take 134.0 GiB" in plan.reason
     assert "quantized" in plan.lever
     assert plan.recipe.argv == ()
     assert plan.parameters.max_model_len is None
@@ -278,7 +278,7 @@ def test_files_that_contradict_their_config_are_not_planned_for(facts, named):
 def test_a_tied_checkpoint_that_stores_its_head_twice_is_the_same_model():
     files = model_files(config("qwen3-0.6b"), parameters=596_049_920 + 151936 * 1024)
     plan = plan_launch(snapshot(eight_h100(model=files), model_path="/models/m"), None)
-    assert plan.memory.weights_bytes.high == 2 * 596_049_920
+    assert plan.memory.weights_bytes.high == int(2 * 596_049_920 * 1.02)
 
 
 def test_installed_versions_decide_and_where_they_differ_the_plan_says_so(qwen3_32b):
