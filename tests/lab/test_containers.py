@@ -33,10 +33,8 @@ def test_this_machine_talks_to_the_engine_too(docker_container):
 
 @pytest.mark.torch
 def test_a_container_runs_the_projects_python(docker_container):
-    python = str(docker_container.lab.python)
-    assert "2." in docker_container.host.run(
-        (*docker_container.wrapper, python, "-c", "import torch; print(torch.__version__)")
-    )
+    question = (str(docker_container.lab.python), "-c", "import importlib.util as u; print(u.find_spec('torch').name)")
+    assert docker_container.host.run((*docker_container.wrapper, *question)) == "torch\n"
 
 
 def test_what_is_left_in_a_container_is_named(docker_container):
