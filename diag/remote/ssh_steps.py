@@ -1,0 +1,37 @@
+"""Which step of connecting hung or broke, in words from which the user sees where to look?"""
+
+from __future__ import annotations
+
+from diag.remote.ssh_settings import SshSettings
+
+HUNG = {
+    "banner": "TCP connects to {at}, but no SSH banner within {said}: sshd hung or overloaded",
+    "keys": "sshd at {at} answers, but no key exchange within {said}: big packets are lost (MTU), or it is overloaded",
+    "login": "sshd at {at} does not end the login within {said}: look at its PAM, directory service or home",
+    "session": "logged in at {at}, but no session opens within {said}: look at its PAM session or home directory",
+    "command": "a session is open at {at}, but the command does not start within {said}",
+}
+BROKE = {
+    "banner": "{at} ends the connection before its SSH banner: sshd refuses more (MaxStartups), or it is not sshd",
+    "keys": "{at} broke off the key exchange",
+    "login": "{at} broke off the login",
+    "session": "{at} refuses a session",
+    "command": "{at} refuses to start a command",
+}
+SSH_BANNER = b"SSH-"
+
+
+def hung(step: str, settings: SshSettings, said_s: float) -> str:
+    """For a step that the time limit, as the user knows it, has ended."""
+    return HUNG[step].format(at=settings.address, said=f"{said_s:g} s")
+
+
+def broke(step: str, settings: SshSettings, reason: str, heard: bytes, proxy_words: str) -> str:
+    """For a step that failed by itself; ``heard`` are the first bytes that came."""
+    if step == "banner" and settings.proxy_command:
+        return f"the ProxyCommand ended: {proxy_words or settings.proxy_command}"
+    if step == "banner" and heard and not heard.startswith(SSH_BANNER):
+        return f"{settings.address} does not speak SSH: it says {heard[:40].decode('latin-1')!r}"
+    if step == "banner":
+        return BROKE[step].format(at=settings.address)
+    return f"{BROKE[step].format(at=settings.address)}: {reason}"
