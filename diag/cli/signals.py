@@ -19,7 +19,7 @@ class OutOfTime(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def heard() -> Generator[list[int]]:
-    """The signals that asked for an end so far; each interrupts like Ctrl-C, which pytest may swallow. The list stays."""
+    """The signals that asked for an end so far. Each interrupts like Ctrl-C; the list stays if pytest swallows it."""
     signals: list[int] = []
 
     def hear(number: int, _frame: FrameType | None) -> None:

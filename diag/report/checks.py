@@ -15,7 +15,7 @@ WORDS = {
     "passed": "passed", "failed": "FAILED", "broken": "BROKEN", "not_measured": "not measured", "advice": "advice",
     "skipped": "not applicable",
 }  # fmt: skip
-INDENT, WIDEST_NAME = 2, 38
+INDENT, NARROWEST_NAME, WIDEST_NAME = 2, 9, 38
 Segment = tuple[str, str]
 """Text and style."""
 
@@ -41,7 +41,7 @@ def check_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
 
 def _column(tally: Tally) -> int:
     longest = max((len(check) for check, held in tally.by_check.items() if set(held) != {"skipped"}), default=0)
-    return INDENT + min(longest, WIDEST_NAME) + 2
+    return INDENT + max(NARROWEST_NAME, min(longest, WIDEST_NAME)) + 2
 
 
 def _check(check: str, held: Mapping[str, Sequence[Verdict]], ink: Ink, column: int) -> list[str]:
@@ -73,13 +73,14 @@ def _laid_out(name: str, segments: Sequence[Segment], ink: Ink, column: int) -> 
 
 def verbose_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
     """``network.py::hostname_is_not_loopback[gpu02] FAILED``: every check and every subject, as pytest -v says it."""
+    in_order: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in shown.verdicts.verdicts:
+        in_order[verdict.check].append(verdict)
+    words = {outcome: ink(word, outcome) for outcome, word in WORDS.items()}
     lines = []
     for file, checks in by_file(tally, shown.checks).items():
-        for check in checks:
-            for outcome, verdicts in tally.by_check[check].items():
-                word = ink(WORDS[outcome], outcome)
-                for verdict in verdicts:
-                    where = ink(f"{file}::{check}[{place(verdict.node, verdict.subject)}]")
-                    why = f": {ink(verdict.summary)}" if verdict.summary and outcome != "failed" else ""
-                    lines.append(f"{where} {word}{why}")
+        for verdict in (verdict for check in checks for verdict in in_order[check]):
+            where = ink(f"{file}::{verdict.check}[{place(verdict.node, verdict.subject)}]")
+            why = f": {ink(verdict.summary)}" if verdict.summary and verdict.outcome != "failed" else ""
+            lines.append(f"{where} {words[verdict.outcome]}{why}")
     return lines

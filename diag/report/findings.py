@@ -84,14 +84,14 @@ def _finding(group: Group, shown: Shown, ink: Ink, *, with_why: bool) -> Iterabl
 
 def not_measured_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
     """Grouped by whom and why: of a node that was not reached, the reason is said once and the checks are counted."""
-    told: dict[tuple[tuple[Place, ...], str, bool], list[str]] = defaultdict(list)
+    told: dict[tuple[tuple[Place, ...], str], list[str]] = defaultdict(list)
     for group in tally.groups("not_measured"):
-        optional = group.check in shown.checks and shown.checks[group.check].optional
-        told[group.places, group.words, optional].append(group.check)
+        told[group.places, group.words].append(group.check)
     if not told:
         return []
     lines = [ink.rule("not measured", "not_measured")]
-    for (places, why, optional), checks in told.items():
+    for (places, why), checks in told.items():
+        optional = all(check in shown.checks and shown.checks[check].optional for check in checks)
         name = checks[0] if len(checks) == 1 else number_of(len(checks), "check")
         head = f"{shortened(places)}  {name}"
         text = why + (" (optional)" if optional else "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TextIO
 
@@ -60,6 +61,17 @@ class Ink:
         """A label, and beside it the wrapped text, its lines aligned at ``indent``."""
         head, *rest = self.wrap(text, indent=indent)
         return [f"{label:<{indent}}{self(head, style)}", *(" " * indent + self(line, style) for line in rest)]
+
+    def joined(self, parts: Sequence[tuple[str, str]]) -> list[str]:
+        """Texts with their styles, commas between them, broken only at the commas."""
+        lines, at = [""], 0
+        for position, (text, style) in enumerate(parts):
+            comma = "," if position < len(parts) - 1 else ""
+            if at and at + 1 + len(text) + len(comma) > self.width:
+                lines, at = [*lines, ""], 0
+            lines[-1] += (" " if at else "") + self(text, style) + comma
+            at += len(text) + len(comma) + (1 if at else 0)
+        return lines
 
     def write(self, lines: list[str]) -> None:
         self.stream.write(encodable("\n".join(lines) + "\n", self.encoding))

@@ -114,7 +114,7 @@ def _reasons(plan: Plan, ink: Ink) -> list[str]:
 def _values(argv: tuple[str, ...]) -> dict[str, str]:
     """Flag -> its value, or the flag itself where it has none."""
     values = {}
-    for word, following in zip(argv, (*argv[1:], "--"), strict=True):
+    for word, following in zip(argv, (*argv[1:], "--"), strict=False):
         if word.startswith("--"):
             values[word] = word if following.startswith("--") else following
     return values

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from diag.inventory import fold
 from diag.report.ink import encodable, printable
-from diag.units import seconds
 
 NAMED = 3
 """So many of those who are waited for are named."""
@@ -55,7 +54,7 @@ class Stage:
     def line(self) -> str:
         elapsed_s = self.ended_s if self.ended_s is not None else time.monotonic() - self.began
         of = f"{self.total - len(self.waiting)}/{self.total}" if self.total else ""
-        return f"{self.name:<13}{of:<9}{seconds(round(elapsed_s, 1)):>8}   {self.tail()}".rstrip()
+        return f"{self.name:<13}{of:<9}{elapsed_s:>6.1f} s   {self.tail()}".rstrip()
 
     def tail(self) -> str:
         """Whom it waits for, or how it ended."""

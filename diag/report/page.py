@@ -46,17 +46,21 @@ def page(shown: Shown, ink: Ink) -> list[str]:
 
 def _counts(shown: Shown, counted: Tally, ink: Ink) -> list[str]:
     told = [
-        ink(f"{counted.counts[outcome]:,} {word}", outcome if counted.counts[outcome] else "dim")
+        (f"{counted.counts[outcome]:,} {word}", outcome if counted.counts[outcome] else "dim")
         for outcome, word in COUNTED
         if counted.counts[outcome] or outcome in ALWAYS
     ]
-    took = sum(stage.seconds for stage in shown.verdicts.stages)
-    return [", ".join(told) + (f" in {seconds(took)}" if took else "")]
+    took_s = sum(stage.seconds for stage in shown.verdicts.stages)
+    if took_s:
+        told[-1] = f"{told[-1][0]} in {seconds(took_s)}", told[-1][1]
+    return ink.joined(told)
 
 
 def _not_reached(shown: Shown, ink: Ink) -> list[str]:
-    """Said even where -k left no check that would say it."""
-    silent = [node.name for node in shown.snapshot.nodes if node.reach.outcome != "answered"]
+    """Said even where no culprit does."""
+    named = {name for culprit in shown.verdicts.culprits for name in culprit.nodes}
+    lost = [node.name for node in shown.snapshot.nodes if node.reach.outcome != "answered"]
+    silent = [name for name in lost if name not in named]
     if not silent:
         return []
     of = f"{len(silent)} of {number_of(len(shown.snapshot.nodes), 'node')}"

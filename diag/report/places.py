@@ -43,7 +43,7 @@ def folded(places: Sequence[Place]) -> str:
     by_nodes: dict[str, list[str]] = defaultdict(list)
     for subject, nodes in by_subject.items():
         by_nodes[fold(dict.fromkeys(nodes))].append("" if subject is None else subject.partition(":")[2] or subject)
-    texts = [f"{nodes}:{','.join(parts)}" if any(parts) else nodes for nodes, parts in by_nodes.items()]
+    texts = [f"{nodes}:{fold(parts)}" if any(parts) else nodes for nodes, parts in by_nodes.items()]
     return ", ".join([*dict.fromkeys(alone), *texts])
 
 

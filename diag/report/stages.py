@@ -12,6 +12,7 @@ from diag.facts.record import is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.inventory import fold
 from diag.report.ink import Ink
+from diag.report.places import number_of
 from diag.report.shown import Shown
 from diag.units import gb_per_s, seconds, size
 
@@ -23,13 +24,18 @@ def stage_lines(shown: Shown, ink: Ink) -> list[str]:
     lines: list[str] = []
     for stage in shown.verdicts.stages:
         of = f"{stage.nodes_done}/{stage.nodes_total}"
-        head = f"{stage.name:<{LABEL}}{of:<9}{seconds(stage.seconds):>8}"
+        head = f"{stage.name:<{LABEL}}{of:<9}{_took(stage.seconds):>8}"
         note = _note(stage.name, shown)
-        style = "" if stage.nodes_done == stage.nodes_total or note else "not_measured"
+        style = "" if stage.nodes_done == stage.nodes_total else "not_measured"
         tail = ink.wrap(note, indent=len(head) + 3) if note else [""]
         lines.append(ink(head, style) + ("   " + ink(tail[0]) if note else ""))
         lines += [" " * (len(head) + 3) + ink(line) for line in tail[1:]]
     return lines
+
+
+def _took(duration_s: float) -> str:
+    """Seconds in one column: stages are compared with each other."""
+    return f"{duration_s:.1f} s" if duration_s < 100 else seconds(duration_s)  # noqa: PLR2004 - as units.seconds
 
 
 def _note(stage: str, shown: Shown) -> str:
@@ -67,7 +73,7 @@ def _absent(snapshot: Snapshot) -> list[str]:
         without = [node.name for node in snapshot.nodes if is_known(node, "devices") and not found(node)]
         if without:
             which = "" if len(without) == len(snapshot.nodes) else f" ({fold(without)})"
-            texts.append(f"{words} on {len(without)} of {len(snapshot.nodes)} nodes{which}")
+            texts.append(f"{words} on {len(without):,} of {number_of(len(snapshot.nodes), 'node')}{which}")
     return texts
 
 
@@ -86,7 +92,7 @@ def _all_reduce(snapshot: Snapshot) -> Iterable[str]:
     sums = "every sum right" if all(step.verified for step in steps) else "SUMS WRONG"
     over = f" over {collective.interface}" if collective.interface else ""
     why = f" ({collective.interface_why})" if collective.interface_why else ""
-    of = f"{collective.world_size} ranks on {len(collective.nodes)} of {len(snapshot.nodes)} nodes"
+    of = f"{collective.world_size} ranks on {len(collective.nodes):,} of {number_of(len(snapshot.nodes), 'node')}"
     yield f"all-reduce busbw {rates}; {collective.backend}, {of}{over}{why}; {sums}"
 
 

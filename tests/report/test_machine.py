@@ -1,0 +1,42 @@
+"""Is what machines read exactly the contract's form?"""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from diag.facts.plan import EngineName, Plan
+from diag.facts.verdict import Verdicts
+from diag.report.machine import plan_json, verdicts_json
+from tests.report import samples
+
+
+def test_verdicts_json_has_the_keys_of_schema_1():
+    document = json.loads(verdicts_json(samples.verdicts()))
+    assert list(document) == ["schema", "diag", "exit_status", "checks", "verdicts", "culprits", "stages"]
+    assert document["schema"] == 1
+    assert set(document["checks"]["own_check"]) == {"title", "why", "do"}
+    assert set(document["culprits"][0]) == {"kind", "nodes", "cause", "summary", "confidence", "evidence"}
+    assert set(document["stages"][0]) == {"name", "seconds", "nodes_done", "nodes_total"}
+
+
+def test_a_passed_verdict_carries_four_keys_and_any_other_all_seven():
+    four = {"check", "node", "subject", "outcome"}
+    for verdict in json.loads(verdicts_json(samples.verdicts()))["verdicts"]:
+        expected = four if verdict["outcome"] == "passed" else four | {"found", "expected", "summary"}
+        assert set(verdict) == expected
+
+
+def test_what_is_written_reads_back_as_the_same_verdicts():
+    assert msgspec.json.decode(verdicts_json(samples.verdicts()), type=Verdicts) == samples.verdicts()
+
+
+def test_an_unknown_plan_has_every_object_and_null_leaves():
+    unknown = Plan(verdict="UNKNOWN", reason="no config", engine=EngineName(name="vllm"))
+    document = json.loads(plan_json(unknown))
+    assert document["memory"]["weights_bytes"] == {"low": None, "mid": None, "high": None}
+    assert document["kv"]["capacity_tokens"] is None
+    assert document["recipe"] == {"argv": [], "env": {}}
+    assert document["lever"] is None
+    assert len(document["parameters"]) == 14

@@ -1,0 +1,267 @@
+"""Does the page say who, what, and what to do, on any terminal and at any size?"""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from diag.catalogue import Check
+from diag.facts.record import Missing
+from diag.facts.verdict import About, Verdict, Verdicts
+from diag.report.ink import Ink, encodable, printable
+from diag.report.page import page
+from diag.report.places import counted, folded, place
+from diag.report.shown import Shown
+from tests.report import samples
+
+
+class Terminal(io.StringIO):
+    """A stream of some encoding, of which nobody says that it is a terminal."""
+
+    encoding = "utf-8"
+
+
+def shown(**changes: Any) -> Shown:
+    made = Shown(
+        verdicts=samples.verdicts(), snapshot=samples.snapshot(), checks=samples.CHECKS, plan=samples.PLAN,
+        place="~/runs/latest", slowest={"measure": "gpu03"}, exit_status=1,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **changes)
+
+
+def printed(width: int = 80, **changes: Any) -> str:
+    stream = Terminal()
+    ink = Ink(stream, width=width)
+    ink.write(page(shown(**changes), ink))
+    return stream.getvalue()
+
+
+GOLDEN = """\
+reach        3/4         0.4 s
+facts        3/4         0.6 s
+measure      3/4        18.2 s   slowest gpu03
+collectives  3/4         9.8 s   nccl 2.27, 24 ranks, bond0
+not there    no RDMA device (HCA) on 4 of 4 nodes
+measured     all-reduce busbw 11.2 GB/s at 64.0 MiB; nccl, 24 ranks on 3 of 4
+             nodes over bond0 (routes between all hosts); every sum right
+
+network.py
+  hostname_is_not_loopback  gpu[01,03] passed  gpu02 FAILED  gpu04 not measured
+  mtu_is_uniform            gpu[01-03] passed  gpu04 not measured
+  swap_is_off               gpu04 not measured  gpu[01-03] advice
+  memlock_is_unlimited      gpu04 not measured  gpu[01-03] not applicable
+  own_check                 cluster BROKEN
+gpus.py
+  gpu_has_full_pcie_width   23 gpus passed  gpu03:5 FAILED  gpu04 not measured
+  no_new_xid                gpu[01-04] not measured
+
+── failed ──────────────────────────────────────────────────────────────────────
+gpu02  hostname_is_not_loopback
+  found     gpu02 resolves to 127.0.1.1 on gpu02
+  expected  an address its peers can reach
+  why       GLOO and Ray advertise it; the other ranks dial themselves and wait
+  do        put "10.0.0.12 gpu02" before 127.0.1.1 in /etc/hosts (needs root)
+            $ ssh gpu02 'hostname -i'
+gpu03:5  gpu_has_full_pcie_width
+  found     x8
+  expected  x16
+  why       every copy is slow
+  do        reseat 5
+            $ ssh gpu03 'nvidia-smi -i 5'
+
+── broken checks ───────────────────────────────────────────────────────────────
+cluster  own_check
+  found     own.py:3: NameError: name 'x' is not defined
+
+── advice: it works, it could be better ────────────────────────────────────────
+gpu[01-03]  swap_is_off
+  found     8 GiB of swap
+  expected  none
+  why       a swapped engine stalls
+  do        swapoff -a
+
+── not measured ────────────────────────────────────────────────────────────────
+gpu04  6 checks  not reached: Connection refused
+gpu[01-03]  no_new_xid  only root can read the kernel log (optional)
+
+culprits  gpu04  Connection refused (node_unreachable, certain)
+          gpu02 resolves to 127.0.1.1 on gpu02 (gloo_hostname_loopback, almost
+          certain)
+28 passed, 2 failed, 9 not measured, 3 not applicable, 3 advice,
+1 broken in 29.0 s
+
+── plan: vllm 0.33 ─────────────────────────────────────────────────────────────
+FITS  TP 8 inside a node; 4 replicas
+      TP 32 discarded: crosses bond0, 11.2 GB/s
+model  /models/Qwen2.5 72B on gpu01
+GiB    weights 17.0 │ KV 48.0
+KV     1,259,000 tokens: 38.4 requests of 8,192.  Weights load in 3 min 20 s.
+NCCL_SOCKET_IFNAME=bond0 vllm serve '/models/Qwen2.5 72B' \\
+    --tensor-parallel-size 8 --max-model-len 8192 \\
+    --gpu-memory-utilization 0.86 --enforce-eager
+  bond0            carried the measured collective between the nodes
+  0.86             gpu03:2 has 68.9 of 79.2 GiB free (pid 4121, nvidia-smi dmon)
+  --enforce-eager  no room for graphs
+
+exit 1  the cluster is wrong   ~/runs/latest
+"""
+
+
+def test_the_page_on_80_columns_is_this():
+    assert printed() == GOLDEN
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_only_what_must_not_be_broken_is_wider_than_the_terminal(width):
+    for line in printed(width=width).splitlines():
+        assert len(line) <= width or not line[width - 20 :].strip().count(" ") > 8, line
+
+
+def test_quiet_prints_failures_broken_checks_and_counts_only():
+    text = printed(verbosity=-1)
+    assert text.startswith("── failed")
+    assert "gpu02  hostname_is_not_loopback" in text
+    assert text.endswith("1 broken in 29.0 s\n")
+    for absent in ("reach   ", "passed  ", "plan:", "culprits", "── advice", "── not measured"):
+        assert absent not in text
+
+
+def test_verbose_names_every_check_and_every_subject_in_the_order_judged():
+    lines = printed(verbosity=1).splitlines()
+    assert "network.py::hostname_is_not_loopback[gpu02] FAILED" in lines
+    assert "gpus.py::gpu_has_full_pcie_width[gpu03:5] FAILED" in lines
+    assert "network.py::memlock_is_unlimited[gpu01] not applicable: no RDMA device" in lines
+    assert sum("::" in line for line in lines) == len(samples.verdicts().verdicts)
+    first = next(index for index, line in enumerate(lines) if "::" in line)
+    assert [line.split("[")[1][:5] for line in lines[first : first + 3]] == ["gpu01", "gpu02", "gpu03"]
+
+
+def judged(check: str, several: list[Verdict], about: str = "") -> Verdicts:
+    abouts = {check: About(title=check, why="because", do=about)}
+    return Verdicts(diag="0", exit_status=1, checks=abouts, verdicts=tuple(several), culprits=(), stages=())
+
+
+def test_the_same_finding_on_many_nodes_is_explained_once():
+    names = [f"gpu{number:02}" for number in range(1, 9)]
+    several = [samples.verdict("c", name, "failed", found=f"{name} says no", expected="yes") for name in names]
+    text = printed(verdicts=judged("c", several, "ask\n$ ssh {node} ask"), snapshot=samples.snapshot(8), plan=None)
+    assert "gpu[01-08]  c\n  found     e.g. gpu01 says no\n" in text
+    assert text.count("found ") == 1
+    assert "$ ssh gpu01 ask" in text
+
+
+def test_many_different_findings_of_one_check_leave_the_page_readable():
+    several = [
+        samples.verdict("c", f"gpu{number:02}", "failed", found=f"{number} ms", expected="0") for number in range(1, 40)
+    ]
+    brief = printed(verdicts=judged("c", several), snapshot=samples.snapshot(40), plan=None)
+    assert brief.count("found ") == 5
+    assert "c: likewise on gpu[06-39]; -v explains each" in brief
+    assert printed(verdicts=judged("c", several), snapshot=samples.snapshot(40), verbosity=1).count("found ") == 39
+
+
+def test_a_check_that_applies_nowhere_is_counted_with_its_reason():
+    several = [samples.verdict(check, "gpu01", "skipped", summary="no RDMA device") for check in ("a", "b")]
+    abouts = {check: About(title=check, why="", do="") for check in ("a", "b")}
+    verdicts = Verdicts(diag="0", exit_status=2, checks=abouts, verdicts=tuple(several), culprits=(), stages=())
+    assert "  2 checks   not applicable: no RDMA device\n" in printed(verdicts=verdicts, plan=None)
+
+
+def test_a_collective_that_was_not_measured_says_why_beside_its_stage():
+    why = Missing("no torch under python3; name another with --python")
+    snapshot = msgspec.structs.replace(samples.snapshot(), collective=why)
+    text = " ".join(printed(snapshot=snapshot).split())
+    assert "9.8 s not measured: no torch under python3; name another with --python" in text
+    assert "measured all-reduce" not in text
+
+
+def test_what_was_left_behind_on_a_node_is_said():
+    first, *rest = samples.snapshot().nodes
+    first = msgspec.structs.replace(first, left_behind=("pid 4121 (D state)",))
+    snapshot = msgspec.structs.replace(samples.snapshot(), nodes=(first, *rest))
+    assert "left behind  gpu01: pid 4121 (D state)\n" in printed(snapshot=snapshot)
+
+
+def test_a_node_that_was_not_reached_is_named_even_without_a_culprit():
+    verdicts = msgspec.structs.replace(samples.verdicts(), culprits=())
+    assert "not reached  gpu04 (1 of 4 nodes)\n" in printed(verdicts=verdicts)
+
+
+def test_an_encoding_without_box_characters_gets_plain_ones():
+    class Ascii(Terminal):
+        encoding = "ascii"
+
+    stream = Ascii()
+    ink = Ink(stream, width=80)
+    ink.write(page(shown(), ink))
+    assert stream.getvalue().isascii()
+    assert "-- failed ---" in stream.getvalue()
+    assert encodable("µs é", "latin-1") == "µs é"
+
+
+def test_colour_is_for_terminals_and_no_color_is_obeyed(monkeypatch):
+    class Tty(Terminal):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in Ink(Tty())("gpu02 FAILED", "failed")
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as context:
+            context.setenv(name, value)
+            assert Ink(Tty())("gpu02 FAILED", "failed") == "gpu02 FAILED"
+    assert Ink(Terminal())("gpu02 FAILED", "failed") == "gpu02 FAILED"
+
+
+def test_what_a_node_said_does_not_steer_the_terminal():
+    assert printable("a\x1b[2Jb\rc\u202ed\udc80") == "a\\x1b[2Jb\\rc\\u202ed\\udc80"
+    several = [samples.verdict("c", "gpu01", "failed", found="\x1b]0;x\x07", expected="y")]
+    assert "\x1b" not in printed(verdicts=judged("c", several))
+
+
+@pytest.mark.parametrize(
+    ("node", "subject", "text"),
+    [
+        ("gpu03", None, "gpu03"),
+        (None, None, "cluster"),
+        ("gpu03", "gpu:5", "gpu03:5"),
+        ("gpu03", "port:mlx5_0/1", "gpu03:mlx5_0/1"),
+        ("a", "link:a>b", "a>b"),
+        ("a", "filesystem:/dev/shm", "a:/dev/shm"),
+        ("a", "device:0000:3b:00.0", "a:0000:3b:00.0"),
+    ],
+)
+def test_a_subject_is_named_beside_its_node(node, subject, text):
+    assert place(node, subject) == text
+    assert folded([(node, subject)]) == text
+
+
+def test_places_fold_by_node_and_part():
+    eight = [(f"gpu0{node}", f"gpu:{gpu}") for node in (1, 2) for gpu in range(8)]
+    assert folded(eight) == "gpu[01-02]:[0-7]"
+    assert counted(eight) == "16 gpus"
+    assert counted([("a1", "interface:eth0"), ("a2", None)]) == "1 interface and 1 node"
+    assert folded([("a1", "link:a1>a2"), ("a2", "link:a2>a1")]) == "a1>a2, a2>a1"
+
+
+def test_a_thousand_nodes_are_reported_in_seconds():
+    checks = {f"c{n}": Check(id=f"c{n}", about=samples.ABOUTS["own_check"], file="checks/f.py", line=1, per_node=True)
+              for n in range(35)}  # fmt: skip
+    every = [
+        Verdict(check=check, node=f"gpu{node:04}", subject=f"interface:eth{nic}", outcome="passed")
+        for check in checks
+        for node in range(1000)
+        for nic in range(8)
+    ]
+    every[7] = samples.verdict("c0", "gpu0001", "failed", "interface:eth0", found="no")
+    verdicts = Verdicts(diag="0", exit_status=1, checks={}, verdicts=tuple(every), culprits=(), stages=())
+    began = time.process_time()
+    text = printed(verdicts=verdicts, checks=checks, snapshot=samples.snapshot(3), plan=None)
+    assert time.process_time() - began < 4
+    assert "  c1         8,000 interfaces passed\n" in text
+    assert "  c0         7,999 interfaces passed  gpu0001:eth0 FAILED\n" in text
