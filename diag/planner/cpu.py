@@ -95,7 +95,9 @@ def _with_kv(case: CpuCase) -> CpuCase:
         gib = min(room or 0, cap) // GIB
         if case.tokens(gib) >= useful:
             sure = verdict == "FITS" and case.ram.certain
-            return msgspec.structs.replace(case, kv_gib=gib, verdict="FITS" if sure else "RISKY")
+            taken = Estimate(low=gib * GIB, mid=gib * GIB, high=gib * GIB)
+            memory = msgspec.structs.replace(case.memory, kv_cache_bytes=taken)
+            return msgspec.structs.replace(case, memory=memory, kv_gib=gib, verdict="FITS" if sure else "RISKY")
     return case
 
 
@@ -105,7 +107,7 @@ def _planned(case: CpuCase) -> Planned:
     plan = Plan(
         verdict=case.verdict,
         reason=_reason(case),
-        lever=None if case.verdict == "FITS" else f"a node with more RAM, or a smaller model; {ELSEWHERE}",
+        lever=None if case.verdict == "FITS" else "a node with more RAM, or a smaller model",
         engine=EngineName(name=case.rules.engine, version=case.rules.version),
         parameters=_parameters(case),
         memory=case.memory,
@@ -143,10 +145,16 @@ def _reason(case: CpuCase) -> str:
     nodes = len(case.nodes)
     on = f"no accelerator on {nodes} node{'s' if nodes > 1 else ''}: {case.rules.engine}'s CPU backend"
     if case.verdict == "NO":
-        needed = size(case.memory.weights_bytes.high or 0)
-        return f"{on} does not fit: weights of {needed} in {size(case.ram.available_bytes)} of RAM; {ELSEWHERE}"
+        return f"{on} does not fit: {_too_large(case)} of {size(case.ram.available_bytes)} of RAM; {ELSEWHERE}"
     doubt = "" if case.verdict == "FITS" else ", if its processes stay small"
     return f"{on}, one replica a node, {case.kv_gib} GiB of KV cache{doubt}; {ELSEWHERE}"
+
+
+def _too_large(case: CpuCase) -> str:
+    memory = case.memory
+    terms = {"weights": memory.weights_bytes.mid or 0, "the engine's own processes": memory.non_torch_bytes.mid or 0}
+    term = max(terms, key=lambda name: terms[name])
+    return f"{term} take {size(terms[term])}"
 
 
 def _because(case: CpuCase) -> dict[str, str]:
@@ -168,5 +176,6 @@ def _sources(case: CpuCase) -> dict[str, str]:
         "activation_bytes": f"the larger of a sampling step ({rules.sampler.source}) and a forward pass (formula)",
         "non_torch_bytes": rules.cpu_process.source,
         "max_num_seqs": f"what {rules.engine} takes by itself on a CPU",
+        "recipe": "once on each node",
         "speed": "not predicted",
     }

@@ -61,9 +61,9 @@ def lever(case: Case, best: Trial) -> str | None:
     """What to change where it does not fit for sure."""
     if best.verdict == "FITS":
         return None
-    term = dominating(case, best)
-    if term == HELD:
-        return f"free {case.found.tightest.where}: {case.found.tightest.holders or 'see who holds its memory'}"
+    tight, term = case.found.tightest, dominating(case, best)
+    if term == HELD or tight.holders:
+        return f"free {tight.where}: {tight.holders or 'see who holds its memory'}"
     if term == "weights":
         return "more GPUs, GPUs with more memory, or a quantized checkpoint"
     if term == "activation":

@@ -19,6 +19,8 @@ from diag.planner.trial import Question, Trial, attempt
 from diag.units import size
 
 RANK = {"FITS": 2, "RISKY": 1, "NO": 0}
+MOST_NODES = 16
+"""Deeper pipelines over nodes are not considered."""
 SMALLER_BATCHES = ((256, 2048), (64, 2048), (16, 1024))
 """Tried in turn where the engine's own batch leaves too little: (max_num_seqs, max_num_batched_tokens)."""
 
@@ -34,7 +36,7 @@ def search(question: Question, *, per_node: int, nodes: int, own: BatchRow) -> F
     refused: list[Discarded] = []
     trials = _trials(question, inside_a_node(per_node), own, refused)
     count = 2
-    while not any(trial.verdict == "FITS" for trial in trials) and count <= nodes:
+    while not any(trial.verdict == "FITS" for trial in trials) and count <= min(nodes, MOST_NODES):
         trials += _trials(question, over_nodes(per_node, nodes, count), own, refused)
         count += 1
     if not trials:
@@ -58,7 +60,12 @@ def _trials(question: Question, layouts: Iterable[Layout], own: BatchRow, refuse
 def _best_batch(question: Question, layout: Layout, own: BatchRow) -> Trial:
     """The engine's own batch where it suffices; a smaller one where that gives a better verdict or a longer context."""
     trials = [attempt(question, layout, batch) for batch in batches(own)]
-    return max(trials, key=lambda trial: (RANK[trial.verdict], trial.max_model_len))
+    return max(trials, key=lambda trial: (RANK[trial.verdict], trial.max_model_len, _doubtful_room(trial)))
+
+
+def _doubtful_room(trial: Trial) -> int:
+    """What fits for sure needs no more; what is risky is less so with more room."""
+    return 0 if trial.verdict == "FITS" else trial.memory.kv_cache_bytes.mid or 0
 
 
 def batches(own: BatchRow) -> list[Batch]:

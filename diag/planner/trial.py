@@ -101,10 +101,13 @@ def remainder(budget_bytes: int, terms: tuple[Estimate, ...]) -> Estimate:
 
 
 def _length(kv_bytes: Estimate, per_token: int, block_size: int, max_len: int) -> tuple[int, PlanVerdict]:
-    """The longest context that fits for sure; else the longest that probably fits."""
+    """The longest context that fits for sure; else the longest that probably fits; else the shortest that is useful."""
     useful = min(SHORTEST_USEFUL, max_len)
-    for room, verdict in ((kv_bytes.low, "FITS"), (kv_bytes.mid, "RISKY"), (kv_bytes.high, "RISKY")):
-        tokens = kv.capacity_tokens(room or 0, per_token, block_size)
-        if tokens >= useful:
-            return min(max_len, tokens), "FITS" if verdict == "FITS" else "RISKY"
-    return 0, "NO"
+    least, probably, most = (
+        kv.capacity_tokens(room or 0, per_token, block_size) for room in (kv_bytes.low, kv_bytes.mid, kv_bytes.high)
+    )
+    if least >= useful:
+        return min(max_len, least), "FITS"
+    if probably >= useful:
+        return min(max_len, probably), "RISKY"
+    return (useful, "RISKY") if most >= useful else (0, "NO")

@@ -34,6 +34,7 @@ def test_whole_gib_hold_what_the_plan_says_they_hold():
     assert plan.kv.blocks == 8 * GIB // per_block
     assert plan.kv.capacity_tokens == (plan.kv.blocks - 1) * 128
     assert plan.parameters.max_model_len == 40960
+    assert plan.memory.kv_cache_bytes.low == plan.memory.kv_cache_bytes.high == 8 * GIB
 
 
 def test_little_ram_shortens_the_context_with_a_flag():
@@ -52,7 +53,7 @@ def test_less_ram_than_the_high_estimate_is_risky_and_less_than_the_probable_one
 def test_a_model_larger_than_the_ram_does_not_fit(tmp_path):
     plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), write_model(tmp_path, "qwen3-32b"))
     assert plan.verdict == "NO"
-    assert "weights of 62.2 GiB in 16.0 GiB" in plan.reason
+    assert "weights take 61.0 GiB of 16.0 GiB of RAM" in plan.reason
     assert plan.recipe.argv == ()
 
 

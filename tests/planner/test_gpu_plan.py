@@ -196,6 +196,23 @@ def test_what_fits_only_without_bad_luck_is_risky_and_names_the_term(tmp_path):
     assert plan.lever
 
 
+def test_a_context_never_exceeds_what_the_estimate_behind_the_verdict_holds(tmp_path):
+    model = write_model(tmp_path, "llama-8b")
+    for free in range(16, 26):
+        plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(free * 0.95,), total=24 * GIB)), model)
+        if plan.verdict == "FITS":
+            assert plan.parameters.max_model_len * plan.kv.bytes_per_token < plan.memory.kv_cache_bytes.low
+        elif plan.verdict == "RISKY" and plan.parameters.max_model_len > 2048:
+            assert plan.parameters.max_model_len <= plan.kv.capacity_tokens
+
+
+def test_a_thousand_nodes_are_planned_at_once(tmp_path):
+    nodes = [eight_h100(f"gpu{number:04d}", free=8.0) for number in range(1000)]
+    plan = plan_launch(snapshot(*nodes), write_model(tmp_path, "llama-405b"))
+    assert plan.verdict != "FITS"
+    assert len(plan.discarded) < 100
+
+
 def test_every_gib_less_never_makes_a_plan_better(qwen3_32b):
     rank = {"FITS": 2, "RISKY": 1, "NO": 0}
     last = (2, 10**9)
