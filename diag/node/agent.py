@@ -57,6 +57,7 @@ class Agent:
         self.jobs: list[Job] = []
         self.lock, self.watcher = Lock(), 0
         self.reason = ""
+        self.spread = False  # a job, a tool or a request past its deadline: processes may be where we do not see them
         self.alive, self.alive_end = os.pipe()
         self.woken, self.wake = os.pipe()
         for fd in (self.woken, self.wake):
@@ -93,7 +94,7 @@ class Agent:
         import watcher
 
         with contextlib.suppress(OSError):  # no more processes allowed: then nobody cleans up after SIGKILL
-            self.watcher = watcher.start(self.alive, self.token, self.lock.path, self.drop_descriptors)
+            self.watcher = watcher.start(self.alive, self.token, self.since, self.lock.path, self.drop_descriptors)
 
     def drop_descriptors(self) -> None:
         """In a forked child: hold nothing whose end others wait for, and take signals as they come."""
@@ -181,6 +182,7 @@ class Agent:
             if body is not None:
                 self.wire.say_encoded(body)
                 self.answering.remove(task)
+                self.spread = self.spread or task.spread
                 task.end()
         for job in list(self.jobs):
             self._pass_on(job)
@@ -193,6 +195,7 @@ class Agent:
         import jobs
         import private_dir
 
+        self.spread = True
         try:
             if not self.folder:
                 manners.adopt_orphans()
@@ -238,10 +241,12 @@ class Agent:
         self.wire.flush(GOODBYE_S)
 
     def _end_processes(self) -> list[str]:
-        import shared_memory
-
         for task in self.answering:
             task.end()
+        if self._is_alone():
+            return []
+
+        import shared_memory
 
         def find() -> set[int]:
             processes = descendants.running()
@@ -252,6 +257,17 @@ class Agent:
         left = descendants.end(find)
         shared_memory.remove(shared)
         return left
+
+    def _is_alone(self) -> bool:
+        """Nothing that could be left: looking at every process of a busy node costs more than all else we do there."""
+        descendants.reap()
+        if self.spread or self.answering:
+            return False
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                return set(file.read().split()) <= {str(self.watcher)}
+        except OSError:
+            return False
 
     def _remove_folders(self) -> list[str]:
         if not self.folders:

@@ -34,6 +34,8 @@ class Answers:
         limit_s = message.get("deadline_s", DEADLINE_S)
         self.limits_s = [min(request.get("deadline_s", DEADLINE_S), limit_s) for request in self.requests]
         self.started = time.monotonic()
+        self.spread = any(request["verb"]["verb"] == "run" for request in self.requests)
+        """Whether processes may be left that are neither this child nor of its group."""
         self._texts: list[bytes | None] = [None] * len(self.requests)
         self._received = b""
         self._out, end = os.pipe()
@@ -50,8 +52,9 @@ class Answers:
             return pid
         try:
             os.setsid()
+            os.environ[descendants.MARK] = mark  # for whatever a function or tool starts
             leave()
-            _answer_all(self.requests, [self.started + limit_s for limit_s in self.limits_s], end, mark, alive)
+            _answer_all(self.requests, [self.started + limit_s for limit_s in self.limits_s], end, alive)
         finally:
             os._exit(1)
 
@@ -90,6 +93,7 @@ class Answers:
         for index, request in enumerate(self.requests):
             limit_s = self.limits_s[index]
             if self._texts[index] is None and (everything or now >= self.started + limit_s):
+                self.spread = True
                 said = why or f"no answer within {limit_s:g} s"
                 self._texts[index] = _said(request["name"], why=said, seconds=now - self.started)
 
@@ -116,12 +120,12 @@ def _said(name: str, value: object = None, why: str | None = None, seconds: floa
     return frames.to_json(dict(answer, value=value) if why is None else dict(answer, why=why))
 
 
-def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int, mark: str, alive: int) -> None:
+def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int, alive: int) -> None:
     """Answer all at once, then end; end at once when the agent is gone."""
     lock, left = _thread.allocate_lock(), [len(requests)]
 
     def one(index: int) -> None:
-        text = _answered(requests[index], deadlines[index], mark)
+        text = _answered(requests[index], deadlines[index])
         with lock:
             _write(out, index.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text)
             left[0] -= 1
@@ -137,12 +141,12 @@ def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int
     os.killpg(0, signal.SIGKILL)
 
 
-def _answered(request: dict[str, Any], deadline: float, mark: str) -> bytes:
+def _answered(request: dict[str, Any], deadline: float) -> bytes:
     import verbs
 
     name, began = request["name"], time.monotonic()
     try:
-        value = verbs.answer(request["verb"], deadline, mark)
+        value = verbs.answer(request["verb"], deadline)
         return _said(name, value, seconds=time.monotonic() - began)
     except BaseException as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())

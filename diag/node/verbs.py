@@ -17,7 +17,7 @@ LIMIT_BYTES = 65536
 MARGIN_S = 0.1  # a tool is ended before its request is, so that the answer can say so
 
 
-def answer(verb: dict[str, Any], deadline: float, mark: str) -> Any:
+def answer(verb: dict[str, Any], deadline: float) -> Any:
     """The value for one verb; raises whatever it raises. ``deadline`` is a time.monotonic()."""
     kind = verb["verb"]
     if kind == "ask":
@@ -26,7 +26,7 @@ def answer(verb: dict[str, Any], deadline: float, mark: str) -> Any:
     if kind == "read":
         return read(verb["globs"], verb.get("limit_bytes", LIMIT_BYTES))
     if kind == "run":
-        environment = dict(os.environ, LC_ALL="C", DIAG_JOB=mark)
+        environment = dict(os.environ, LC_ALL="C")
         environment["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":" + SYSTEM_FOLDERS
         environment.update(verb.get("env", {}))
         return run(verb["argv"], environment, verb.get("limit_bytes", LIMIT_BYTES), deadline - MARGIN_S)
