@@ -91,7 +91,7 @@ RULES: Mapping[tuple[int, int], EngineRules] = {
 def rules(version: str | None) -> EngineRules:
     """Rules for ``version`` (None: the newest known); its own name on them. Raises NotKnown below the oldest known."""
     if version is None:
-        note = f"not installed on the nodes: planned for {NEWEST}, the newest diag knows"
+        note = f"no version named or installed: planned for {NEWEST}, the newest diag knows"
         return msgspec.structs.replace(_RULES_0_33, note=note)
     match = re.match(r"(\d+)\.(\d+)", version)
     if match is None:

@@ -28,7 +28,7 @@ def reason(case: Case, best: Trial) -> str:
     if case.snapshot.run_id == DECLARED:
         line += " (declared, nothing was measured)"
     if best.verdict == "FITS":
-        return f"{line}, also if every overhead is at its high estimate"
+        return f"{line}, even if every overhead is at its high estimate"
     return f"{line}, but only if overheads stay below their high estimates: {_too_large(case, best)}"
 
 

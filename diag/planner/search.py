@@ -26,7 +26,7 @@ SMALLER_BATCHES = ((256, 2048), (64, 2048), (16, 1024))
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The best trial (None: no layout divides the model) and every other candidate with its reason."""
+    """The best trial (None: no layout divides the model) and every other candidate with its reason, the best first."""
 
     best: Trial | None
     discarded: tuple[Discarded, ...]
@@ -41,9 +41,9 @@ def search(question: Question, *, per_node: int, nodes: int, own: BatchRow) -> F
         count += 1
     if not trials:
         return Found(best=None, discarded=tuple(refused))
-    best = max(trials, key=lambda trial: _worth(question, trial))
-    lost = [_discard(trial.layout, _why_lost(question, trial, best)) for trial in trials if trial is not best]
-    return Found(best=best, discarded=(*refused, *lost))
+    best, *others = sorted(trials, key=lambda trial: _worth(question, trial), reverse=True)
+    lost = [_discard(trial.layout, _why_lost(question, trial, best)) for trial in others]
+    return Found(best=best, discarded=(*lost, *refused))
 
 
 def _trials(question: Question, layouts: Iterable[Layout], own: BatchRow, refused: list[Discarded]) -> list[Trial]:

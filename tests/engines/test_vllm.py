@@ -93,7 +93,7 @@ def test_a_version_without_known_rules_is_refused(version):
 def test_no_version_on_the_nodes_means_the_newest_known_and_says_so():
     plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), None)
     assert plan.engine.version == vllm.NEWEST
-    assert "not installed on the nodes" in plan.sources["engine.version"]
+    assert "no version named or installed" in plan.sources["engine.version"]
 
 
 def test_the_oldest_of_differing_versions_is_planned_for():
