@@ -103,9 +103,8 @@ def _why_lost(question: Question, trial: Trial, best: Trial) -> str:
             f"{trial.layout.gpus} GPUs a replica hold less than the {best.layout.gpus} of {told}",
         ),
     )
-    return next(
-        (why for worse, why in reasons if worse), f"as many GPUs as {told}, more pipeline stages or fewer tokens"
-    )
+    rest = "more pipeline stages" if trial.layout.pp > best.layout.pp else "fewer tokens of KV cache"
+    return next((why for worse, why in reasons if worse), f"as many GPUs as {told}, {rest}")
 
 
 def _discard(layout: Layout, reason: str) -> Discarded:
