@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Protocol
 
 from diag.errors import NodeError
@@ -25,11 +26,17 @@ class Streams(Protocol):
 
     exit_status: int
     status_event: threading.Event
+    closed: bool
 
     @property
+    def eof_received(self) -> int: ...
+    @property
     def in_buffer(self) -> Buffer: ...
+    @property
+    def in_stderr_buffer(self) -> Buffer: ...
     def settimeout(self, timeout: float | None) -> None: ...
     def send(self, s: bytes) -> int: ...
+    def recv_ready(self) -> bool: ...
     def recv(self, nbytes: int) -> bytes: ...
     def recv_stderr_ready(self) -> bool: ...
     def recv_stderr(self, nbytes: int) -> bytes: ...
@@ -56,9 +63,10 @@ class SshChannel:
         self.address, self.advice = connection.wire.peer, connection.advice
         self._node, self._connection, self._channel = node, connection, channel
         self._errors = b""
-        self._readable = threading.Event()
+        self._arrived = threading.Event()
         channel.settimeout(SEND_LIMIT_S)
-        channel.in_buffer.set_event(self._readable)
+        channel.in_buffer.set_event(self._arrived)
+        channel.in_stderr_buffer.set_event(self._arrived)
 
     def send(self, chunk: bytes) -> None:
         view = memoryview(chunk)
@@ -74,10 +82,16 @@ class SshChannel:
             raise self._gone("the connection is gone") from error
 
     def receive(self, limit: int, timeout_s: float) -> bytes | None:
-        self._keep_errors()
-        if not self._readable.wait(timeout_s):
+        """Wakes for standard error too: what nobody reads fills the window, and the command would wait."""
+        until = time.monotonic() + timeout_s
+        while True:
             self._keep_errors()
-            return None
+            if self._channel.recv_ready() or self._channel.eof_received or self._channel.closed:
+                return self._read(limit)
+            if not self._arrived.wait(max(0.0, until - time.monotonic())):
+                return None
+
+    def _read(self, limit: int) -> bytes:
         try:
             return self._channel.recv(limit)
         except self._connection.broken:

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from diag.errors import NodeError
+
+
+def everything(channel, *, until_s=5.0) -> bytes:
+    read, until = b"", time.monotonic() + until_s
+    while (chunk := channel.receive(1 << 16, 1)) != b"" and time.monotonic() < until:
+        read += chunk or b""
+    return read
+
+
+def test_what_is_sent_comes_back_from_cat(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "cat")
+    channel.send(b"over there")
+    assert channel.receive(100, 5) == b"over there"
+
+
+def test_a_megabyte_goes_through_in_both_directions(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "head", "-c", str(1 << 20))
+    sent = os.urandom(1 << 20)
+    sender = threading.Thread(target=channel.send, args=(sent,))
+    sender.start()
+    assert everything(channel) == sent
+    sender.join()
+
+
+def test_nothing_within_the_time_is_not_the_end(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "cat")
+    assert channel.receive(100, 0.05) is None
+
+
+def test_the_end_of_the_command_is_the_end_of_the_stream_and_has_a_status(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "sh", "-c", "echo said; exit 7")
+    assert everything(channel) == b"said\n"
+    assert channel.exit_status(5) == 7
+    assert channel.receive(100, 0) == b""
+
+
+def test_a_command_that_a_signal_ended_has_no_status(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "sh", "-c", "kill -9 $$")
+    assert everything(channel) == b""
+    assert channel.exit_status(5) is None
+
+
+def test_a_command_that_still_runs_has_no_status(node, ssh_config, connect):
+    assert connect(ssh_config(node), "cat").exit_status(0.05) is None
+
+
+def test_the_end_of_standard_error_is_kept(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "sh", "-c", "seq 100000 >&2; echo done")
+    assert everything(channel) == b"done\n"
+    errors = channel.errors()
+    assert errors.endswith("99999\n100000\n")
+    assert len(errors) == 8192
+
+
+def test_more_standard_error_than_the_window_stops_nothing(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "sh", "-c", "head -c 5000000 /dev/zero >&2; echo done")
+    assert everything(channel) == b"done\n"
+
+
+def test_the_channel_says_which_address_it_reached(node, ssh_config, connect):
+    assert connect(ssh_config(node), "cat").address == "127.0.0.1"
+
+
+def test_closing_wakes_who_receives(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "cat")
+    threading.Timer(0.1, channel.close).start()
+    began = time.monotonic()
+    assert channel.receive(100, 5) == b""
+    assert time.monotonic() - began < 2
+
+
+def test_closing_twice_is_closing_once(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "cat")
+    channel.close()
+    channel.close()
+
+
+def test_sending_after_the_other_end_is_gone_says_so(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "true")
+    assert channel.exit_status(5) == 0
+    until = time.monotonic() + 2
+    with pytest.raises(NodeError) as caught:
+        while time.monotonic() < until:
+            channel.send(b"x")
+    assert caught.value.cause == "agent_silent"
+
+
+def test_sending_over_a_closed_connection_says_so(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "cat")
+    channel.close()
+    with pytest.raises(NodeError, match="gone"):
+        channel.send(b"x")
+
+
+def test_a_connection_that_sshd_drops_ends_the_stream(make_node, ssh_config, connect):
+    node = make_node()
+    channel = connect(ssh_config(node), "sh", "-c", "echo $PPID; cat")
+    os.kill(int(channel.receive(100, 5)), 9)
+    assert channel.receive(100, 5) == b""
+
+
+def test_the_words_of_a_command_arrive_as_they_were(node, ssh_config, connect):
+    words = ("it's", 'a "b"', "$HOME `id` \\ \\\\ !x", "", "*", "new\nline", "é", "-n", "~", "a;b|c&d")
+    channel = connect(ssh_config(node), "python3", "-c", "import sys; print(sys.argv[1:])", *words)
+    assert everything(channel).decode() == f"{list(words)}\n"
