@@ -17,7 +17,7 @@ IDLE_BYTES = 2 * GIB
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 
-@pytest.mark.applies(lambda device: device.kind == "accelerator", reason="no accelerator")
+@pytest.mark.applies(lambda device: device.kind == "accelerator", reason="not an accelerator")
 @pytest.mark.cause("driver_module_not_loaded")
 def check_accelerator_has_its_driver(device: PciDevice) -> None:
     """Without its driver an accelerator on the bus is invisible to every engine; mostly a kernel update came before.
@@ -31,7 +31,7 @@ def check_accelerator_has_its_driver(device: PciDevice) -> None:
     )
 
 
-@pytest.mark.applies(lambda device: device.kind == "hca", reason="no HCA")
+@pytest.mark.applies(lambda device: device.kind == "hca", reason="not an HCA")
 @pytest.mark.cause("ib_firmware_or_driver_mismatch")
 def check_hca_has_its_driver(device: PciDevice) -> None:
     """Without its driver an HCA registers no RDMA device, and NCCL falls back to TCP in silence.
@@ -100,15 +100,24 @@ def mig_modes(node: Node) -> tuple[bool, ...]:
 
 
 @on_gpus
-@pytest.mark.cause("mig_uuid_not_supported")
-def check_mig_mode_is_the_same_on_all_gpus(node: Node, peers: Peers) -> None:
+def check_mig_mode_is_the_same_on_its_gpus(node: Node) -> None:
     """Engines do not run one tensor-parallel group over MIG slices and whole GPUs.
 
     Do: switch MIG on or off on all GPUs alike (nvidia-smi -mig, needs root and an idle GPU).
     $ ssh {node} nvidia-smi --query-gpu=index,mig.mode.current --format=csv
     """
-    modes = mig_modes(node)
-    assert len(modes) == 1, finding("MIG on some of its GPUs and off on others", "the same on all")
+    enabled = [f"gpu:{gpu.index}" for gpu in node.gpus if gpu.mig]
+    assert len(enabled) in (0, len(node.gpus)), finding(f"MIG enabled on {', '.join(enabled)} only", "on all or none")
+
+
+@on_gpus
+@pytest.mark.needs("check_mig_mode_is_the_same_on_its_gpus")
+def check_mig_mode_is_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
+    """A placement that counts GPUs finds slices on one node and whole GPUs on another.
+
+    Do: switch MIG on or off on all nodes alike (nvidia-smi -mig, needs root and an idle GPU).
+    $ ssh {node} nvidia-smi --query-gpu=index,mig.mode.current --format=csv
+    """
     same = peers.by(mig_modes)
     assert same.agree(node), same.finding(node, "MIG enabled:")
 

@@ -44,7 +44,7 @@ def check_hostname_is_not_loopback(node: Node) -> None:
 
 
 @dialled
-@pytest.mark.needs("check_hostname_is_not_loopback")
+@pytest.mark.needs("check_hostname_is_not_loopback", "check_container_holds_the_nodes_address")
 @pytest.mark.cause("rendezvous_master_not_recognised")
 def check_hostname_is_an_address_of_this_node(node: Node) -> None:
     """A master that does not find the rendezvous address among its own opens no store, and every rank waits for it.
@@ -83,6 +83,7 @@ def check_peers_resolve_its_hostname(node: Node, peers: Peers) -> None:
     assert not silent, finding(found, f"{node.address} on all nodes")
 
 
+@pytest.mark.needs("check_container_holds_the_nodes_address")
 @pytest.mark.cause("rendezvous_master_unresolvable")
 def check_no_peer_resolves_its_hostname_elsewhere(node: Node, peers: Peers) -> None:
     """A peer that resolves this node's name to its own loopback or to an old address dials the wrong host.

@@ -147,7 +147,7 @@ def check_allocator_lets_gpus_share_memory(node: Node) -> None:
 
 
 def proxied(node: Node) -> bool:
-    names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     return any(setting(node, name) for name in names)
 
 

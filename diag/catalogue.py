@@ -70,9 +70,10 @@ def describe(function: Callable[..., Any], name: str, marks: Sequence[Any], file
 
 
 def conditions(marks: Sequence[Any]) -> tuple[Applies, ...]:
+    """In the order in which they are written: pytest gives the lowest decorator first."""
     return tuple(
         Applies(mark.args[0], tuple(place for _, place in places_of(mark.args[0])), mark.kwargs["reason"])
-        for mark in marks
+        for mark in reversed(marks)
         if mark.name == "applies"
     )
 

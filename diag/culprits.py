@@ -1,7 +1,7 @@
 """Who or what explains the failures? One cause is one culprit, however many checks and nodes it made fail.
 
-It knows what was seen on a node (how it was reached, what its facts say, where its rank stopped) and which cause explains
-which symptom. It compares no timings, and it does not know what it was not told: a failure without a cause has no culprit.
+It knows what was seen on a node (how it was reached, what its facts say, where its rank stopped) and which cause
+explains which symptom. It compares no timings; a failure of which no check knows the cause has no culprit.
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ def _told(ranks: Sequence[Rank]) -> str:
 def _explaining(rank: Culprit, causes: Sequence[Culprit]) -> int | None:
     """Which of ``causes`` on the same node makes this end of a rank expected."""
     for index, culprit in enumerate(causes):
-        if rank.nodes[0] in culprit.nodes and rank.cause in EXPLAINS.get(culprit.cause, ()):
+        explained = {culprit.cause} | EXPLAINS.get(culprit.cause, set())
+        if rank.nodes[0] in culprit.nodes and rank.cause in explained:
             return index
     return None

@@ -99,11 +99,11 @@ class Hearing:
         if scene is None:
             return _verdict(check, subject, subject.outcome, subject.why)
         try:
+            for need in check.needs:
+                self._require(need, check, subject)
             for condition in question.applies:
                 if not condition.predicate(*[scene[place] for place in condition.places]):
                     pytest.skip(condition.reason)
-            for need in check.needs:
-                self._require(need, check, subject)
             question.call(*[scene[place] for place in question.places])
         except NotMeasured as why:
             return _verdict(check, subject, "not_measured", str(why))

@@ -1,0 +1,92 @@
+"""Healthy clusters to change one thing in: four nodes of eight GPUs with RDMA, and four without either.
+
+Values are those of real machines of that kind (HGX H100, ConnectX-7; small servers on 1 Gbit/s), made by hand.
+``python -m tests.checks.healthy`` writes them to tests/data/snapshots.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diag.facts.collective import Collective, Rank, Step
+from diag.facts.network import Resolution
+from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage, save
+from tests.checks.machines import GPUS, MODEL, cpu_node, gpu_node
+
+SNAPSHOTS = Path(__file__).parent.parent / "data" / "snapshots"
+
+
+def gpu_cluster(nodes: int = 4) -> Snapshot:
+    return _cluster(tuple(gpu_node(number) for number in range(1, nodes + 1)), _nccl, MODEL)
+
+
+def cpu_cluster(nodes: int = 4) -> Snapshot:
+    return _cluster(tuple(cpu_node(number) for number in range(1, nodes + 1)), _gloo, None)
+
+
+def _cluster(nodes, collective, model_path) -> Snapshot:
+    names = tuple(node.name for node in nodes)
+    return Snapshot(
+        schema=SCHEMA,
+        taken_at="2026-11-21T08:00:00+00:00",
+        run_id="0123456789ab",
+        level="normal",
+        controller=Controller(hostname="login1", python="3.11.9", diag="0.1.0"),
+        model_path=model_path,
+        nodes=nodes,
+        resolutions=tuple(Resolution(name=node.name, addresses=(node.address,), nodes=names) for node in nodes),
+        collective=collective(names),
+        stages=tuple(
+            Stage(name=name, seconds=seconds, nodes_done=len(nodes), nodes_total=len(nodes))
+            for name, seconds in (("reach", 0.4), ("facts", 0.6), ("measure", 18.2), ("collectives", 9.8))
+        ),
+    )
+
+
+def _nccl(names) -> Collective:
+    steps = ((8192, 4.1e-05), (1 << 20, 1.2e-4), (1 << 26, 5.4e-4))
+    return _collective("nccl", names, GPUS, steps, interface="bond0", library="nccl 2.27.3")
+
+
+def _gloo(names) -> Collective:
+    steps = ((8192, 4.0e-4), (1 << 20, 0.0136), (1 << 26, 0.86))
+    return _collective("gloo", names, 1, steps, interface="eth0", library="gloo of torch 2.13.0+cpu")
+
+
+def _collective(backend, names, per_node, steps, *, interface, library) -> Collective:
+    world = len(names) * per_node
+    phases = (("spawned", 0.1), ("imported", 3.2), ("roll_called", 3.3), ("initialised", 3.9), ("done", 9.1))
+    return Collective(
+        backend=backend,
+        nodes=names,
+        world_size=world,
+        finished=True,
+        seconds=9.8,
+        steps=tuple(_step(size, seconds, world) for size, seconds in steps),
+        ranks=tuple(
+            Rank(rank=index * per_node + local, node=name, local_rank=local, phases=phases)
+            for index, name in enumerate(names)
+            for local in range(per_node)
+        ),
+        interface=interface,
+        interfaces=tuple((name, interface) for name in names),
+        interface_why="routes between all hosts",
+        rendezvous="10.0.0.11:29517",
+        library=library,
+        summary=f"all {len(steps)} sizes verified",
+    )
+
+
+def _step(size: int, seconds: float, world: int) -> Step:
+    busbw = 2 * (world - 1) / world * size / seconds
+    times = (seconds, seconds * 1.02, seconds * 0.99)
+    return Step(
+        size_bytes=size, times_s=times, algbw_bytes_per_s=size / seconds, busbw_bytes_per_s=busbw, verified=True
+    )
+
+
+CLUSTERS = {"healthy-gpu.json": gpu_cluster, "healthy-cpu.json": cpu_cluster}
+
+if __name__ == "__main__":
+    for name, cluster in CLUSTERS.items():
+        save(cluster(), SNAPSHOTS / name)

@@ -1,0 +1,49 @@
+"""Changes that make the checks of checks/collective.py fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diag.facts.collective import Collective
+from tests.checks.changes import (
+    Change,
+    having,
+    item,
+    of_cluster,
+)
+from tests.checks.healthy import cpu_cluster
+from tests.checks.pair import Pair, two
+
+
+def rank_of(node: str, **fields: object) -> Change:
+    """The collective in which the ranks of one node ended so, and so did not finish."""
+    lost = item(lambda rank: rank.node == node, having(**fields))
+    return of_cluster(collective=having(ranks=lost, finished=False, steps=(), summary="ended at the deadline"))
+
+
+def step(**fields: object) -> Callable[[Collective], Collective]:
+    return having(steps=item(2, having(**fields)))
+
+
+PAIRS = (
+    two("every_rank_comes_through", rank_of("gpu02", outcome="rank_died", said="Killed"), "rank 8 died after done"),
+    Pair(
+        check="collective_finishes",
+        change=of_cluster(collective=having(finished=False, summary="ended at 64 MiB")),
+        named=(None,),
+        found="ended at",
+    ),
+    Pair(
+        check="sums_are_right",
+        change=of_cluster(collective=step(verified=False)),
+        named=(None,),
+        found="wrong sums at 64.0 MiB",
+    ),
+    Pair(
+        check="busbw_is_near_line_rate",
+        cluster=cpu_cluster,
+        change=of_cluster(collective=step(busbw_bytes_per_s=1.2e7)),
+        named=(None,),
+        found="busbw 0.10 Gbit/s at 64.0 MiB",
+    ),
+)

@@ -1,0 +1,51 @@
+"""Changes that make the checks of checks/settings.py fail."""
+
+from __future__ import annotations
+
+from tests.checks.changes import (
+    named,
+    on,
+    setting,
+    without,
+)
+from tests.checks.pair import two
+
+PAIRS = (
+    two(
+        "nccl_socket_ifname_matches_an_interface",
+        on("gpu02", settings=setting("NCCL_SOCKET_IFNAME", "eth")),
+        "NCCL_SOCKET_IFNAME=eth",
+    ),
+    two(
+        "nccl_socket_ifname_matches_an_interface",
+        on("gpu02", settings=setting("NCCL_SOCKET_IFNAME", "^bond,eno,docker")),
+        "matches no",
+    ),
+    two(
+        "gloo_socket_ifname_is_an_interface",
+        on("gpu02", settings=setting("GLOO_SOCKET_IFNAME", "^docker0")),
+        "^docker0",
+    ),
+    two(
+        "interface_variables_are_set_on_all_nodes_or_none",
+        on("gpu02", settings=without(named("GLOO_SOCKET_IFNAME"))),
+        "without GLOO_SOCKET_IFNAME",
+    ),
+    two(
+        "nccl_settings_are_the_same_on_all_nodes", on("gpu02", settings=setting("NCCL_ALGO", "Tree")), "NCCL_ALGO=Tree"
+    ),
+    two("cuda_visible_devices_exist", on("gpu02", settings=setting("CUDA_VISIBLE_DEVICES", "0,8")), "'0,8'"),
+    two(
+        "no_slow_switch_is_left_on",
+        on("gpu02", settings=setting("CUDA_LAUNCH_BLOCKING", "1")),
+        "CUDA_LAUNCH_BLOCKING=1",
+    ),
+    two(
+        "allocator_lets_gpus_share_memory",
+        on("gpu02", settings=setting("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")),
+        "expandable",
+    ),
+    two(
+        "proxy_spares_the_peers", on("gpu02", settings=setting("no_proxy", "localhost,.example")), "no_proxy=localhost"
+    ),
+)
