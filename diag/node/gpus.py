@@ -34,7 +34,7 @@ def gpus(seconds: float, sample_s: float, root: str = "/") -> dict[str, Any]:
     if done["status"]:
         words = done["stderr"].strip().splitlines()
         raise RuntimeError(words[-1] if words else f"NVML ended its process with status {done['status']}")
-    answer: dict[str, Any] = json.loads(done["stdout"].strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done["stdout"])
     return answer
 
 

@@ -32,12 +32,13 @@ def model(path: str) -> dict[str, Any]:
     folder = _snapshot(path) if is_folder else os.path.dirname(path) or "."
     names = sorted(os.listdir(folder)) if is_folder else [os.path.basename(path)]
     rows = [row for row in (_file(folder, name) for name in names if not name.startswith(".")) if row]
+    weights = _weights(folder, rows)  # first: it finds what is wrong with files
     return {
         "exists": True,
         "files": [[row["name"], row["size"], row.get("sha256"), row.get("problem")] for row in rows],
         "config": _config(folder, names),
         "digest": digest(rows),
-        **_weights(folder, rows),
+        **weights,
     }
 
 

@@ -1,8 +1,9 @@
-"""What does NVML answer? Runs as a process of its own; prints one line of JSON, or ends with NVML's words."""
+"""What does NVML answer? Runs as a process of its own; writes JSON to standard output, or ends with NVML's words."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -19,11 +20,14 @@ MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_pro
 def main(sample_s: float) -> None:
     import pynvml
 
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no answer
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         sys.exit(f"NVML: {error}")
-    print(json.dumps(node(pynvml, sample_s)), flush=True)
+    with open(answer, "w", encoding="utf-8") as file:
+        file.write(json.dumps(node(pynvml, sample_s)))
 
 
 def node(nv: Any, sample_s: float) -> dict[str, Any]:

@@ -26,7 +26,6 @@ def software(names: list[str], prefixes: list[str], root: str = "/") -> dict[str
     found = packages(frozenset(names), tuple(prefixes), sys.path)
     return {
         "python": sys.version.split()[0],
-        "executable": sys.executable,
         "packages": {name: version for name, (version, _) in found.items()},
         "torch": _torch(found.get("torch", ("", ""))[1]),
         "nccl_files": nccl_files(root),

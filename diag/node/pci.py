@@ -36,10 +36,8 @@ HCAS = {"15b3": "mellanox", "14e4": "broadcom", "8086": "intel", "1d0f": "amazon
 ALWAYS_HCA = {"15b3": None, "1d0f": ("efa0", "efa1", "efa2", "efa3")}
 """Vendors (or devices of a vendor) whose Ethernet function is an HCA, also before an RDMA driver is loaded."""
 
-FILES = {
-    "nvidia": "nvidia", "kfd": "amd", "mxcd": "metax", "davinci": "ascend", "hl": "habana", "accel": "", "dxg": "wsl",
-}  # fmt: skip
-"""Names of device files, without their number."""
+FILES = ("nvidia", "kfd", "mxcd", "davinci", "hl", "dxg")
+"""Device files of NVIDIA, AMD and Hygon, MetaX, Ascend, Habana GPUs and of WSL, without their number."""
 
 
 def devices(root: str = "/") -> dict[str, Any]:

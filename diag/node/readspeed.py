@@ -16,7 +16,7 @@ import residency
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Sequence
 
 BLOCK = 4 << 20
 REPETITIONS = 4
@@ -24,20 +24,34 @@ FILES_AT_MOST = 4
 DIRECT_REFUSED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
-def measure(path: str, limit_bytes: int, seconds: float) -> dict[str, Any]:
+def measure(path: str, limit_bytes: int, seconds: float, direct: bool = True) -> dict[str, Any]:
     """``{"path", "direct", "repetitions": [[bytes, seconds], …]}``; each repetition reads another region.
 
     Raises OSError where nothing can be read, LookupError where there is nothing to read.
     """
-    files = largest(os.path.expanduser(path))
-    until = time.monotonic() + seconds
     each = max(BLOCK, limit_bytes // REPETITIONS // BLOCK * BLOCK)
     try:
-        return {"path": path, "direct": True, "repetitions": _direct(files, each, until, seconds)}
+        done = _repeat(regions(largest(os.path.expanduser(path)), each), seconds / REPETITIONS, direct)
     except OSError as error:
-        if error.errno not in DIRECT_REFUSED:
-            raise
-    return {"path": path, "direct": False, "repetitions": _buffered(files, each, until, seconds)}
+        if direct and error.errno in DIRECT_REFUSED:
+            return measure(path, limit_bytes, seconds, direct=False)
+        raise
+    if not done:
+        raise LookupError("direct reads are refused there, and every page is cached or the kernel does not say")
+    return {"path": path, "direct": direct, "repetitions": done}
+
+
+def _repeat(parts: list[tuple[str, int, int]], seconds: float, direct: bool) -> list[list[float]]:
+    done = []
+    with mmap.mmap(-1, BLOCK) as page_aligned:
+        for path, start, length in parts:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if direct else 0))
+            try:
+                read = _direct if direct else _buffered
+                done.append(read(fd, page_aligned, range(start, start + length, BLOCK), seconds))
+            finally:
+                os.close(fd)
+    return [row for row in done if row[0]]
 
 
 def largest(path: str) -> list[tuple[str, int]]:
@@ -57,55 +71,35 @@ def largest(path: str) -> list[tuple[str, int]]:
     return sorted(found, key=lambda row: -row[1])[:FILES_AT_MOST]
 
 
-def regions(files: list[tuple[str, int]], each: int) -> Iterator[tuple[str, int, int]]:
+def regions(files: list[tuple[str, int]], each: int) -> list[tuple[str, int, int]]:
     """(path, start, length) of each repetition: spread over the files, none twice, all in whole blocks."""
+    found = []
     turns = -(-REPETITIONS // len(files))
     for repetition in range(REPETITIONS):
-        path, size = files[repetition % len(files)]
-        share = size // turns // BLOCK * BLOCK
-        if share:
-            start = repetition // len(files) * share
-            yield path, start, min(each, share)
+        turn, which = divmod(repetition, len(files))
+        path, size = files[which]
+        share = max(BLOCK, size // turns // BLOCK * BLOCK)
+        if (turn + 1) * share <= size:
+            found.append((path, turn * share, min(each, share)))
+    return found
 
 
-def _direct(files: list[tuple[str, int]], each: int, until: float, seconds: float) -> list[list[float]]:
-    done = []
-    with mmap.mmap(-1, BLOCK) as page_aligned:
-        for path, start, length in regions(files, each):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
-            try:
-                blocks = range(start, start + length, BLOCK)
-                done.append(_timed(fd, page_aligned, blocks, min(until, time.monotonic() + seconds / REPETITIONS)))
-            finally:
-                os.close(fd)
-    return [row for row in done if row[0]]
+def _buffered(fd: int, memory: mmap.mmap, blocks: range, seconds: float) -> list[float]:
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead into what is not measured
+    cold = residency.cold(fd, blocks)
+    try:
+        return _direct(fd, memory, cold, seconds)
+    finally:
+        for block in cold:
+            os.posix_fadvise(fd, block, BLOCK, os.POSIX_FADV_DONTNEED)
 
 
-def _buffered(files: list[tuple[str, int]], each: int, until: float, seconds: float) -> list[list[float]]:
-    done = []
-    with mmap.mmap(-1, BLOCK) as memory:
-        for path, start, length in regions(files, each):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead into what is not measured
-                cold = residency.cold_blocks(fd, start, length, BLOCK)
-                done.append(_timed(fd, memory, cold, min(until, time.monotonic() + seconds / REPETITIONS)))
-                for block in cold:
-                    os.posix_fadvise(fd, block, BLOCK, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(fd)
-    done = [row for row in done if row[0]]
-    if not done:
-        raise LookupError("direct reads are refused there, and every page is in the page cache or its state is hidden")
-    return done
-
-
-def _timed(fd: int, memory: mmap.mmap, blocks: Any, until: float) -> list[float]:
-    """[bytes, seconds] read until ``until``."""
+def _direct(fd: int, memory: mmap.mmap, blocks: Sequence[int], seconds: float) -> list[float]:
+    """[bytes, seconds] of reading the blocks, or as many as go into ``seconds``."""
     count = 0
     began = time.perf_counter()
     for block in blocks:
         count += os.preadv(fd, [memory], block)
-        if time.monotonic() >= until:
+        if time.perf_counter() - began >= seconds:
             break
     return [count, time.perf_counter() - began]

@@ -87,7 +87,7 @@ def evidence(answers: Sequence[Answer]) -> Iterator[tuple[str, bytes, int]]:
         asked = [request.name for request in probe.requests(Wishes(model_path=""))]
         raw = {answer.name: answer.value for answer in answers if answer.why is None and _is_one(answer.name, asked)}
         if raw:
-            encoded = msgspec.json.encode(raw)
+            encoded = msgspec.json.encode(raw, order="sorted")
             yield probe.topic, encoded[:RAW_AT_MOST], len(encoded)
 
 

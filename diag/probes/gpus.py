@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from diag.facts.device import Gpu, GpuProcess
-from diag.facts.record import NotMeasured
+from diag.facts.record import Missing, NotMeasured
 from diag.probes import devices
-from diag.probes.probe import Answers, Probe, always, gap, told
+from diag.probes.probe import Answers, Probe, always, gap, maybe, told
 from diag.probes.verbs import Ask, Request
 
 NVML_S = 12.0
@@ -49,30 +49,36 @@ class _Nvml(msgspec.Struct, frozen=True):
 
 def read(answers: Answers) -> tuple[Gpu, ...]:
     """Raises NotMeasured for what is on the bus and cannot be read, the driver's state included."""
-    on_bus, bus_why = _on_bus(answers)
-    nvidia = [device for device in on_bus if device.vendor == "nvidia"]
+    bus = maybe(lambda: told(answers, devices.REQUEST.name, devices.Bus))
     try:
         nvml = told(answers, "gpus", _Nvml)
     except NotMeasured as why:
-        drivers = sorted({device.driver or "no driver bound" for device in nvidia})
-        seen = (
-            f"{len(nvidia)} NVIDIA GPU on the bus ({', '.join(drivers)})"
-            if nvidia
-            else bus_why or "no NVIDIA GPU on the bus"
-        )
-        raise NotMeasured(f"{seen}: {why}") from why
-    others = sorted({device.vendor for device in on_bus} - {"nvidia"})
-    if nvml.absent and others:
-        raise NotMeasured(f"{' and '.join(others)} GPU on the bus; no reader for it yet")
+        raise NotMeasured(f"{_seen(bus)}: {why}") from why
+    if nvml.absent:
+        _prove_absence(bus)
     return tuple(_gpu(row, nvml) for row in nvml.gpus)
 
 
-def _on_bus(answers: Answers) -> tuple[list[Any], str]:
-    try:
-        found = devices.read(answers)
-    except NotMeasured as why:
-        return [], f"bus not read ({why})"
-    return [device for device in found if device.kind == "accelerator"], ""
+def _seen(bus: devices.Bus | Missing) -> str:
+    """What the bus says of NVIDIA GPUs that the library does not speak of."""
+    if isinstance(bus, Missing):
+        return f"bus not read ({bus.why})"
+    drivers = [device.driver for device in bus.devices if device.vendor == "nvidia" and device.kind == "accelerator"]
+    if not drivers:
+        return "no NVIDIA GPU on the bus, but a device file of one"
+    bound = sorted({driver or "no driver bound" for driver in drivers})
+    return f"{len(drivers)} NVIDIA GPU on the bus ({', '.join(bound)})"
+
+
+def _prove_absence(bus: devices.Bus | Missing) -> None:
+    """Raises NotMeasured where the node has no NVIDIA GPU and perhaps another."""
+    if isinstance(bus, Missing):
+        raise NotMeasured(_seen(bus))
+    vendors = sorted({device.vendor for device in bus.devices if device.kind == "accelerator"})
+    if vendors:
+        raise NotMeasured(f"{' and '.join(vendors)} GPU on the bus; no reader for it yet")
+    if bus.files:
+        raise NotMeasured(f"{', '.join(bus.files)} there, but no such GPU on the bus; no reader for it yet")
 
 
 def _gpu(row: _Gpu, nvml: _Nvml) -> Gpu:
