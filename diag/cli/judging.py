@@ -51,6 +51,8 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
             if error.where != "checks":
                 raise
             known = catalogue()  # a check that is broken gets a verdict that says so; the others keep their files
+        if not known:
+            raise DiagError("-k", f"{self.keyword!r} matches no check", do="see them with: diag list")
         return {check.id: check for check in known}
 
 

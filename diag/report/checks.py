@@ -1,13 +1,13 @@
-"""What did each check say, and of whom? One line a check, files as pytest shows them; or one line a subject with -v."""
+"""What did each check say, and of whom? Identical results of a file share a line; or one line a subject with -v."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from diag.facts.verdict import Verdict
 from diag.report.ink import Ink
-from diag.report.places import counted, place, places_of
+from diag.report.places import counted, number_of, place, places_of
 from diag.report.shown import Shown
 from diag.report.tally import Tally, by_file
 
@@ -15,40 +15,60 @@ WORDS = {
     "passed": "passed", "failed": "FAILED", "broken": "BROKEN", "not_measured": "not measured", "advice": "advice",
     "skipped": "not applicable",
 }  # fmt: skip
-INDENT, NARROWEST_NAME, WIDEST_NAME = 2, 9, 38
+WELL = frozenset({"passed", "skipped"})
+INDENT, NARROWEST_NAME, WIDEST_NAME = 2, 10, 46
 Segment = tuple[str, str]
 """Text and style."""
+Row = tuple[str, tuple[Segment, ...]]
+"""A check, or how many of them, and what they said."""
 
 
 def check_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
-    """Every file with its checks; those that apply nowhere are counted with their reason."""
-    column = _column(tally)
+    """Every file: first what is not well, check by check; then the others, those that say the same together."""
+    files = {file: list(_rows(checks, tally)) for file, checks in by_file(tally, shown.checks).items()}
+    longest = max((len(name) for rows in files.values() for name, _ in rows), default=0)
+    column = INDENT + max(NARROWEST_NAME, min(longest, WIDEST_NAME)) + 2
     lines: list[str] = []
-    for file, checks in by_file(tally, shown.checks).items():
+    for file, rows in files.items():
         lines.append(ink(file, "title"))
-        absent: dict[str, list[str]] = defaultdict(list)
-        for check in checks:
-            held = tally.by_check[check]
-            if set(held) == {"skipped"}:
-                absent[held["skipped"][0].summary or ""].append(check)
-            else:
-                lines += _check(check, held, ink, column)
-        for reason, names in absent.items():
-            many = names[0] if len(names) == 1 else f"{len(names)} checks"
-            lines += _laid_out(many, [(f"not applicable: {reason}", "skipped")], ink, column)
+        for name, segments in rows:
+            lines += _laid_out(name, segments, ink, column)
     return lines
 
 
-def _column(tally: Tally) -> int:
-    longest = max((len(check) for check, held in tally.by_check.items() if set(held) != {"skipped"}), default=0)
-    return INDENT + max(NARROWEST_NAME, min(longest, WIDEST_NAME)) + 2
+def _rows(checks: Sequence[str], tally: Tally) -> Iterator[Row]:
+    alike: dict[tuple[Segment, ...], list[str]] = defaultdict(list)
+    absent: dict[str, list[str]] = defaultdict(list)
+    for check in checks:
+        held = tally.by_check[check]
+        if set(held) == {"skipped"}:
+            absent[held["skipped"][0].summary or ""].append(check)
+        elif set(held) <= WELL:
+            alike[_segments(held)].append(check)
+        else:
+            yield check, _segments(held)
+    for segments, names in alike.items():
+        yield _together(names), segments
+    if absent:
+        reason = f": {next(iter(absent))}" if len(absent) == 1 else ""
+        yield (
+            _together([name for names in absent.values() for name in names]),
+            ((f"not applicable{reason}", "skipped"),),
+        )
 
 
-def _check(check: str, held: Mapping[str, Sequence[Verdict]], ink: Ink, column: int) -> list[str]:
-    segments = [
-        (f"{counted(places_of(held[outcome]))} {WORDS[outcome]}", outcome) for outcome in WORDS if held.get(outcome)
-    ]
-    return _laid_out(check, segments, ink, column)
+def _together(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else number_of(len(names), "check")
+
+
+def _segments(held: Mapping[str, Sequence[Verdict]]) -> tuple[Segment, ...]:
+    """What passed first, and whom a check does not apply to last; parts it does not apply to are not worth a word."""
+    parts_only = len(held) > 1 and all(verdict.subject is not None for verdict in held.get("skipped", ()))
+    return tuple(
+        (f"{counted(places_of(held[outcome]))} {word}", outcome)
+        for outcome, word in WORDS.items()
+        if held.get(outcome) and not (outcome == "skipped" and parts_only)
+    )
 
 
 def _laid_out(name: str, segments: Sequence[Segment], ink: Ink, column: int) -> list[str]:
@@ -58,8 +78,7 @@ def _laid_out(name: str, segments: Sequence[Segment], ink: Ink, column: int) -> 
     if at > column - 2:
         lines, at = [*lines, ""], 0
     for text, style in segments:
-        room = ink.width - at - 2
-        if at > column and len(text) > room:
+        if at > column and len(text) > ink.width - at - 2:
             lines, at = [*lines, ""], 0
         gap = max(2 if at else 0, column - at)
         first, *rest = ink.wrap(text, indent=column)

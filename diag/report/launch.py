@@ -28,7 +28,7 @@ MOST_DISCARDED = 2
 def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False) -> list[str]:
     """The block of a plan; with ``explain`` every candidate, every estimate and every source."""
     engine = " ".join(filter(None, (plan.engine.name, plan.engine.version)))
-    lines = [ink.rule(f"plan: {engine}"), *_verdict(plan, ink)]
+    lines = [ink.rule(f"plan: {engine}"), *_verdict(plan, ink, 0 if explain else MOST_DISCARDED)]
     lines += ink.field("model", plan.sources["model"], indent=LABEL) if "model" in plan.sources else []
     lines += _memory(plan, ink) + _kv(plan, ink)
     lines += _command(plan, ink) + _reasons(plan, ink)
@@ -37,12 +37,12 @@ def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False) -> list[str]:
     return lines
 
 
-def _verdict(plan: Plan, ink: Ink) -> list[str]:
+def _verdict(plan: Plan, ink: Ink, discarded: int) -> list[str]:
     at = len(plan.verdict) + 2
     head, *rest = ink.wrap(plan.reason, indent=at)
     lines = [f"{ink(plan.verdict, STYLES[plan.verdict])}  {ink(head)}", *(" " * at + ink(line) for line in rest)]
     if plan.verdict in {"FITS", "RISKY"}:
-        lines += [" " * at + line.strip() for line in _discarded(plan, ink, MOST_DISCARDED)]
+        lines += [" " * at + line.strip() for line in _discarded(plan, ink, discarded)]
     return lines + (ink.field("lever", plan.lever, indent=LABEL) if plan.lever else [])
 
 
@@ -130,7 +130,10 @@ def _discarded(plan: Plan, ink: Ink, most: int) -> list[str]:
 
 def _layout(parameters: Parameters) -> str:
     values = {label: getattr(parameters, field) for field, label in SHORT.items()}
-    return " ".join(f"{label} {value}" for label, value in values.items() if value is not None) or "this"
+    told = [
+        f"{label} {value}" for label, value in values.items() if value is not None and (label == "TP" or value != 1)
+    ]
+    return " ".join(told) or "this"
 
 
 def _estimates(plan: Plan, ink: Ink) -> list[str]:

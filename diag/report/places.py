@@ -11,7 +11,7 @@ from diag.inventory import fold
 CLUSTER = "cluster"
 PLURALS = {
     "gpu": "gpus", "port": "ports", "link": "links", "interface": "interfaces", "device": "devices",
-    "filesystem": "file systems",
+    "filesystem": "file systems", "check": "checks",
 }  # fmt: skip
 SINGULARS = {"filesystem": "file system"}
 MOST_CHARACTERS = 150

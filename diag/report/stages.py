@@ -17,6 +17,8 @@ from diag.report.shown import Shown
 from diag.units import gb_per_s, seconds, size
 
 LABEL = 13
+NEAR = 0.9
+"""A node that reads slower than this share of the median is named."""
 
 
 def stage_lines(shown: Shown, ink: Ink) -> list[str]:
@@ -103,8 +105,9 @@ def _reads(snapshot: Snapshot) -> Iterable[str]:
     path = next(iter(speeds.values())).path
     rates = {name: speed.bytes_per_s for name, speed in speeds.items()}
     slowest = min(rates, key=lambda name: rates[name])
-    middle = f" (median of {len(rates)} nodes; slowest {slowest} {gb_per_s(rates[slowest])})" if len(rates) > 1 else ""
-    yield f"read {path} at {gb_per_s(median(rates.values()))}{middle}"
+    middle = median(rates.values())
+    far = f"; slowest {slowest} {gb_per_s(rates[slowest])}" if rates[slowest] < NEAR * middle else ""
+    yield f"read {path} at {gb_per_s(middle)}" + (f" (median of {len(rates)} nodes{far})" if len(rates) > 1 else "")
 
 
 def _notes(snapshot: Snapshot) -> list[str]:

@@ -168,7 +168,7 @@ def test_a_check_that_applies_nowhere_is_counted_with_its_reason():
     several = [samples.verdict(check, "gpu01", "skipped", summary="no RDMA device") for check in ("a", "b")]
     abouts = {check: About(title=check, why="", do="") for check in ("a", "b")}
     verdicts = Verdicts(diag="0", exit_status=2, checks=abouts, verdicts=tuple(several), culprits=(), stages=())
-    assert "  2 checks   not applicable: no RDMA device\n" in printed(verdicts=verdicts, plan=None)
+    assert "  2 checks    not applicable: no RDMA device\n" in printed(verdicts=verdicts, plan=None)
 
 
 def test_a_collective_that_was_not_measured_says_why_beside_its_stage():
@@ -263,5 +263,5 @@ def test_a_thousand_nodes_are_reported_in_seconds():
     began = time.process_time()
     text = printed(verdicts=verdicts, checks=checks, snapshot=samples.snapshot(3), plan=None)
     assert time.process_time() - began < 4
-    assert "  c1         8,000 interfaces passed\n" in text
-    assert "  c0         7,999 interfaces passed  gpu0001:eth0 FAILED\n" in text
+    assert "  34 checks   8,000 interfaces passed\n" in text
+    assert "  c0          7,999 interfaces passed  gpu0001:eth0 FAILED\n" in text
