@@ -1,0 +1,89 @@
+"""Does ``diag`` start at once, and does every way to end have its own status?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from diag import __version__
+from diag.cli import COMMANDS
+from tests.cli.conftest import RECORDED, ROOT
+
+HEAVY = {"paramiko", "pytest", "rich", "msgspec", "ClusterShell", "cryptography", "torch"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["completion", "bash"]])
+def test_help_imports_nothing_heavy(arguments):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "diag", *arguments],
+        check=True, capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "click" in imported
+    assert not imported & HEAVY
+
+
+def test_help_names_every_command_and_every_exit_status(diag):
+    text = diag("--help").out
+    for name, means in COMMANDS.items():
+        assert f"  {name} " in text
+        assert means in text
+    for status in ("0 ", "1 ", "2 ", "3 ", "130 ", "70 "):
+        assert f" {status}" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(diag, name):
+    done = diag(name, "--help")
+    assert done.status == 0
+    assert done.out.startswith(f"Usage: diag {name} ")
+
+
+def test_version_is_one_line(diag):
+    assert diag("--version").out == f"diag {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], ["run", "--nosuch"], ["check", "--fail-on", "x"], ["plan", "a", "b"]]
+)
+def test_what_cannot_be_parsed_is_asked_wrongly(diag, arguments):
+    done = diag(*arguments)
+    assert done.status == 2
+    assert done.out == ""
+    assert "Error: " in done.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_those_of_the_shell(diag, shell):
+    done = diag("completion", shell)
+    assert done.status == 0
+    assert f"_DIAG_COMPLETE={shell}_complete" in done.out
+
+
+def test_completion_completes_commands_and_options(process):
+    env = {**os.environ, "_DIAG_COMPLETE": "bash_complete", "COMP_WORDS": "diag che", "COMP_CWORD": "1"}
+    assert process(env=env).stdout.split() == ["plain,check"]
+    env |= {"COMP_WORDS": "diag run --hostf", "COMP_CWORD": "2"}
+    assert process(env=env).stdout.split() == ["plain,--hostfile"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m diag check {RECORDED} -v | head -1",
+        shell=True, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_bug_of_ours_keeps_its_traceback():
+    program = "import sys, diag.cli as c; c.FILES['run'] = 'nowhere'; sys.argv = ['diag', 'run']; c.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+    assert "diag.cli.nowhere" in done.stderr

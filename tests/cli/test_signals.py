@@ -1,0 +1,53 @@
+"""Does a deadline end a stage, and is an interrupt remembered that somebody swallowed?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from diag.cli.signals import heard, within
+from diag.errors import DiagError
+
+
+def test_a_stage_that_takes_too_long_is_one_line():
+    with pytest.raises(DiagError) as error, within(0.05, "judge"):
+        time.sleep(5)
+    assert str(error.value) == "judge: not done within 0.05 s; give it more time: --deadline judge=SECONDS"
+
+
+def deaf() -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        time.sleep(5)
+
+
+def test_a_deadline_holds_even_where_the_interrupt_was_swallowed():
+    with pytest.raises(DiagError), within(0.05, "judge"):
+        deaf()
+
+
+def test_a_stage_in_time_leaves_no_timer_behind():
+    before = signal.getsignal(signal.SIGALRM)
+    with within(5, "plan"):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_remembered(number):
+    before = signal.getsignal(number)
+    with heard() as signals:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        assert signals == [number]
+    assert signal.getsignal(number) == before
+
+
+def test_an_interrupt_inside_a_stage_is_none_of_its_deadline():
+    with pytest.raises(KeyboardInterrupt), within(5, "judge"):
+        raise KeyboardInterrupt
