@@ -80,7 +80,9 @@ def connect() -> Iterator[Callable[..., Channel]]:
     """``connect(config, argv, timeout_s=5, name="node", **options)``: a channel, closed after the test."""
     channels: list[Channel] = []
 
-    def open_(config: str | None, *argv: str, timeout_s: float = 5, host: Host | None = None, **options: object) -> Channel:
+    def open_(
+        config: str | None, *argv: str, timeout_s: float = 5, host: Host | None = None, **options: object
+    ) -> Channel:
         transport = SshTransport(SshOptions(config_path=config, **options))  # type: ignore[arg-type]
         channel = transport.open(host or Host(name="node"), argv or ("true",), timeout_s)
         channels.append(channel)

@@ -41,7 +41,9 @@ def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "", comment
 def sign_key(authority: Path, public: Path, principal: str = USER) -> Path:
     """A certificate beside the key: x.pub -> x-cert.pub."""
     subprocess.run(
-        ["ssh-keygen", "-qs", authority, "-I", "test", "-n", principal, "-V", "+1h", public], check=True, capture_output=True
+        ["ssh-keygen", "-qs", authority, "-I", "test", "-n", principal, "-V", "+1h", public],
+        check=True,
+        capture_output=True,
     )
     return public.with_name(public.stem + "-cert.pub")
 
@@ -90,7 +92,9 @@ class Sshd:
 
 
 @contextmanager
-def running_sshd(folder: Path, *, authorized: Sequence[Path], kinds: Sequence[str] = ("ed25519",), more: str = "") -> Iterator[Sshd]:
+def running_sshd(
+    folder: Path, *, authorized: Sequence[Path], kinds: Sequence[str] = ("ed25519",), more: str = ""
+) -> Iterator[Sshd]:
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / "home"
     home.mkdir()
