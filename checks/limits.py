@@ -7,8 +7,10 @@ from diag.facts.node import Node
 from diag.facts.verdict import finding
 from diag.units import size
 
-NOFILE_FLOOR = 65_535
-"""vLLM raises its soft limit to that at start (``set_ulimit``, target_soft_limit); the hard limit must allow it."""
+NOFILE_FLOOR = 4096
+"""The kernel's own hard limit (INR_OPEN_MAX, include/uapi/linux/fs.h): less than that was set on purpose or by mistake."""
+NOFILE_WANTED = 65_535
+"""vLLM raises its soft limit to that at start (``set_ulimit``, target_soft_limit), and warns where it cannot."""
 NPROC_FLOOR = 4096
 """What RHEL 7's 20-nproc.conf gave a user, known to stop Ray workers: threads count too."""
 
@@ -22,6 +24,19 @@ def check_open_files_limit_is_high_enough(node: Node) -> None:
     """
     hard = node.limits.nofile_hard
     assert hard is None or hard >= NOFILE_FLOOR, finding(f"at most {hard} open files", f"at least {NOFILE_FLOOR}")
+
+
+@pytest.mark.advice
+@pytest.mark.needs("check_open_files_limit_is_high_enough")
+@pytest.mark.cause("open_files_limit")
+def check_open_files_limit_lets_engines_raise_it(node: Node) -> None:
+    """Engines raise their own limit at start; where the hard limit forbids it, many connections at once will fail.
+
+    Do: raise the hard limit in /etc/security/limits.d, with LimitNOFILE, or with docker run --ulimit nofile=1048576.
+    $ ssh {node} 'ulimit -Hn'
+    """
+    hard = node.limits.nofile_hard
+    assert hard is None or hard >= NOFILE_WANTED, finding(f"at most {hard} open files", f"at least {NOFILE_WANTED}")
 
 
 @pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
