@@ -233,8 +233,8 @@ class _Run:
                 self._set(name, left_behind=lines)
 
     def level_why(self) -> str:
-        busy = [f"{name}: {why}" for name in self.sessions if (why := busy.why_busy(self.nodes[name]))]
-        return "; ".join(busy)
+        reasons = {name: busy.why_busy(self.nodes[name]) for name in self.sessions}
+        return "; ".join(f"{name}: {why}" for name, why in reasons.items() if why)
 
     def _stage(
         self, stage: str, work: Mapping[str, Callable[[], T]], width: int = CONNECTIONS_AT_ONCE

@@ -87,7 +87,7 @@ def test_quiet_verbose_keyword_and_exitfirst_do_what_pytest_users_expect(diag, f
     assert "exit" not in quiet.splitlines()[-1]
     verbose = diag("check", faulty, "-v", "-k", "open_files").out
     assert "limits.py::open_files_limit_is_high_enough[gpu02] passed" in verbose
-    only = json.loads(diag("check", faulty, "--json", "-k", "open_files or memlock").out)
+    only = json.loads(diag("check", faulty, "--json", "-k", "open_files_limit_is or memlock").out)
     assert len(only["checks"]) == 2
     first = json.loads(diag("check", faulty, "--json", "-x").out)
     everything = json.loads(diag("check", faulty, "--json").out)
