@@ -27,11 +27,25 @@ class Rank(Record, frozen=True, kw_only=True):
     phases: tuple[tuple[str, float], ...] = ()
     """spawned, imported, roll_called, initialised, first_collective, size_N, done — as far as it came."""
     outcome: str = "done"
-    """``done`` or a cause id: rank_missing, rank_frozen, rank_died, version_differs, …"""
+    """``done``, ``stopped`` (no fault of its own: another did not come through) or a cause id: rank_missing, …"""
     said: str = ""
     """Its last words (error line), one line."""
     missed: tuple[int, ...] = ()
     """Ranks it found absent at the roll call."""
+
+
+class Blocked(Record, frozen=True, kw_only=True):
+    """``source`` could not exchange data with ``target`` (nodes) at its data address, before any rank was started."""
+
+    source: str
+    target: str
+    address: str
+    """``address:port`` that was dialled."""
+    step: str
+    """``connect``, ``receive`` or ``send``: 64 KiB go each way after the connection."""
+    cause: str
+    why: str
+    """One line, with the name of its errno."""
 
 
 class Collective(Record, frozen=True, kw_only=True):
@@ -39,6 +53,8 @@ class Collective(Record, frozen=True, kw_only=True):
 
     backend: str
     """``nccl`` or ``gloo``."""
+    backend_why: str = ""
+    """Why it is not NCCL although there are GPUs; empty: nothing to explain."""
     nodes: tuple[str, ...]
     excluded: tuple[tuple[str, str], ...] = ()
     """Selected nodes that did not take part, with why."""
@@ -60,5 +76,11 @@ class Collective(Record, frozen=True, kw_only=True):
     """Node -> interpreter path and version."""
     environment: tuple[tuple[str, str], ...] = ()
     """What diag set for every rank."""
+    effective_environment: tuple[tuple[str, str], ...] = ()
+    """What steered the library, as the first rank saw it: NCCL_*, GLOO_*, …"""
+    left_out_bytes: tuple[int, ...] = ()
+    """Sizes that would not have fitted into the time."""
+    blocked: tuple[Blocked, ...] = ()
+    """Pairs that could not exchange data; ``excluded`` says what followed for whom."""
     summary: str = ""
     """One line: how it ended."""
