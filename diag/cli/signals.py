@@ -29,7 +29,8 @@ def heard() -> Generator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, hear) for number in ENDING}
+    wanted = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, hear) for number in wanted}  # under nohup a hangup ends nothing
     try:
         yield signals
     finally:

@@ -13,6 +13,7 @@ from diag.report.shown import Shown
 from diag.report.tally import Group, Tally
 
 INDENT, FIELD = 2, 12
+DEPEND = "need others, which failed or were not measured"
 MOST_GROUPS = 5
 """So many different findings of one check are explained; the other nodes are named."""
 CERTAIN = ((0.99, "certain"), (0.9, "almost certain"), (0.65, "likely"), (0.0, "possible"))
@@ -83,26 +84,31 @@ def _finding(group: Group, shown: Shown, ink: Ink, *, with_why: bool) -> Iterabl
 
 
 def not_measured_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
-    """Grouped by whom and why: of a node that was not reached, the reason is said once and the checks are counted."""
-    told: dict[tuple[tuple[Place, ...], str], list[str]] = defaultdict(list)
+    """Grouped by whom and why: of a node that was not reached, the reason is said once and the checks are counted.
+
+    So are checks that wait for others: one fact that is not known leaves a chain of them.
+    """
+    told: dict[tuple[tuple[Place, ...], str], list[Group]] = defaultdict(list)
     for group in tally.groups("not_measured"):
-        told[group.places, group.words].append(group.check)
-    if not told:
-        return []
-    lines = [ink.rule("not measured", "not_measured")]
-    for (places, why), checks in told.items():
-        optional = all(check in shown.checks and shown.checks[check].optional for check in checks)
-        name = checks[0] if len(checks) == 1 else number_of(len(checks), "check")
-        head = f"{shortened(places)}  {name}"
-        text = why + (" (optional)" if optional else "")
-        if len(head) + 2 + len(text) <= ink.width:
-            lines.append(f"{ink(head, 'not_measured')}  {ink(text)}")
-        else:
-            lines += [ink(line, "not_measured") for line in ink.wrap(head, indent=0)]
-            lines += _indented(text, ink, "")
-        if shown.verbosity > 0 and len(checks) > 1:
-            lines += _indented(", ".join(checks), ink, "dim")
+        told[group.places, "needs" if group.words.startswith("needs ") else group.words].append(group)
+    lines = [ink.rule("not measured", "not_measured")] if told else []
+    for (places, _), groups in told.items():
+        lines += _not_measured(places, groups, shown, ink)
     return lines
+
+
+def _not_measured(places: tuple[Place, ...], groups: Sequence[Group], shown: Shown, ink: Ink) -> list[str]:
+    checks = [group.check for group in groups]
+    reasons = {group.words for group in groups}
+    optional = all(check in shown.checks and shown.checks[check].optional for check in checks)
+    why = (reasons.pop() if len(reasons) == 1 else DEPEND) + (" (optional)" if optional else "")
+    head = f"{shortened(places)}  {checks[0] if len(checks) == 1 else number_of(len(checks), 'check')}"
+    if len(head) + 2 + len(why) <= ink.width:
+        lines = [f"{ink(head, 'not_measured')}  {ink(why)}"]
+    else:
+        lines = [*(ink(line, "not_measured") for line in ink.wrap(head, indent=0)), *_indented(why, ink, "")]
+    named = shown.verbosity > 0 and len(checks) > 1
+    return lines + (_indented(", ".join(checks), ink, "dim") if named else [])
 
 
 def culprit_lines(shown: Shown, ink: Ink) -> list[str]:

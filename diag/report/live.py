@@ -70,7 +70,7 @@ class Stage:
 
 
 class Display:
-    """The progress of a run; ``stream`` is standard error. Use it as a context manager."""
+    """The progress of a run; ``stream`` is standard error. ``quiet``: nothing that stays. Use it as a context manager."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
         self.stream = stream
@@ -83,12 +83,10 @@ class Display:
         self.stopped = threading.Event()
 
     def __enter__(self) -> Display:  # noqa: PYI034 - typing.Self needs Python 3.11
-        if self.quiet:
-            return self
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True)
             self.live.start()
-        else:
+        elif not self.quiet:
             self.ticker = threading.Thread(target=self._tick, name="diag-progress", daemon=True)
             self.ticker.start()
         return self

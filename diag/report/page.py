@@ -39,7 +39,7 @@ def page(shown: Shown, ink: Ink) -> list[str]:
         not_measured_lines(shown, counted, ink),
         [*culprit_lines(shown, ink), *_not_reached(shown, ink), *_counts(shown, counted, ink)],
         plan_lines(shown.plan, ink) if shown.plan is not None else [],
-        [_last(shown, ink)],
+        _last(shown, ink),
     ]
     return [line for block in blocks if block for line in [*block, ""]][:-1]
 
@@ -67,7 +67,11 @@ def _not_reached(shown: Shown, ink: Ink) -> list[str]:
     return ink.field("not reached", f"{fold(silent)} ({of})", indent=13, style="not_measured")
 
 
-def _last(shown: Shown, ink: Ink) -> str:
+def _last(shown: Shown, ink: Ink) -> list[str]:
+    """A path is copied as a whole: it gets a line of its own where it does not fit."""
     style = {0: "passed", 1: "failed"}.get(shown.exit_status, "not_measured")
-    means = MEANS.get(shown.exit_status, "")
-    return f"{ink(f'exit {shown.exit_status}', style)}  {ink(means)}   {ink(shown.place)}".rstrip()
+    status, means = f"exit {shown.exit_status}", MEANS.get(shown.exit_status, "")
+    line = f"{ink(status, style)}  {ink(means)}"
+    if len(status) + len(means) + len(shown.place) + 5 <= ink.width:
+        return [f"{line}   {ink(shown.place)}".rstrip()]
+    return [line, ink(shown.place)]

@@ -48,6 +48,17 @@ def test_an_interrupt_is_remembered(number):
     assert signal.getsignal(number) == before
 
 
+def test_under_nohup_a_hangup_ends_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with heard() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals == []
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_interrupt_inside_a_stage_is_none_of_its_deadline():
     with pytest.raises(KeyboardInterrupt), within(5, "judge"):
         raise KeyboardInterrupt

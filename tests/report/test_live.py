@@ -79,7 +79,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     assert "\x1b" not in stream.getvalue()
 
 
-def test_quiet_says_nothing():
+def test_quiet_leaves_nothing():
     stream = io.StringIO()
     with Display(stream, quiet=True) as display:
         display.stage("reach", ["a"])

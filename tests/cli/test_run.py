@@ -1,0 +1,127 @@
+"""Does ``diag run`` judge this machine, write its run directory, and say before the run what it was asked wrongly?"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from diag import rundir
+from diag.facts import snapshot as snapshots
+from tests.cli.conftest import ROOT
+
+PASSIVE = ("run", "--level", "passive")
+
+
+def test_this_machine_is_judged_and_planned_for(diag, tmp_path):
+    done = diag(*PASSIVE)
+    assert done.status in (0, 1, 3), done.err
+    name = platform.node()
+    assert "reach        1/1" in done.out
+    assert f"{name} passed" in done.out
+    assert "── plan: vllm " in done.out
+    assert f"exit {done.status}  " in done.out
+    assert rundir.last_run().is_relative_to(tmp_path / "state")
+
+
+def test_out_is_the_run_directory_and_holds_everything(diag, tmp_path):
+    done = diag(*PASSIVE, "--out", tmp_path / "mine", "--json", "--junit", tmp_path / "copy.xml")
+    run = tmp_path / "mine"
+    assert {entry.name for entry in run.iterdir()} == {
+        "snapshot.json", "evidence", "verdicts.json", "plan.json", "junit.xml",
+    }  # fmt: skip
+    assert (run / "verdicts.json").read_text() == done.out
+    assert json.loads(done.out)["exit_status"] == done.status
+    assert [stage["name"] for stage in json.loads(done.out)["stages"]][-2:] == ["judge", "plan"]
+    assert json.loads((run / "plan.json").read_text())["schema"] == 1
+    assert ET.parse(run / "junit.xml").getroot().tag == "testsuites"
+    assert (tmp_path / "copy.xml").read_bytes() == (run / "junit.xml").read_bytes()
+    for evidence in snapshots.load(run).nodes[0].evidence:
+        assert gzip.decompress((run / "evidence" / f"{evidence.sha256}.gz").read_bytes())
+    assert rundir.last_run() == run
+    assert all(line.split()[0] in ("reach", "facts", "collectives", "judge", "plan") for line in done.err.splitlines())
+
+
+def test_a_run_can_be_judged_again(diag, tmp_path):
+    first = json.loads(diag(*PASSIVE, "--out", tmp_path / "mine", "--json").out)
+    again = json.loads(diag("check", tmp_path / "mine", "--json").out)
+    assert again["verdicts"] == first["verdicts"]
+    assert again["exit_status"] == first["exit_status"]
+
+
+def test_a_model_that_is_nowhere_is_an_answer_not_the_end(diag, tmp_path):
+    done = diag(*PASSIVE, "--model", "/nosuch/model", "--out", tmp_path / "mine", "-k", "open_files")
+    plan = json.loads((tmp_path / "mine" / "plan.json").read_text())
+    assert plan["verdict"] == "UNKNOWN"
+    assert "/nosuch/model" in plan["reason"]
+    assert "UNKNOWN" in done.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_writes_what_it_knows_and_ends_with_130(tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diag", "run", "--json", "--out", str(tmp_path / "mine")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("reach")
+    assert process.stderr.readline().startswith("facts")
+    time.sleep(0.3)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["exit_status"] == 130
+    assert snapshots.load(tmp_path / "mine").interrupted
+    assert (tmp_path / "mine" / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--hosts", "gpu[1-"], "diag: --hosts: 'gpu[1-': unclosed range; expected e.g. gpu[01-04]"),
+        (["--hosts", ""], "diag: --hosts: '': no host named; expected e.g. gpu[01-04]"),
+        (["--hosts", "a", "--hostfile", "b"], "diag: --hosts and --hostfile: hosts selected in more than one way"),
+        (["--hostfile", "nosuch"], "diag: nosuch: no such file"),
+        (["--inventory", "nosuch"], "diag: nosuch: no such file"),
+        (["--ssh-config", "nosuch"], "diag: --ssh-config: nosuch: no such file"),
+        (["--identity", "nosuch"], "diag: --identity: nosuch: no such file"),
+        (["--engine", "nosuch"], "diag: --engine: 'nosuch' is not known"),
+        (["--checks", "nosuch"], "diag: --checks: "),
+        (["-k", "nosuch"], "diag: -k: 'nosuch' matches no check"),
+        (["--out", "/proc/nosuch"], "diag: /proc/nosuch: cannot be written"),
+        (["--out", "/etc"], "diag: /etc: not empty and no run directory of diag"),
+        (["--junit", "/nosuch/x.xml"], "diag: --junit: /nosuch: no directory that can be written to"),
+    ],
+)
+def test_what_was_asked_wrongly_is_one_line_before_the_run(diag, arguments, line):
+    done = diag("run", *arguments)
+    assert done.status == 2
+    assert done.out == ""
+    assert done.err.startswith(line)
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--deadline", "facts"], "expected STAGE=SECONDS"),
+        (["--deadline", "lunch=3"], "STAGE one of reach, facts"),
+        (["--deadline", "facts=soon"], "'soon' is no number of seconds; expected e.g. facts=60"),
+        (["--deadline", "facts=-1"], "'-1' is no number of seconds"),
+        (["--deadline", "facts=nan"], "'nan' is no number of seconds"),
+        (["--max-size", "big"], "'big' is no size; expected e.g. 64GiB"),
+        (["--level", "full"], "'full' is not one of"),
+        (["--port", "0"], "0 is not in the range"),
+    ],
+)
+def test_an_option_that_makes_no_sense_says_what_would(diag, arguments, words):
+    done = diag("run", *arguments)
+    assert done.status == 2
+    assert words in done.err
