@@ -70,7 +70,7 @@ class Stage:
 
 
 class Display:
-    """The progress of a run; ``stream`` is standard error. ``quiet``: nothing that stays. Use it as a context manager."""
+    """The progress of a run, on standard error; a context manager. ``quiet``: nothing that stays on the screen."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
         self.stream = stream
