@@ -1,4 +1,4 @@
-"""Who answers a frame of requests? A forked child with a thread a request.
+"""Who answers a frame of requests? A forked child, with a thread more for each request that hangs.
 
 The agent itself touches no file system it does not know and calls no library: what hangs or crashes, hangs or crashes
 in the child. The child sends each answer as soon as it has it; at their deadlines the agent answers for the rest.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
+import select
 import signal
 import time
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEADLINE_S = 8.0
+PATIENCE_MS = 50
 HEAD_BYTES = 8  # index and length before each answer
 
 
@@ -121,24 +123,36 @@ def _said(name: str, value: object = None, why: str | None = None, seconds: floa
 
 
 def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int, alive: int) -> None:
-    """Answer all at once, then end; end at once when the agent is gone."""
+    """Answer one after another, past one that takes its time side by side; end with the last, or with the agent.
+
+    Threads that share one interpreter cost more CPU than they save time: there is a second one only where one hangs.
+    """
     lock, left = _thread.allocate_lock(), [len(requests)]
+    waiting = list(range(len(requests)))[::-1]
 
-    def one(index: int) -> None:
-        text = _answered(requests[index], deadlines[index])
-        with lock:
-            _write(out, index.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text)
-            left[0] -= 1
-            if not left[0]:
-                os._exit(0)
+    def work() -> None:
+        while waiting:
+            with lock:
+                index = waiting.pop() if waiting else None
+            if index is None:
+                return
+            text = _answered(requests[index], deadlines[index])
+            with lock:
+                _write(out, index.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text)
+                left[0] -= 1
+                if not left[0]:
+                    os._exit(0)
 
-    for index in range(len(requests)):
-        try:
-            _thread.start_new_thread(one, (index,))
-        except RuntimeError:
-            one(index)  # no more threads are allowed here: one after another, then
-    os.read(alive, 1)
-    os.killpg(0, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(alive, select.POLLIN)
+    before = len(waiting)
+    while True:
+        if waiting and len(waiting) == before:
+            with contextlib.suppress(RuntimeError):  # no more threads are allowed here: those that hang time out
+                _thread.start_new_thread(work, ())
+        before = len(waiting)
+        if poll.poll(PATIENCE_MS if waiting else None):
+            os.killpg(0, signal.SIGKILL)
 
 
 def _answered(request: dict[str, Any], deadline: float) -> bytes:

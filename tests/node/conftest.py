@@ -1,0 +1,5 @@
+"""Real agents for the tests in this folder."""
+
+from __future__ import annotations
+
+from tests.remote.agents import workshop as workshop

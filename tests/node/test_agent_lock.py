@@ -1,0 +1,81 @@
+"""Who holds the node? Two agents at once, and what earlier ones left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from diag.probes.verbs import Ask, Request
+from tests.remote.agents import until
+
+
+def test_the_second_agent_says_who_holds_the_lock_and_answers_all_the_same(workshop):
+    first = workshop.session()
+    second = workshop.session()
+    assert first.hello.lock.held
+    lock = second.hello.lock
+    assert (lock.held, lock.pid, lock.user) == (False, first.hello.pid, first.hello.user)
+    assert abs(lock.started - first.hello.time) < 1
+    assert lock.why.startswith(f"another diag is at work: pid {first.hello.pid} of {first.hello.user} since 20")
+    assert second.ask([Request(name="a", verb=Ask("os:getpid"))], 5)[0].value
+    second.end(5)
+    assert (workshop.folder / "diag.lock").exists()
+    first.end(5)
+    workshop.assert_nothing_is_left()
+
+
+def test_the_lock_is_free_again_when_its_holder_ended(workshop):
+    workshop.session().end(5)
+    assert workshop.session().hello.lock.held
+
+
+def test_a_killed_holder_does_not_keep_the_lock(workshop):
+    first = workshop.session()
+    assert until(lambda: len(workshop.processes()) == 2)  # its watcher is there
+    os.kill(first.hello.pid, signal.SIGKILL)
+    assert until(lambda: not (workshop.folder / "diag.lock").exists())
+    assert workshop.session().hello.lock.held
+
+
+@pytest.mark.parametrize(
+    "stale", [b"", b"{", b"[]", b'{"pid": 1, "started": 1e300, "user": "\\u001b[31m"}', b"x" * 9999]
+)
+def test_whatever_a_dead_run_left_in_the_file_does_not_hold_it(workshop, stale):
+    (workshop.folder / "diag.lock").write_bytes(stale)
+    session = workshop.session()
+    assert session.hello.lock.held
+    assert json.loads((workshop.folder / "diag.lock").read_text())["pid"] == session.hello.pid
+    session.end(5)
+    workshop.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"{", b"[]", b'{"pid": 1, "started": 1e300, "user": "x"}'])
+def test_a_holder_that_did_not_sign_is_still_a_holder(workshop, nonsense):
+    first = workshop.session()
+    (workshop.folder / "diag.lock").write_bytes(nonsense)
+    second = workshop.session()
+    assert first.hello.lock.held
+    assert second.hello.lock.why == "another diag is at work (its lock file does not say whose)"
+
+
+def test_a_link_or_a_pipe_in_its_place_is_not_followed(workshop, tmp_path_factory):
+    target = tmp_path_factory.mktemp("elsewhere") / "target"
+    target.write_text("precious")
+    (workshop.folder / "diag.lock").symlink_to(target)
+    session = workshop.session()
+    assert not session.hello.lock.held
+    assert session.hello.lock.why.startswith("no lock: ")
+    assert target.read_text() == "precious"
+    session.end(5)
+    (workshop.folder / "diag.lock").unlink()
+    os.mkfifo(workshop.folder / "diag.lock")
+    assert "not a regular file" in workshop.session().hello.lock.why
+
+
+def test_where_the_first_place_cannot_be_written_the_second_holds_the_lock(workshop):
+    places = ("/proc/diag.lock", str(workshop.folder / "second.lock"))
+    assert workshop.session(lock__PATHS=places).hello.lock.held
+    assert not workshop.session(lock__PATHS=places).hello.lock.held
