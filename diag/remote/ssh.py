@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import os
 import queue
 import socket
 import threading
@@ -246,16 +247,18 @@ def _load(path: str) -> Identity:
 
 def _list_agent(answer: queue.SimpleQueue[tuple[Identity, ...]]) -> None:
     try:
-        agent = paramiko.Agent()
-        lock = threading.Lock()
+        with socket.socket(socket.AF_UNIX) as probe:  # paramiko would leave its own unclosed where none listens
+            probe.connect(os.environ.get("SSH_AUTH_SOCK", ""))
+        agent, lock = paramiko.Agent(), threading.Lock()
         keys = [_AgentKey(agent, key.blob, key.comment, lock) for key in agent.get_keys()]
+        agent.close()
     except BROKEN:
         keys = []
     answer.put(tuple(Identity(f"{key.comment} of the agent", PublicKey(key.name, key.blob), key) for key in keys))
 
 
 class _AgentKey(paramiko.AgentKey):
-    """A key or a certificate that the agent holds; it signs for one host at a time, on one connection for all."""
+    """A key or a certificate that the agent holds. It signs for one host at a time, each time over a new connection."""
 
     public_blob: Any = None
     inner_key: Any = None
@@ -268,7 +271,7 @@ class _AgentKey(paramiko.AgentKey):
         return self.blob
 
     def sign_ssh_data(self, data: Any, algorithm: str | None = None) -> Any:
-        with self._one_at_a_time:
+        with self._one_at_a_time, contextlib.closing(paramiko.Agent()) as self.agent:
             return super().sign_ssh_data(data, algorithm)
 
 

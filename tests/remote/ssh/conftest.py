@@ -62,14 +62,14 @@ def make_node(tmp_path, key, _needs_sshd) -> Iterator[Callable[..., Sshd]]:
 def ssh_config(home, key) -> Callable[..., str]:
     """``ssh_config(node, "Line", …)``: a file in which ``node`` is that sshd, and is known and logged in to."""
 
-    def write(node: Sshd, *lines: str, known: bool = True) -> str:
+    def write(node: Sshd, *lines: str, known: bool = True, with_key: bool = True) -> str:
         if known:
             known_hosts = home / ".ssh" / "known_hosts"
             before = known_hosts.read_text() if known_hosts.exists() else ""
             known_hosts.write_text(f"{before}{node.name} {node.host_key}\n")
         path = home / "config"
-        stanza = ("Host node", "HostName 127.0.0.1", f"Port {node.port}", "Host *", f"IdentityFile {key}")
-        path.write_text("\n".join((*lines, *stanza, "GlobalKnownHostsFile none")) + "\n")
+        stanza = ("Host node", "HostName 127.0.0.1", f"Port {node.port}", "Host *", "GlobalKnownHostsFile none")
+        path.write_text("\n".join((*lines, *stanza, *([f"IdentityFile {key}"] if with_key else []))) + "\n")
         return str(path)
 
     return write

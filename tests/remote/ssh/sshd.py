@@ -32,9 +32,9 @@ def missing() -> str:
 
 
 def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "", comment: str = "test") -> Path:
-    subprocess.run(
-        ["ssh-keygen", "-qt", kind, "-N", passphrase, "-C", comment, "-f", path], check=True, stdin=subprocess.DEVNULL
-    )
+    bits = ["-b", "2048"] if kind == "rsa" else []
+    command = ["ssh-keygen", "-qt", kind, *bits, "-N", passphrase, "-C", comment, "-f", path]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return path
 
 
