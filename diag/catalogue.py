@@ -55,6 +55,8 @@ def describe(function: Callable[..., Any], name: str, marks: Sequence[Any], file
     subjects = [subject for subject, _ in places_of(function)]
     if not subjects:
         raise ValueError(f"names no subject: expected an argument among {', '.join(PLACES)}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise ValueError("is no plain function: nothing of it would be run")
     return Check(
         id=identity(name),
         about=_about(identity(name), inspect.getdoc(function) or ""),

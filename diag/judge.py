@@ -110,6 +110,8 @@ def _run(hearing: Hearing | None, folders: Sequence[Path], keyword: str, exitfir
     ]  # fmt: skip
     with _sealed(paths):
         status = pytest.main(arguments, plugins=[checks, Subjects()])
+    if checks.interrupted:
+        raise KeyboardInterrupt
     if checks.misuse is not None:
         raise checks.misuse
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):

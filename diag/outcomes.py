@@ -27,7 +27,7 @@ class Question(msgspec.Struct, frozen=True):
 
     check: Check
     applies: tuple[Applies, ...]
-    call: Callable[..., None]
+    call: Callable[..., object]
     places: tuple[int, ...]
 
 
@@ -104,7 +104,9 @@ class Hearing:
             for condition in question.applies:
                 if not condition.predicate(*[scene[place] for place in condition.places]):
                     pytest.skip(condition.reason)
-            question.call(*[scene[place] for place in question.places])
+            answer = question.call(*[scene[place] for place in question.places])
+            if answer is not None:
+                raise TypeError(f"returned {answer!r}: a check asserts, and returns nothing")
         except NotMeasured as why:
             return _verdict(check, subject, "not_measured", str(why))
         except (AssertionError, pytest.fail.Exception) as failure:

@@ -39,6 +39,7 @@ class Checks:
         self.checks: dict[str, Check] = {}
         self.broken: list[Verdict] = []
         self.misuse: DiagError | None = None
+        self.interrupted = False
         self._applies: dict[str, tuple[Applies, ...]] = {}
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -85,10 +86,18 @@ class Checks:
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A check whose arguments could not be had, e.g. one that is misspelt."""
-        if report.failed and report.when != "call":
+        """A check that its author skips; or whose arguments could not be had, or that ended more than itself."""
+        name = identity(report.nodeid.split("::")[-1])
+        if report.failed:
             reason = next((line for line in str(report.longrepr).splitlines() if line.startswith("E")), "E")
-            self._break(identity(report.nodeid.split("::")[-1]), f"{report.nodeid}: {reason[1:].strip()}")
+            self._break(name, f"{report.nodeid}: {reason[1:].strip()}")
+        elif report.skipped and self.hearing is not None and isinstance(report.longrepr, tuple):
+            never = Applies(lambda: False, (), report.longrepr[2].removeprefix("Skipped: "))
+            self.hearing.ask(Question(self.checks[name], (never,), lambda: None, ()))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """pytest ends quietly on an interrupt, and calls its own end after -x by the same hook."""
+        self.interrupted = excinfo.type is KeyboardInterrupt
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         raise excinfo.value
@@ -105,8 +114,11 @@ class Checks:
             check = describe(item.obj, item.name, marks, file)
             _needs_exist(check, everything)
             applies = conditions(marks)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            self._break(identity(item.name), f"{where(error, file)}")
+        except ValueError as error:
+            self._break(identity(item.name), f"{file}: {error}")
+            return False
+        except (KeyError, IndexError, TypeError, AttributeError) as error:  # a mark without what it needs
+            self._break(identity(item.name), where(error, file))
             return False
         if check.id in self.checks:
             self.misuse = DiagError(file, f"check_{check.id} is also in {self.checks[check.id].file}", do="rename one")
@@ -126,7 +138,9 @@ def _direct(item: pytest.Function) -> Sequence[str]:
     return item._fixtureinfo.argnames  # noqa: SLF001 - pytest has no public way to ask
 
 
-def _positional(function: Callable[..., None], names: Sequence[str], others: Mapping[str, Any]) -> Callable[..., None]:
+def _positional(
+    function: Callable[..., object], names: Sequence[str], others: Mapping[str, Any]
+) -> Callable[..., object]:
     """``function`` as one that takes the subjects by position; its other arguments are filled in."""
     code = function.__code__
     if not others and code.co_varnames[: code.co_argcount] == tuple(names):
