@@ -58,9 +58,9 @@ def start_ticks(pid: int) -> int:
     return int(fields[START]) if len(fields) > START else 0
 
 
-def end(find: Callable[[], set[int]], limit_s: float = LIMIT_S) -> list[str]:
+def end(find: Callable[[], set[int]], limit_s: float = 0) -> list[str]:
     """SIGKILL whatever ``find()`` returns until it returns nothing; a line for each process that stays."""
-    until = time.monotonic() + limit_s
+    until = time.monotonic() + (limit_s or LIMIT_S)
     pause_s = 0.001
     while True:
         pids = find()

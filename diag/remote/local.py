@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import subprocess
@@ -14,6 +13,7 @@ from diag.inventory import Host
 
 KEPT_BYTES = 8192
 SEND_LIMIT_S = 10.0
+LOOK_S = 0.1
 
 
 class LocalTransport:
@@ -36,56 +36,53 @@ class LocalChannel:
     advice: tuple[str, ...] = ()
 
     def __init__(self, node: str, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # noqa: PT018
         self._node, self._process = node, process
-        self._stdin, self._stdout, self._stderr = (
-            stream.fileno() for stream in (process.stdin, process.stdout, process.stderr)
-        )
+        self._streams = [stream for stream in (process.stdin, process.stdout, process.stderr) if stream is not None]
+        self._stdin, self._stdout, self._stderr = (stream.fileno() for stream in self._streams)
         self._errors = b""
         self._closed = threading.Event()
-        for fd in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(fd, False)
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        for stream in self._streams:
+            os.set_blocking(stream.fileno(), False)
 
     def send(self, chunk: bytes) -> None:
         view, until = memoryview(chunk), time.monotonic() + SEND_LIMIT_S
-        while view:
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                poll = select.poll()
-                poll.register(self._stdin, select.POLLOUT)
-                if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                    raise self._gone(f"takes no input for {SEND_LIMIT_S:g} s") from None
-            except OSError as error:
-                raise self._gone("the agent is gone") from error
+        with self._writing:
+            while view:
+                if self._closed.is_set():
+                    raise self._gone("the connection was dropped")
+                try:
+                    view = view[os.write(self._stdin, view) :]
+                except BlockingIOError:
+                    if not _wait({self._stdin}, select.POLLOUT, LOOK_S) and time.monotonic() > until:
+                        raise self._gone(f"it takes no input for {SEND_LIMIT_S:g} s") from None
+                except OSError as error:
+                    raise self._gone("the agent is gone") from error
 
     def receive(self, limit: int, timeout_s: float) -> bytes | None:
         until = time.monotonic() + timeout_s
-        poll = select.poll()
-        poll.register(self._stdout, select.POLLIN)
-        poll.register(self._stderr, select.POLLIN)
-        while not self._closed.is_set():
-            ready = {fd for fd, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)}
-            if self._stderr in ready and not self._keep_errors():
-                poll.unregister(self._stderr)
-            if self._stdout in ready:
-                with contextlib.suppress(BlockingIOError):
+        listened_to = {self._stdout, self._stderr}
+        with self._reading:
+            while not self._closed.is_set():
+                left_s = max(0.0, until - time.monotonic())
+                ready = _wait(listened_to, select.POLLIN, min(left_s, LOOK_S))
+                if self._stderr in ready and not self._keep_errors():
+                    listened_to.discard(self._stderr)
+                if self._stdout in ready:
                     return os.read(self._stdout, limit)
-            if time.monotonic() >= until:
-                return None
+                if not left_s:
+                    return None
         return b""
 
     def _keep_errors(self) -> bool:
-        try:
-            chunk = os.read(self._stderr, 65536)
-        except OSError:
-            return True
+        chunk = os.read(self._stderr, 65536)
         self._errors = (self._errors + chunk)[-KEPT_BYTES:]
         return bool(chunk)
 
     def errors(self) -> str:
-        while not self._closed.is_set() and select.select([self._stderr], [], [], 0)[0] and self._keep_errors():
-            pass
+        with self._reading:
+            while not self._closed.is_set() and _wait({self._stderr}, select.POLLIN, 0) and self._keep_errors():
+                pass
         return self._errors.decode("utf-8", "replace")
 
     def exit_status(self, timeout_s: float) -> int | None:
@@ -95,16 +92,25 @@ class LocalChannel:
             return None
 
     def close(self) -> None:
-        """The agent ends when its input does; it is awaited in the background so that no zombie stays."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        if self._process.poll() is None:
-            threading.Thread(target=self._process.wait, daemon=True, name=f"diag reaps {self._node}").start()
+        """Whoever still sends or receives lets go first: a descriptor's number may soon be somebody else's."""
+        if not self._closed.is_set():
+            self._closed.set()
+            threading.Thread(target=self._let_go, daemon=True, name=f"diag leaves {self._node}").start()
+
+    def _let_go(self) -> None:
+        """The agent ends when its input does; it is awaited, so that no zombie stays."""
+        with self._writing, self._reading:
+            for stream in self._streams:
+                stream.close()
+        self._process.wait()
 
     def _gone(self, what: str) -> NodeError:
         return NodeError(self._node, "agent_silent", what)
+
+
+def _wait(fds: set[int], event: int, timeout_s: float) -> set[int]:
+    """Those that are ready, or at their end."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, event)
+    return {fd for fd, _ in poll.poll(timeout_s * 1000)}

@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-from tests.remote.agents import workshop as workshop
+from tests.remote.agents import workshop
+
+__all__ = ["workshop"]

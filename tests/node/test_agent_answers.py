@@ -135,7 +135,7 @@ def test_the_clock_of_this_machine_differs_from_itself_by_nothing(workshop):
 @pytest.fixture
 def dead_mount(tmp_path: Path) -> Iterator[Path]:
     """A mount whose server never answers: every access waits in the kernel."""
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+    if os.geteuid() != 0 or not Path("/dev/fuse").exists():
         pytest.skip("needs root and FUSE")
     libc: Any = ctypes.CDLL(None, use_errno=True)
     mount_point, fuse = tmp_path / "dead", os.open("/dev/fuse", os.O_RDWR)

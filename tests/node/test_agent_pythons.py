@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,7 +28,7 @@ OLD = [python for python in FOUND if version(python) < (3, 8)]
 @pytest.mark.parametrize("python", NEW, ids=str)
 def test_it_answers_runs_a_job_and_leaves_nothing(workshop, python):
     session = workshop.session(python=str(python))
-    assert os.path.samefile(session.hello.executable, python)
+    assert Path(session.hello.executable).samefile(python)
     answers = session.ask(
         [
             Request(name="ask", verb=Ask("proc:line", {"path": "/proc/sys/kernel/ostype"})),

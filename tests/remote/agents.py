@@ -1,9 +1,11 @@
-"""Real agents for tests: child processes with the product's code, a lock of their own, and what they left to be looked for."""
+"""Real agents for tests: child processes with the product's code and a lock of their own, and what they left behind."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from diag.inventory import Host
+from diag.remote import payload
 from diag.remote.local import LocalChannel, LocalTransport
 from diag.remote.session import JobEnd, Session, open_session
 
@@ -39,14 +42,22 @@ class Workshop:
         self.folder = folder
         self.sessions: list[Session] = []
 
-    def session(
-        self, *, python: str | None = None, exec: tuple[str, ...] = (), first: str = "", **constants: Any
-    ) -> Session:  # noqa: A002
-        settings = {"lock.PATHS": (str(self.folder / "diag.lock"),)}
-        settings.update({name.replace("__", "."): value for name, value in constants.items()})
-        host = Host(name="n1", transport="local", python=python, exec=exec, env=(("TMPDIR", str(self.folder)),))
-        self.sessions.append(open_session(host, TunedTransport(settings, first), 20))
+    def session(self, *, python: str | None = None, first: str = "", **constants: Any) -> Session:
+        """``first``: statements before the agent's; ``agent__LEASE_S=1.0`` sets a constant of its modules."""
+        self.sessions.append(open_session(self._host(python), self._transport(first, constants), 20))
         return self.sessions[-1]
+
+    def channel(self) -> LocalChannel:
+        """An agent that awaits its code, without a session."""
+        host = self._host(None)
+        return self._transport("", {}).open(host, payload.command(host, sys.executable), 20)
+
+    def _host(self, python: str | None) -> Host:
+        return Host(name="n1", transport="local", python=python, env=(("TMPDIR", str(self.folder)),))
+
+    def _transport(self, first: str, constants: dict[str, Any]) -> TunedTransport:
+        settings = {"lock.PATHS": (str(self.folder / "diag.lock"),)}
+        return TunedTransport(settings | {name.replace("__", "."): value for name, value in constants.items()}, first)
 
     def left(self) -> list[str]:
         """Files in the folder, and processes that carry the folder in their environment."""
@@ -63,11 +74,14 @@ class Workshop:
     def end(self) -> None:
         for session in self.sessions:
             session.abort()
-        for pid in self.processes():
-            os.kill(pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         if not until(lambda: not self.processes(), 5):
-            for pid in self.processes():
-                os.kill(pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 @pytest.fixture
@@ -99,7 +113,7 @@ def is_running(pid: int) -> bool:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and is_running(int(name))]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and is_running(int(path.name))]
 
 
 def _read(path: str) -> bytes:
