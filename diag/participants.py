@@ -1,0 +1,134 @@
+"""Which nodes can take part in a collective, with which backend and how many ranks each? Decided from facts alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from diag.data_interface import Place, choose
+from diag.facts.node import Node
+from diag.facts.record import NotMeasured, is_known, peek
+
+ALONE_RANKS = 2
+"""What a single node needs for a collective of GLOO."""
+OTHER_PYTHON = "name another with --python"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Participants:
+    """``places`` and ``ranks`` (a count for each) are in the order of the nodes; the first one is the master."""
+
+    backend: str
+    backend_why: str
+    places: tuple[Place, ...]
+    ranks: tuple[int, ...]
+    interface_why: str
+    excluded: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(place.node for place in self.places)
+
+    @property
+    def world_size(self) -> int:
+        return sum(self.ranks)
+
+    def ranks_of(self, node: int) -> range:
+        """The global ranks of the node with this number."""
+        first = sum(self.ranks[:node])
+        return range(first, first + self.ranks[node])
+
+
+def participants(nodes: Sequence[Node], excluded: Mapping[str, str], ranks_per_node: int | None = None) -> Participants:
+    """Raises NotMeasured when too few nodes are left for a collective; ``excluded`` are nodes that others ruled out."""
+    left_out = dict(excluded)
+    selected = len(nodes) + len(excluded)
+    left_out |= {node.name: why for node in nodes if (why := _without_torch(node))}
+    left_out |= _minority([node for node in nodes if node.name not in left_out])
+    choice = choose([node for node in nodes if node.name not in left_out])
+    left_out |= choice.left_out
+    if len(choice.places) < min(selected, 2):
+        raise NotMeasured(_too_few(selected, left_out))
+    there = [node for node in nodes if node.name in {place.node for place in choice.places}]
+    gpus, why = _gpus(there)
+    backend, ranks = ("nccl", gpus) if gpus else ("gloo", [ranks_per_node or _gloo_ranks(there)] * len(there))
+    return Participants(
+        backend=backend,
+        backend_why=why,
+        places=choice.places,
+        ranks=tuple(ranks),
+        interface_why=choice.why,
+        excluded=left_out,
+    )
+
+
+def _gloo_ranks(nodes: Sequence[Node]) -> int:
+    return ALONE_RANKS if len(nodes) == 1 else 1
+
+
+def _without_torch(node: Node) -> str:
+    """Why the node cannot run a rank; empty: it can."""
+    software = peek(node, "software")
+    if not is_known(node, "software"):
+        return f"whether it has torch is not known: {software.why}"
+    if not is_known(software, "torch"):
+        return f"whether it has torch is not known: {peek(software, 'torch').why}"
+    if software.torch is None:
+        python = node.agent.executable if is_known(node, "agent") else "its interpreter"
+        return f"no torch under {python}; {OTHER_PYTHON}"
+    return ""
+
+
+def _minority(nodes: Sequence[Node]) -> dict[str, str]:
+    """Nodes with another torch than most: different versions may hang, or sum what is not alike."""
+    versions = {node.name: _public(node.software.torch) for node in nodes}
+    if len(set(versions.values())) < 2:  # noqa: PLR2004 - all alike
+        return {}
+    common, _ = Counter(versions.values()).most_common(1)[0]
+    return {
+        name: f"torch {version}, the others have {common}" for name, version in versions.items() if version != common
+    }
+
+
+def _public(version: str | None) -> str:
+    """``2.13.0+cpu`` -> ``2.13.0``: builds of one version speak the same protocol."""
+    return str(version).partition("+")[0]
+
+
+def _gpus(nodes: Sequence[Node]) -> tuple[list[int], str]:
+    """GPUs of each node if all can run NCCL; else none, and why not although there are GPUs."""
+    counts = [len(node.gpus) if is_known(node, "gpus") else 0 for node in nodes]
+    if not any(counts):
+        return [], ""
+    for node, count in zip(nodes, counts, strict=True):
+        if not count:
+            return [], f"gloo: {node.name} has no GPU that its driver shows"
+        if reason := _why_not_nccl(node):
+            return [], f"gloo: {reason} on {node.name}"
+    if sum(counts) < 2:  # noqa: PLR2004 - a collective needs two ranks, and NCCL a GPU for each
+        return [], "gloo: one GPU, and NCCL needs one for each of two ranks"
+    return counts, ""
+
+
+def _why_not_nccl(node: Node) -> str:
+    torch = str(node.software.torch)
+    if peek(node.software, "cuda") is None and "rocm" not in torch:
+        return f"torch {torch} has no CUDA"
+    for gpu in node.gpus:
+        if peek(gpu, "mig") is True:
+            return f"gpu:{gpu.index} is in MIG mode"
+        if peek(gpu, "compute_mode") in ("prohibited", "exclusive_process"):
+            return f"gpu:{gpu.index} is in compute mode {gpu.compute_mode}"
+    return ""
+
+
+def _too_few(selected: int, left_out: Mapping[str, str]) -> str:
+    """``2 of 4 nodes can take part: no torch under …; name another with --python (n001, n002)``."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    if selected == 1:
+        return next(iter(by_reason), "no node is there")
+    reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in by_reason.items())
+    return f"{selected - len(left_out)} of {selected} nodes can take part, expected at least 2: {reasons}"

@@ -1,0 +1,210 @@
+"""How does one torchrun job run on several nodes at once? Started by their agents, heard, and ended at our deadline.
+
+The first node has two jobs: the board, at which launchers and ranks meet, and its own launcher. A job is over when all
+ranks are done, or a moment after the first trouble: long enough for the others to say whom they miss.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diag.errors import NodeError
+from diag.facts.record import NotMeasured
+from diag.participants import Participants
+from diag.remote.session import JobEnd, Session
+from diag.remote.testimony import Testimony
+
+BOARD_S = 8.0
+LAST_WORDS_S = 2.0
+STOP_S = 3.0
+MONITOR_S = 0.3
+"""torchrun ends the ranks beside a dead one this late at the earliest, so the board can tell who was first."""
+LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); import launch; launch.main(sys.path[0])"
+BOARD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import board; board.main()"
+
+Event = tuple[int | None, Mapping[str, Any] | JobEnd | NodeError]
+"""Node's number (None: the board), and what it said or how it ended."""
+
+
+class Job:
+    """One run of ``who`` with the rendezvous at ``port`` of the first place."""
+
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        who: Participants,
+        *,
+        port: int,
+        sizes_bytes: tuple[int, ...],
+        until: float,
+        on_done: Callable[[str], None],
+    ) -> None:
+        self.sessions = [sessions[name] for name in who.names]
+        self.who, self.port, self.sizes_bytes = who, port, sizes_bytes
+        self.until, self.on_done = until, on_done
+        self.token = secrets.token_hex(16)
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.heard = Testimony(who)
+        self.running = 0
+        self.told: set[str] = set()
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self.until - time.monotonic())
+
+    def run(self) -> Testimony:
+        """Raises NotMeasured when not even the board could be started."""
+        board_port = self._start_board()
+        for node in range(len(self.sessions)):
+            argv = ("{python}", "-c", LAUNCH, "{pyz}", *self._torchrun(node))
+            self._start(node, self.sessions[node], argv, self._environment(node, board_port))
+        try:
+            self._listen()
+        finally:
+            self._stop()
+        return self.heard
+
+    def exported(self) -> dict[str, str]:
+        """What is set for every rank; names of interfaces are each node's own."""
+        variables = [self._exported(node) for node in range(len(self.sessions))]
+        return {
+            name: value if all(other[name] == value for other in variables) else "each node's own"
+            for name, value in variables[0].items()
+        }
+
+    # -- what is started
+
+    def _start_board(self) -> int:
+        first = self.who.places[0]
+        asked = {
+            "address": first.address,
+            "peers": [place.address for place in self.who.places],
+            "nodes": len(self.sessions),
+            "ranks": self.who.world_size,
+            "deadline_s": self.left_s,
+        }
+        argv = ("{python}", "-c", BOARD, "{pyz}", json.dumps(asked))
+        self._start(None, self.sessions[0], argv, {"DIAG_TOKEN": self.token})
+        until = time.monotonic() + min(BOARD_S, self.left_s)
+        while time.monotonic() < until:
+            event = self._next(until - time.monotonic())
+            if event is None:
+                continue
+            said = event[1]
+            if isinstance(said, Mapping) and "port" in said:
+                return int(said["port"])
+            what = said.get("said") if isinstance(said, Mapping) else _words(said)
+            raise NotMeasured(f"{first.node}: the ranks' meeting point could not be opened at {first.address}: {what}")
+        raise NotMeasured(f"{first.node}: the ranks' meeting point was not opened within {BOARD_S:g} s")
+
+    def _torchrun(self, node: int) -> tuple[str, ...]:
+        return (
+            f"--nnodes={len(self.sessions)}",
+            f"--node_rank={node}",
+            f"--nproc_per_node={self.who.ranks[node]}",
+            f"--master_addr={self.who.places[0].address}",
+            f"--master_port={self.port}",
+            "--max_restarts=0",
+            f"--monitor_interval={MONITOR_S}",
+            "-m",
+            "allreduce",
+            ",".join(map(str, self.sizes_bytes)),
+        )
+
+    def _exported(self, node: int) -> dict[str, str]:
+        name = self.who.places[node].interface
+        return {
+            "GLOO_SOCKET_IFNAME": name,
+            "NCCL_SOCKET_IFNAME": f"={name}",  # without the sign NCCL takes every name that begins so
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+        }
+
+    def _environment(self, node: int, board_port: int) -> dict[str, str]:
+        place = {
+            "address": self.who.places[0].address,
+            "port": board_port,
+            "source": self.who.places[node].address,
+            "node": node,
+        }
+        return {
+            **self._exported(node),
+            "DIAG_BOARD": json.dumps(place),
+            "DIAG_TOKEN": self.token,
+            "DIAG_BACKEND": self.who.backend,
+            "DIAG_DEADLINE_S": f"{max(1.0, self.left_s - LAST_WORDS_S):.1f}",
+        }
+
+    def _start(self, node: int | None, session: Session, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
+        def work() -> None:
+            try:
+                self.events.put((node, session.job(argv, env, self.left_s, lambda line: self.events.put((node, line)))))
+            except NodeError as error:
+                self.events.put((node, error))
+
+        self.running += 1
+        threading.Thread(target=work, daemon=True, name=f"diag job {session.host.name}").start()
+
+    # -- what is heard
+
+    def _listen(self) -> None:
+        while not self.heard.all_done() and self.left_s > 0 and not self._is_over():
+            self._next(min(0.25, self.left_s))
+            for name in self.heard.nodes_done() - self.told:
+                self.told.add(name)
+                self.on_done(name)
+
+    def _is_over(self) -> bool:
+        """After trouble: once all others have spoken, or a moment later."""
+        if self.heard.troubled_at is None:
+            return False
+        waited_s = time.monotonic() - self.heard.troubled_at
+        blamed = {trouble.who for trouble in self.heard.troubles.values()}
+        silent = [
+            rank
+            for node in range(len(self.sessions))
+            for rank in self.who.ranks_of(node)
+            if not self.heard.has_spoken(rank) and not {f"rank:{rank}", f"node:{node}"} & blamed
+        ]
+        return waited_s > LAST_WORDS_S or (waited_s > 2 * MONITOR_S and bool(blamed) and not silent)
+
+    def _next(self, timeout_s: float) -> Event | None:
+        try:
+            event = self.events.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            return None
+        node, said = event
+        if isinstance(said, Mapping):
+            self.heard.hear(said)
+        else:
+            self.running -= 1
+            if node is not None:
+                self.heard.end(node, said)
+        return event
+
+    def _stop(self) -> None:
+        """End what still runs; a node that does not answer is not waited for: its agent ends the job by itself."""
+        self.heard.stopping = True
+        for session in self.sessions:
+            threading.Thread(target=_stop_jobs, args=(session,), daemon=True).start()
+        until = time.monotonic() + STOP_S
+        while self.running and time.monotonic() < until:
+            self._next(until - time.monotonic())
+
+
+def _stop_jobs(session: Session) -> None:
+    try:
+        session.stop_jobs()
+    except NodeError:
+        return  # whoever waits for the job learns the same
+
+
+def _words(end: JobEnd | NodeError) -> str:
+    if isinstance(end, NodeError):
+        return end.what
+    return (end.output.strip().splitlines() or [f"it ended with status {end.status}"])[-1]

@@ -1,0 +1,163 @@
+"""What did the board, the launchers and the ranks say during a job? What is known of each; nothing is judged here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from diag.errors import NodeError
+from diag.participants import Participants
+from diag.remote.session import JobEnd
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """``who``: ``rank:3``, ``node:1`` (its launcher) or ``board``."""
+
+    who: str
+    cause: str
+    what: str
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``@diag`` line of a job; ``at``: seconds since its node's launcher began."""
+
+    at: float = 0.0
+    rank: int | None = None
+    launcher: int | None = None
+    phase: str | None = None
+    trouble: Trouble | None = None
+    troubles: tuple[Trouble, ...] = ()
+    failed: str | None = None
+    overdue: float | None = None
+    ends: dict[int, int] = {}
+    size_bytes: int | None = None
+    times_s: tuple[float, ...] = ()
+    verified: bool = True
+    left_out: int | None = None
+    library: str | None = None
+    environment: dict[str, str] = {}
+    interpreter: str | None = None
+    python: str | None = None
+
+
+class Testimony:
+    """All that is known of a job so far. Nodes by their number in ``who``, ranks by their global number."""
+
+    def __init__(self, who: Participants) -> None:
+        self.who = who
+        self.phases: dict[int, list[tuple[str, float]]] = {rank: [] for rank in range(who.world_size)}
+        self.launched: dict[int, list[tuple[str, float]]] = {node: [] for node in range(len(who.places))}
+        self.times_s: dict[int, dict[int, tuple[float, ...]]] = {}
+        self.wrong: dict[int, set[int]] = {}
+        self.left_out: list[int] = []
+        self.troubles: dict[str, Trouble] = {}
+        self.blamed: dict[int, tuple[Trouble, ...]] = {}
+        self.failed: dict[int, str] = {}
+        self.launcher_failed: dict[int, str] = {}
+        self.exit_codes: dict[int, int] = {}
+        self.interpreters: dict[int, str] = {}
+        self.library: str | None = None
+        self.environment: dict[str, str] = {}
+        self.ended: dict[int, JobEnd] = {}
+        self.lost: dict[int, NodeError] = {}
+        self.stopping = False
+        self.troubled_at: float | None = None
+
+    # -- hearing
+
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """Take in one line; what is not a marker of this version is left alone."""
+        try:
+            marker = msgspec.convert(line, Marker, strict=False)
+        except msgspec.ValidationError:
+            return
+        if marker.trouble is not None:
+            self._blame(marker.trouble)
+        if marker.rank in self.phases:
+            self._hear_rank(marker.rank, marker)
+        elif marker.launcher in self.launched:
+            self._hear_launcher(marker.launcher, marker)
+
+    def _hear_rank(self, rank: int, marker: Marker) -> None:
+        if marker.phase is not None and marker.left_out is None:
+            self.phases[rank].append((marker.phase, marker.at))
+        if marker.size_bytes is not None:
+            self.times_s.setdefault(marker.size_bytes, {})[rank] = marker.times_s
+            if not marker.verified:
+                self.wrong.setdefault(marker.size_bytes, set()).add(rank)
+        if marker.left_out is not None and marker.left_out not in self.left_out:
+            self.left_out.append(marker.left_out)
+        if marker.library is not None and (self.library is None or rank == 0):
+            self.library, self.environment = marker.library, marker.environment
+        if marker.failed is not None:
+            self._say_failed(rank, marker.failed)
+        if marker.overdue is not None:
+            self._say_failed(rank, f"not done after {marker.overdue:.0f} s")
+        self._hear_blame(rank, marker)
+
+    def _hear_launcher(self, node: int, marker: Marker) -> None:
+        if marker.phase is not None:
+            self.launched[node].append((marker.phase, marker.at))
+        if marker.interpreter is not None:
+            self.interpreters[node] = f"{marker.interpreter} {marker.python}"
+        if marker.failed is not None:
+            self.launcher_failed[node] = marker.failed
+            self._mark()
+        self.exit_codes |= {rank: code for rank, code in marker.ends.items() if rank in self.phases}
+        if marker.ends:
+            self._mark()
+        for rank in self.who.ranks_of(node):
+            if not self.phases[rank]:  # it speaks for ranks that torchrun has not started
+                self._hear_blame(rank, marker)
+
+    def _hear_blame(self, rank: int, marker: Marker) -> None:
+        if marker.troubles:
+            self.blamed[rank] = marker.troubles
+            self._mark()
+            if not self.troubles:
+                for trouble in marker.troubles:
+                    self._blame(trouble)
+
+    def _say_failed(self, rank: int, what: str) -> None:
+        self.failed.setdefault(rank, what)
+        self._mark()
+
+    def _blame(self, trouble: Trouble) -> None:
+        self.troubles.setdefault(trouble.who, trouble)
+        self._mark()
+
+    def end(self, node: int, how: JobEnd | NodeError) -> None:
+        """A node's job is over. What ends once we are stopping it tells nothing."""
+        if self.stopping:
+            return
+        if isinstance(how, NodeError):
+            self.lost[node] = how
+        else:
+            self.ended[node] = how
+        if not all(self.is_done(rank) for rank in self.who.ranks_of(node)):
+            self._mark()
+
+    def _mark(self) -> None:
+        self.troubled_at = self.troubled_at or time.monotonic()
+
+    # -- asking
+
+    def is_done(self, rank: int) -> bool:
+        return bool(self.phases[rank]) and self.phases[rank][-1][0] == "done"
+
+    def all_done(self) -> bool:
+        return all(map(self.is_done, self.phases))
+
+    def has_spoken(self, rank: int) -> bool:
+        """Whether this rank, or who speaks for it, has said how it ended."""
+        return self.is_done(rank) or rank in self.blamed or rank in self.failed
+
+    def nodes_done(self) -> set[str]:
+        return {
+            place.node
+            for number, place in enumerate(self.who.places)
+            if all(map(self.is_done, self.who.ranks_of(number)))
+        }
