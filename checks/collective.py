@@ -1,9 +1,11 @@
-"""Did the all-reduce over all nodes come through, right and at the rate that its links allow?"""
+"""Do the nodes exchange data, and did the all-reduce come through, right and at the rate that its links allow?"""
+
+from collections.abc import Iterable
 
 import pytest
 
 from diag.facts.collective import Collective, Rank
-from diag.facts.derived import data_interface, hcas, several_nodes
+from diag.facts.derived import Link, data_interface, hcas, several_nodes
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
@@ -20,6 +22,19 @@ WITH_SPEED = ("physical", "bond")
 active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
 
 
+@active
+def check_link_carries_data(link: Link) -> None:
+    """Ranks dial each other on ports that nobody knows before; a firewall or a path that loses big packets stops all.
+
+    Do: open all TCP ports between the nodes' data addresses, and set one MTU along the path.
+    $ ssh {node} 'nft list ruleset; iptables -S; ip -brief link'
+    """
+    blocked = link.blocked
+    where = f"{link.source} cannot {blocked.step} with {link.target} at {blocked.address}" if blocked else ""
+    found = f"{where}: {blocked.why}" if blocked else ""
+    assert blocked is None, finding(found, "64 KiB each way, on any port")
+
+
 def took_part(node: Node, collective: Collective) -> list[Rank]:
     """Its ranks. Raises NotMeasured where the node was left out, with the reason."""
     excluded = dict(collective.excluded)
@@ -27,6 +42,11 @@ def took_part(node: Node, collective: Collective) -> list[Rank]:
     if node.name in excluded or not ranks:
         raise NotMeasured(f"took no part: {excluded.get(node.name, 'no rank of its own')}")
     return ranks
+
+
+def guilty(ranks: Iterable[Rank]) -> list[Rank]:
+    """Those with a cause of their own; ``stopped`` ones only went down with them."""
+    return [rank for rank in ranks if rank.outcome not in ("done", "stopped")]
 
 
 def ended(rank: Rank) -> str:
@@ -42,13 +62,15 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot) -> None:
     Do: look at this node first: its log, memory, disk and network at that time.
     $ ssh {node} 'uptime; dmesg | tail -20'
     """
-    lost = [rank for rank in took_part(node, cluster.collective) if rank.outcome != "done"]
+    own = took_part(node, cluster.collective)
+    lost = guilty(own)
+    if not lost and own[0].outcome == "stopped":
+        raise NotMeasured(f"stopped when others did not come through: {cluster.collective.summary}")
     found = "; ".join(ended(rank) for rank in lost[:2]) + (f"; {len(lost) - 2} more" if len(lost) > 2 else "")
     assert not lost, finding(found, "every rank done")
 
 
 @active
-@pytest.mark.needs("check_every_rank_comes_through")
 def check_collective_finishes(cluster: Snapshot) -> None:
     """What did not come to its end in a preflight will not in an engine either.
 
@@ -56,6 +78,8 @@ def check_collective_finishes(cluster: Snapshot) -> None:
     $ diag run --level normal --deadline collectives=300
     """
     collective = cluster.collective
+    if guilty(collective.ranks) or (collective.blocked and not collective.nodes):
+        raise NotMeasured(f"ended by what failed on a node: {collective.summary}")
     assert collective.finished, finding(collective.summary or "it did not finish", "all sizes, within the deadline")
 
 

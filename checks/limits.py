@@ -8,7 +8,7 @@ from diag.facts.verdict import finding
 from diag.units import size
 
 NOFILE_FLOOR = 4096
-"""The kernel's own hard limit (INR_OPEN_MAX, include/uapi/linux/fs.h): less than that was set on purpose or by mistake."""
+"""The kernel's own hard limit (INR_OPEN_MAX, include/uapi/linux/fs.h): less was set on purpose or by mistake."""
 NOFILE_WANTED = 65_535
 """vLLM raises its soft limit to that at start (``set_ulimit``, target_soft_limit), and warns where it cannot."""
 NPROC_FLOOR = 4096

@@ -13,7 +13,7 @@ import msgspec
 
 from diag.catalogue import Check
 from diag.facts.causes import CAUSES
-from diag.facts.collective import Rank
+from diag.facts.collective import Blocked, Rank
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Culprit, Verdict
@@ -41,34 +41,47 @@ SETTINGS = frozenset({
 KINDS = {"gpu": "gpu", "interface": "nic"}
 """What a failed part of a node is called as a culprit."""
 
-EXPLAINS = {
-    "gloo_hostname_loopback": {"rank_missing", "rank_frozen", "rank_died"},
+LOST = {"rank_missing", "rank_frozen", "rank_died", "agent_silent"}
+CUT_OFF = LOST | {"firewall_blocks_ports", "mtu_mismatch"}
+
+EXPLAINS: Mapping[str, set[str]] = {
+    "gloo_hostname_loopback": LOST,
+    "rendezvous_master_not_recognised": LOST,
+    "nccl_socket_ifname_wrong": CUT_OFF,
+    "gloo_ifname_invalid": LOST,
+    "no_usable_ip_interface": CUT_OFF,
+    "container_bridge_network_advertised": CUT_OFF,
+    "firewall_blocks_ports": LOST,
+    "mtu_mismatch": LOST,
+    "duplicate_address": CUT_OFF,
+    "node_unreachable": CUT_OFF,
+    "agent_silent": CUT_OFF,
+    "version_differs": {"rank_died", "rank_missing"},
+    "nccl_version_or_env_differs_between_nodes": {"rank_died", "rank_frozen"},
     "shm_too_small": {"rank_died", "rank_frozen"},
     "disk_full_or_quota": {"rank_died", "rank_missing"},
     "open_files_limit": {"rank_died"},
     "memlock_limit": {"rank_died"},
     "host_ram_oom_killed": {"rank_died"},
-    "mtu_mismatch": {"rank_frozen"},
-    "nccl_socket_ifname_wrong": {"rank_died", "rank_missing", "rank_frozen"},
-    "gloo_ifname_invalid": {"rank_died", "rank_missing", "rank_frozen"},
-    "nccl_version_or_env_differs_between_nodes": {"rank_died", "rank_frozen"},
-    "version_differs": {"rank_died"},
-    "node_unreachable": {"rank_missing", "rank_frozen", "rank_died"},
-    "agent_silent": {"rank_missing", "rank_frozen", "rank_died"},
+    "gpu_memory_taken_by_other_process": {"rank_died"},
+    "exclusive_compute_mode": {"rank_died"},
+    "cuda_visible_devices_wrong": {"rank_died"},
+    "driver_module_not_loaded": {"rank_died"},
+    "driver_too_old": {"rank_died"},
+    "xid79_gpu_off_bus": {"rank_died", "rank_frozen"},
 }
-"""Cause on a node -> what became of its ranks because of it."""
+"""Cause on a node -> what is seen of its ranks and links because of it."""
 
 
 def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> tuple[Culprit, ...]:
-    """Surest first. A rank's end is no culprit of its own where the node has a cause that explains it."""
+    """Surest first. A blocked link or a rank's end is no culprit of its own where its node has a cause for it."""
     causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
-    ranks = list(_of_ranks(snapshot))
-    for rank in ranks:
-        explaining = _explaining(rank, causes)
+    for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
+        explaining = _explaining(symptom, causes)
         if explaining is None:
-            causes.append(rank)
+            causes.append(symptom)
         else:
-            evidence = (*causes[explaining].evidence, *rank.evidence)
+            evidence = (*causes[explaining].evidence, *symptom.evidence)
             causes[explaining] = msgspec.structs.replace(causes[explaining], evidence=evidence)
     return tuple(sorted(causes, key=lambda culprit: -culprit.confidence))
 
@@ -87,6 +100,27 @@ def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:
             summary=summary or CAUSES.get(cause, cause),
             confidence=SEEN,
             evidence=tuple(f"reach@{node}" for node in nodes),
+        )
+
+
+def _of_links(snapshot: Snapshot) -> Iterable[Culprit]:
+    """Pairs that could not exchange data, by the end that was left out because of it and the cause."""
+    if not is_known(snapshot, "collective"):
+        return
+    left_out = dict(snapshot.collective.excluded)
+    cut_off: dict[tuple[str, str], list[Blocked]] = defaultdict(list)
+    for pair in snapshot.collective.blocked:
+        end = pair.source if pair.source in left_out and pair.target not in left_out else pair.target
+        cut_off[end, pair.cause].append(pair)
+    for (end, cause), pairs in cut_off.items():
+        first = pairs[0]
+        yield Culprit(
+            kind="link",
+            nodes=(end,),
+            cause=cause,
+            summary=f"{first.source} cannot {first.step} with {first.target} at {first.address}: {first.why}",
+            confidence=SEEN,
+            evidence=tuple(f"link_carries_data@{pair.source}>{pair.target}" for pair in pairs),
         )
 
 
@@ -130,7 +164,7 @@ def _of_ranks(snapshot: Snapshot) -> Iterable[Culprit]:
         return
     ended: dict[tuple[str, str], list[Rank]] = defaultdict(list)
     for rank in snapshot.collective.ranks:
-        if rank.outcome != "done":
+        if rank.outcome not in ("done", "stopped"):
             ended[rank.node, rank.outcome].append(rank)
     for (node, cause), ranks in ended.items():
         yield Culprit(
@@ -152,10 +186,10 @@ def _told(ranks: Sequence[Rank]) -> str:
     return f"rank {numbers} {first.outcome.removeprefix('rank_')} {place}{said}"
 
 
-def _explaining(rank: Culprit, causes: Sequence[Culprit]) -> int | None:
-    """Which of ``causes`` on the same node makes this end of a rank expected."""
+def _explaining(symptom: Culprit, causes: Sequence[Culprit]) -> int | None:
+    """Which of ``causes`` on the same node makes this symptom expected."""
     for index, culprit in enumerate(causes):
         explained = {culprit.cause} | EXPLAINS.get(culprit.cause, set())
-        if rank.nodes[0] in culprit.nodes and rank.cause in explained:
+        if symptom.nodes[0] in culprit.nodes and symptom.cause in explained:
             return index
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ from diag.facts.peers import Peers
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import EXPECTED, FOUND, Verdict
-from diag.subjects import PARTS, PLACES, Scene, unreached
+from diag.subjects import PART_PLACE, PARTS, PLACES, Part, Scene, unreached
 
 SUMMARY_CHARACTERS = 300
 ALONE = "one node: nothing to compare with"
@@ -81,18 +81,23 @@ class Hearing:
             elif check.part is None:
                 yield Subject(node.name, None, (self.snapshot, self.peers, node, None))
             else:
-                yield from self._parts_of(node, check.part)
+                yield from self._parts_of(node, PARTS[check.part], question.applies)
 
-    def _parts_of(self, node: Node, kind: str) -> Iterator[Subject]:
+    def _parts_of(self, node: Node, part: Part, applies: tuple[Applies, ...]) -> Iterator[Subject]:
+        """What does not depend on the parts is decided for the node, also where its parts are not known."""
+        scene: Scene = (self.snapshot, self.peers, node, None)
         try:
-            parts = PARTS[kind].of(node)
+            _require_applicable([condition for condition in applies if PART_PLACE not in condition.places], scene)
+            parts = part.of(node, self.snapshot)
         except NotMeasured as why:
             yield Subject(node.name, None, None, "not_measured", str(why))
-            return
-        for part in parts:
-            yield Subject(node.name, PARTS[kind].label(part), (self.snapshot, self.peers, node, part))
-        if not parts:
-            yield Subject(node.name, None, None, "skipped", PARTS[kind].absent)
+        except pytest.skip.Exception as why:
+            yield Subject(node.name, None, None, "skipped", str(why))
+        else:
+            for each in parts:
+                yield Subject(node.name, part.label(each), (self.snapshot, self.peers, node, each))
+            if not parts:
+                yield Subject(node.name, None, None, "skipped", part.absent)
 
     def _judge(self, question: Question, subject: Subject) -> Verdict:
         check, scene = question.check, subject.given
@@ -101,12 +106,8 @@ class Hearing:
         try:
             for need in check.needs:
                 self._require(need, check, subject)
-            for condition in question.applies:
-                if not condition.predicate(*[scene[place] for place in condition.places]):
-                    pytest.skip(condition.reason)
-            answer = question.call(*[scene[place] for place in question.places])
-            if answer is not None:
-                raise TypeError(f"returned {answer!r}: a check asserts, and returns nothing")
+            _require_applicable(question.applies, scene)
+            _asserted(question.call(*[scene[place] for place in question.places]))
         except NotMeasured as why:
             return _verdict(check, subject, "not_measured", str(why))
         except (AssertionError, pytest.fail.Exception) as failure:
@@ -130,6 +131,18 @@ class Hearing:
         if outcomes:
             outcome = next(iter(outcomes.values())).replace("not_measured", "was not measured")
             raise NotMeasured(f"needs {need}, which {outcome}")
+
+
+def _require_applicable(applies: Iterable[Applies], scene: Scene) -> None:
+    for condition in applies:
+        if not condition.predicate(*[scene[place] for place in condition.places]):
+            pytest.skip(condition.reason)
+
+
+def _asserted(answer: object) -> None:
+    """``return free > 0`` asserts nothing, so it would always pass."""
+    if answer is not None:
+        raise TypeError(f"returned {answer!r}: a check asserts, and returns nothing")
 
 
 def _verdict(check: Check, subject: Subject, outcome: str, summary: str) -> Verdict:

@@ -96,7 +96,7 @@ class Checks:
             self.hearing.ask(Question(self.checks[name], (never,), lambda: None, ()))
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """pytest ends quietly on an interrupt, and calls its own end after -x by the same hook."""
+        """An interrupt ends pytest quietly, and its own end after -x comes by the same hook."""
         self.interrupted = excinfo.type is KeyboardInterrupt
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

@@ -1,7 +1,8 @@
 """Which subjects does a check name as arguments, and which of them does a Snapshot hold?
 
-``node``, the parts of a node (``gpu``, ``device``, ``interface``, ``filesystem``) and the whole ``cluster``; beside any
-of them ``peers``: all nodes, for comparing. A check is called once for each of the smallest subject it names.
+``node``, its parts (``gpu``, ``device``, ``interface``, ``filesystem``, a ``link`` that leaves it) and the whole
+``cluster``; beside any of them ``peers``: all nodes, for comparing. A check is called once for each of the smallest
+subject it names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.derived import accelerators
+from diag.facts.derived import accelerators, links
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import NotMeasured, is_known
@@ -22,12 +23,12 @@ from diag.facts.snapshot import Snapshot
 class Part(msgspec.Struct, frozen=True):
     """Parts of a node: how to list them, what a verdict calls one, what is said where there is none."""
 
-    of: Callable[[Node], tuple[Any, ...]]
+    of: Callable[[Node, Snapshot], tuple[Any, ...]]
     label: Callable[[Any], str]
     absent: str
 
 
-def _gpus(node: Node) -> tuple[Any, ...]:
+def _gpus(node: Node, _: Snapshot) -> tuple[Any, ...]:
     """No GPU is believed only where the bus shows no accelerator either."""
     if not node.gpus and accelerators(node):
         raise NotMeasured(f"{len(accelerators(node))} accelerators on the bus, none answered")
@@ -36,12 +37,16 @@ def _gpus(node: Node) -> tuple[Any, ...]:
 
 PARTS = {
     "gpu": Part(_gpus, lambda gpu: f"gpu:{gpu.index}", "no accelerator"),
-    "device": Part(lambda node: node.devices, lambda device: f"device:{device.address}", "no accelerator and no HCA"),
-    "interface": Part(lambda node: node.interfaces, lambda nic: f"interface:{nic.name}", "no network interface"),
-    "filesystem": Part(lambda node: node.filesystems, lambda fs: f"filesystem:{fs.path}", "no file system"),
+    "device": Part(
+        lambda node, _: node.devices, lambda device: f"device:{device.address}", "no accelerator and no HCA"
+    ),
+    "interface": Part(lambda node, _: node.interfaces, lambda nic: f"interface:{nic.name}", "no network interface"),
+    "filesystem": Part(lambda node, _: node.filesystems, lambda fs: f"filesystem:{fs.path}", "no file system"),
+    "link": Part(links, lambda link: f"link:{link.source}>{link.target}", "one node: no link to another"),
 }
 
-PLACES = {"cluster": 0, "peers": 1, "node": 2} | dict.fromkeys(PARTS, 3)
+PART_PLACE = 3
+PLACES = {"cluster": 0, "peers": 1, "node": 2} | dict.fromkeys(PARTS, PART_PLACE)
 """Where in a scene (cluster, peers, node, part) each subject stands."""
 
 Scene = tuple[Snapshot, Peers, Node | None, Any]

@@ -209,7 +209,8 @@ def test_an_installed_diag_finds_the_checks_that_were_installed_with_it(tmp_path
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(SNAPSHOTS / "healthy-gpu.json")],
-        check=True, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        check=True, capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
     )  # fmt: skip
     assert done.stdout.split() == ["0", str(len(catalogue()))]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from diag.facts.collective import Blocked
 from diag.facts.device import PciDevice
 from diag.facts.network import Interface
 from diag.facts.node import Node
@@ -67,6 +70,28 @@ def _chosen(node: Node, cluster: Snapshot) -> str | None:
         return None
     collective = cluster.collective
     return dict(collective.interfaces).get(node.name, collective.interface)
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One direction between two nodes on which data was exchanged before the collective, or ``blocked``."""
+
+    source: str
+    target: str
+    blocked: Blocked | None
+
+
+def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
+    """The directions tried from this node: the first one's to all, the others' to it. NotMeasured where none was."""
+    if not several_nodes(cluster):
+        return ()
+    collective = cluster.collective
+    blocked = {pair.target: pair for pair in collective.blocked if pair.source == node.name}
+    first, *others = collective.nodes or (None,)
+    targets = () if node.name not in collective.nodes else others if node.name == first else (first,)
+    if not blocked and not targets:
+        raise NotMeasured(dict(collective.excluded).get(node.name, "took no part"))
+    names = dict.fromkeys([*targets, *blocked])
+    return tuple(Link(node.name, target, blocked.get(target)) for target in names)
 
 
 def networks(interface: Interface) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diag.facts.collective import Collective
+from diag.facts.collective import Blocked, Collective
 from tests.checks.changes import (
     Change,
     having,
@@ -21,11 +21,36 @@ def rank_of(node: str, **fields: object) -> Change:
     return of_cluster(collective=having(ranks=lost, finished=False, steps=(), summary="ended at the deadline"))
 
 
+def blocked(source: str, target: str) -> Blocked:
+    why = "connected, but full packets do not come through (ETIMEDOUT)"
+    return Blocked(
+        source=source, target=target, address="10.0.0.12:4001", step="receive", cause="mtu_mismatch", why=why
+    )
+
+
+def cut_off(name: str) -> Change:
+    """A node that exchanges no data with the first one, and so was left out."""
+    return of_cluster(
+        collective=having(
+            nodes=lambda names: tuple(each for each in names if each != name),
+            ranks=lambda ranks: tuple(rank for rank in ranks if rank.node != name),
+            excluded=((name, f"gpu01 cannot reach {name}"),),
+            blocked=(blocked("gpu01", name), blocked(name, "gpu01")),
+        )
+    )
+
+
 def step(**fields: object) -> Callable[[Collective], Collective]:
     return having(steps=item(2, having(**fields)))
 
 
 PAIRS = (
+    Pair(
+        check="link_carries_data",
+        change=cut_off("gpu02"),
+        named=("gpu01", "gpu02"),
+        found="full packets do not come through",
+    ),
     two("every_rank_comes_through", rank_of("gpu02", outcome="rank_died", said="Killed"), "rank 8 died after done"),
     Pair(
         check="collective_finishes",
