@@ -37,6 +37,8 @@ LEVELS = ("passive", "quick", "normal")
 CONNECTIONS_AT_ONCE = 256
 SHARED_READERS_AT_ONCE = 4
 END_S = 5.0
+REPORT_S = 0.3
+"""How much sooner than its stage a connection gives up."""
 
 T = TypeVar("T")
 
@@ -121,7 +123,7 @@ class _Run:
         self.stages: list[Stage] = []
 
     def reach(self) -> None:
-        deadline_s = self.wishes.deadline_s("reach")
+        deadline_s = self.wishes.deadline_s("reach") - REPORT_S  # so that each says itself what it hung in
 
         def visit(host: Host) -> Callable[[], Session]:
             return lambda: open_session(host, self.transports[host.transport], deadline_s)
@@ -189,7 +191,8 @@ class _Run:
             return
         willing = self._willing(None)
         if not willing:
-            self.collective = unknown("no node is there to take part")
+            reasons = {self._unwilling(name): name for name in self.hosts}
+            self.collective = unknown("; ".join(f"{name}: {why}" for why, name in reasons.items()))
             return
         began = time.monotonic()
         self.progress.stage("collectives", willing)

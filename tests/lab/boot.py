@@ -109,7 +109,8 @@ def _build_root(plan: LabPlan, host: HostPlan) -> None:
     full_root, full_tmp = ({"fulldisk", fault} & set(host.faults) for fault in ("fullroot", "fulltmp"))
     layers = f"{plan.folder}/layers"
     _mount_tmpfs(layers, faults.SMALL_DISK_BYTES if full_root else faults.DISK_BYTES, "755")
-    os.dup2(os.open(layers, os.O_RDONLY | os.O_DIRECTORY), WRITTEN_FD, inheritable=True)
+    os.dup2(os.open(layers, os.O_RDONLY | os.O_DIRECTORY), WRITTEN_FD)
+    os.set_inheritable(WRITTEN_FD, True)  # dup2 leaves it as it is where open() already gave that number
     root = _mount_overlay("/", layers, "root")
     kernel.mount("proc", f"{root}/proc", "proc")
     kernel.mount("sysfs", f"{root}/sys", "sysfs")
