@@ -15,7 +15,8 @@ WORDS = {
     "passed": "passed", "failed": "FAILED", "broken": "BROKEN", "not_measured": "not measured", "advice": "advice",
     "skipped": "not applicable",
 }  # fmt: skip
-WELL = frozenset({"passed", "skipped"})
+NOTABLE = frozenset({"failed", "broken", "advice"})
+"""What gives a check a line of its own; what was not measured has its own section."""
 INDENT, NARROWEST_NAME, WIDEST_NAME = 2, 10, 46
 Segment = tuple[str, str]
 """Text and style."""
@@ -24,8 +25,12 @@ Row = tuple[str, tuple[Segment, ...]]
 
 
 def check_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
-    """Every file: first what is not well, check by check; then the others, those that say the same together."""
-    files = {file: list(_rows(checks, tally)) for file, checks in by_file(tally, shown.checks).items()}
+    """Every file: first what is not well, check by check; then the others, those that say the same together.
+
+    A node that was not reached is not repeated in every line: nothing but that is said of it, below.
+    """
+    silent = frozenset(node.name for node in shown.snapshot.nodes if node.reach.outcome != "answered")
+    files = {file: list(_rows(checks, tally, silent)) for file, checks in by_file(tally, shown.checks).items()}
     longest = max((len(name) for rows in files.values() for name, _ in rows), default=0)
     column = INDENT + max(NARROWEST_NAME, min(longest, WIDEST_NAME)) + 2
     lines: list[str] = []
@@ -36,14 +41,14 @@ def check_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
     return lines
 
 
-def _rows(checks: Sequence[str], tally: Tally) -> Iterator[Row]:
+def _rows(checks: Sequence[str], tally: Tally, silent: frozenset[str]) -> Iterator[Row]:
     alike: dict[tuple[Segment, ...], list[str]] = defaultdict(list)
     absent: dict[str, list[str]] = defaultdict(list)
     for check in checks:
-        held = tally.by_check[check]
+        held = _without(tally.by_check[check], silent)
         if set(held) == {"skipped"}:
             absent[held["skipped"][0].summary or ""].append(check)
-        elif set(held) <= WELL:
+        elif NOTABLE.isdisjoint(held):
             alike[_segments(held)].append(check)
         else:
             yield check, _segments(held)
@@ -55,6 +60,16 @@ def _rows(checks: Sequence[str], tally: Tally) -> Iterator[Row]:
             _together([name for names in absent.values() for name in names]),
             ((f"not applicable{reason}", "skipped"),),
         )
+
+
+def _without(held: Mapping[str, Sequence[Verdict]], silent: frozenset[str]) -> Mapping[str, Sequence[Verdict]]:
+    """Leave out what was not measured on silent nodes, where anything else is to be said."""
+    unknown = held.get("not_measured", ())
+    if not silent or not unknown:
+        return held
+    others = {outcome: verdicts for outcome, verdicts in held.items() if outcome != "not_measured"}
+    rest = [verdict for verdict in unknown if verdict.node not in silent]
+    return others | ({"not_measured": rest} if rest else {}) or held
 
 
 def _together(names: Sequence[str]) -> str:

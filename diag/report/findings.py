@@ -107,8 +107,16 @@ def _not_measured(places: tuple[Place, ...], groups: Sequence[Group], shown: Sho
         lines = [f"{ink(head, 'not_measured')}  {ink(why)}"]
     else:
         lines = [*(ink(line, "not_measured") for line in ink.wrap(head, indent=0)), *_indented(why, ink, "")]
+    if (do := _reach_again(places, shown)) and groups[0].words.startswith("not reached"):
+        lines += _field("do", do, ink)
     named = shown.verbosity > 0 and len(checks) > 1
     return lines + (_indented(", ".join(checks), ink, "dim") if named else [])
+
+
+def _reach_again(places: tuple[Place, ...], shown: Shown) -> str:
+    """What to do about the first of the nodes that were not reached."""
+    names = {name for name, _ in places}
+    return next((node.reach.do for node in shown.snapshot.nodes if node.name in names), "")
 
 
 def culprit_lines(shown: Shown, ink: Ink) -> list[str]:

@@ -48,7 +48,7 @@ def _verdict(plan: Plan, ink: Ink, discarded: int) -> list[str]:
 
 def _memory(plan: Plan, ink: Ink) -> list[str]:
     known = [(label, _mid(plan, field)) for label, field in TERMS]
-    parts = [f"{label} {mid / GIB:.1f}" for label, mid in known if mid is not None]
+    parts = [f"{label} {mid / GIB:.1f}" for label, mid in known if mid]
     return ink.field("GiB", " │ ".join(parts), indent=LABEL) if parts else []
 
 

@@ -50,14 +50,14 @@ measured     all-reduce busbw 11.2 GB/s at 64.0 MiB; nccl, 24 ranks on 3 of 4
              nodes over bond0 (routes between all hosts); every sum right
 
 network.py
-  hostname_is_not_loopback  gpu[01,03] passed  gpu02 FAILED  gpu04 not measured
-  mtu_is_uniform            gpu[01-03] passed  gpu04 not measured
-  swap_is_off               gpu04 not measured  gpu[01-03] advice
-  memlock_is_unlimited      gpu04 not measured  gpu[01-03] not applicable
+  hostname_is_not_loopback  gpu[01,03] passed  gpu02 FAILED
+  swap_is_off               gpu[01-03] advice
   own_check                 cluster BROKEN
+  mtu_is_uniform            gpu[01-03] passed
+  memlock_is_unlimited      not applicable: no RDMA device
 gpus.py
-  gpu_has_full_pcie_width   23 gpus passed  gpu03:5 FAILED  gpu04 not measured
-  no_new_xid                gpu[01-04] not measured
+  gpu_has_full_pcie_width   23 gpus passed  gpu03:5 FAILED
+  no_new_xid                gpu[01-03] not measured
 
 ── failed ──────────────────────────────────────────────────────────────────────
 gpu02  hostname_is_not_loopback
@@ -86,6 +86,7 @@ gpu[01-03]  swap_is_off
 
 ── not measured ────────────────────────────────────────────────────────────────
 gpu04  6 checks  not reached: Connection refused
+  do        start sshd
 gpu[01-03]  no_new_xid  only root can read the kernel log (optional)
 
 culprits  gpu04  Connection refused (node_unreachable, certain)
@@ -162,6 +163,31 @@ def test_many_different_findings_of_one_check_leave_the_page_readable():
     assert brief.count("found ") == 5
     assert "c: likewise on gpu[06-39]; -v explains each" in brief
     assert printed(verdicts=judged("c", several), snapshot=samples.snapshot(40), verbosity=1).count("found ") == 39
+
+
+def test_checks_that_say_the_same_share_a_line():
+    names = ("a", "b", "c")
+    several = [samples.verdict(check, node, "passed") for check in names for node in ("gpu01", "gpu02")]
+    several.append(samples.verdict("c", "gpu03", "failed", found="x"))
+    verdicts = msgspec.structs.replace(judged("a", several), checks={})
+    text = printed(verdicts=verdicts, plan=None)
+    assert "checks\n  c           gpu[01-02] passed  gpu03 FAILED\n  2 checks    gpu[01-02] passed\n" in text
+
+
+def test_checks_that_wait_for_another_are_said_once():
+    several = [
+        samples.verdict("a", "gpu01", "not_measured", summary="no torch"),
+        samples.verdict("b", "gpu01", "not_measured", summary="needs a, which was not measured"),
+        samples.verdict("c", "gpu01", "not_measured", summary="needs b, which was not measured"),
+    ]
+    text = printed(verdicts=judged("a", several), plan=None)
+    assert "gpu01  a  no torch\ngpu01  2 checks  need others, which failed or were not measured\n" in text
+
+
+def test_where_no_node_was_reached_the_checks_are_still_told():
+    several = [samples.verdict("a", "gpu04", "not_measured", summary="not reached: Connection refused")]
+    text = printed(verdicts=judged("a", several), plan=None)
+    assert "  a           gpu04 not measured\n" in text
 
 
 def test_a_check_that_applies_nowhere_is_counted_with_its_reason():
