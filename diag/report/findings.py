@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from diag.facts import remedy
-from diag.inventory import fold
+from diag.facts.verdict import Culprit
 from diag.report.ink import Ink
 from diag.report.places import Place, number_of, shortened
 from diag.report.shown import Shown
@@ -91,9 +91,16 @@ def not_measured_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
     told: dict[tuple[tuple[Place, ...], str], list[Group]] = defaultdict(list)
     for group in tally.groups("not_measured"):
         told[group.places, "needs" if group.words.startswith("needs ") else group.words].append(group)
-    lines = [ink.rule("not measured", "not_measured")] if told else []
+    alike: dict[tuple[str, ...], list[tuple[tuple[Place, ...], list[Group]]]] = defaultdict(list)
     for (places, _), groups in told.items():
-        lines += _not_measured(places, groups, shown, ink)
+        alike[tuple(group.check for group in groups)].append((places, groups))
+    lines = [ink.rule("not measured", "not_measured")] if told else []
+    for several in alike.values():
+        most = len(several) if shown.verbosity > 0 else MOST_GROUPS
+        for places, groups in several[:most]:
+            lines += _not_measured(places, groups, shown, ink)
+        if rest := [place for places, _ in several[most:] for place in places]:
+            lines += _indented(f"likewise {shortened(rest)}, each for a reason of its own; -v says them", ink, "dim")
     return lines
 
 
@@ -120,13 +127,27 @@ def _reach_again(places: tuple[Place, ...], shown: Shown) -> str:
 
 
 def culprit_lines(shown: Shown, ink: Ink) -> list[str]:
-    lines: list[str] = []
-    for position, culprit in enumerate(shown.verdicts.culprits):
-        sure = next(word for floor, word in CERTAIN if culprit.confidence >= floor)
-        who = fold(culprit.nodes) if culprit.nodes else "cluster"
-        told = culprit.summary if culprit.summary.startswith(who) else f"{who}  {culprit.summary}"
-        lines += ink.field("" if position else "culprits", f"{told} ({culprit.cause}, {sure})", indent=10)
-    return lines
+    by_cause: dict[str, list[Culprit]] = defaultdict(list)
+    for culprit in shown.verdicts.culprits:
+        by_cause[culprit.cause].append(culprit)
+    texts: list[str] = []
+    for cause, several in by_cause.items():
+        most = len(several) if shown.verbosity > 0 else MOST_GROUPS
+        texts += [_culprit(culprit) for culprit in several[:most]]
+        if rest := [name for culprit in several[most:] for name in culprit.nodes]:
+            texts.append(f"{shortened([(name, None) for name in rest])}  likewise ({cause})")
+    return [
+        line
+        for position, text in enumerate(texts)
+        for line in ink.field("" if position else "culprits", text, indent=10)
+    ]
+
+
+def _culprit(culprit: Culprit) -> str:
+    sure = next(word for floor, word in CERTAIN if culprit.confidence >= floor)
+    who = shortened([(name, None) for name in culprit.nodes]) if culprit.nodes else "cluster"
+    told = culprit.summary if culprit.summary.startswith(who) else f"{who}  {culprit.summary}"
+    return f"{told} ({culprit.cause}, {sure})"
 
 
 def _field(label: str, text: str, ink: Ink) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from diag.catalogue import Check
 from diag.facts.record import Missing
-from diag.facts.verdict import About, Verdict, Verdicts
+from diag.facts.verdict import About, Culprit, Verdict, Verdicts
 from diag.report.ink import Ink, encodable, printable
 from diag.report.page import page
 from diag.report.places import counted, folded, place
@@ -182,6 +182,25 @@ def test_checks_that_wait_for_another_are_said_once():
     ]
     text = printed(verdicts=judged("a", several), plan=None)
     assert "gpu01  a  no torch\ngpu01  2 checks  need others, which failed or were not measured\n" in text
+
+
+def test_many_nodes_with_a_reason_each_leave_the_page_readable():
+    names = [f"gpu{number:04}" for number in range(1, 301)]
+    several = [
+        samples.verdict(check, name, "not_measured", summary=f"not reached: key of {number}")
+        for number, name in enumerate(names)
+        for check in ("a", "b")
+    ]
+    culprits = tuple(
+        Culprit(kind="node", nodes=(name,), cause="host_key_unknown", summary=f"key {name}", confidence=1.0)
+        for name in names
+    )
+    verdicts = msgspec.structs.replace(judged("a", several), culprits=culprits)
+    text = printed(verdicts=verdicts, plan=None)
+    assert "gpu0005  2 checks  not reached: key of 4\n" in text
+    assert "  likewise gpu[0006-0300], each for a reason of its own; -v says them\n" in text
+    assert "          gpu[0006-0300]  likewise (host_key_unknown)\n" in text
+    assert len(text.splitlines()) < 40
 
 
 def test_where_no_node_was_reached_the_checks_are_still_told():
