@@ -173,17 +173,26 @@ def _of_ranks(snapshot: Snapshot) -> Iterable[Culprit]:
             cause=cause,
             summary=_told(ranks),
             confidence=RANK_CONFIDENCE.get(cause, CONCLUDED),
-            evidence=tuple(f"collective@{node} rank {rank.rank}" for rank in ranks),
+            evidence=(f"every_rank_comes_through@{node}",),
         )
 
 
 def _told(ranks: Sequence[Rank]) -> str:
     first = ranks[0]
-    numbers = ", ".join(str(rank.rank) for rank in ranks)
     phase, at_s = first.phases[-1] if first.phases else ("", 0.0)
     place = f"after phase {phase} at {seconds(at_s)}" if phase else "before its first phase"
     said = f": {first.said}" if first.said else ""
-    return f"rank {numbers} {first.outcome.removeprefix('rank_')} {place}{said}"
+    return f"{_numbers(ranks)} {first.outcome.removeprefix('rank_')} {place}{said}"
+
+
+def _numbers(ranks: Sequence[Rank]) -> str:
+    """Ranks of a node are neighbours: ``ranks 8-15``; if some of them came through, each is named."""
+    numbers = sorted(rank.rank for rank in ranks)
+    if len(numbers) == 1:
+        return f"rank {numbers[0]}"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"ranks {numbers[0]}-{numbers[-1]}"
+    return f"ranks {', '.join(map(str, numbers))}"
 
 
 def _explaining(symptom: Culprit, causes: Sequence[Culprit]) -> int | None:

@@ -1,0 +1,88 @@
+"""What follows from a node's facts?"""
+
+from __future__ import annotations
+
+import pytest
+
+from diag.facts import derived
+from diag.facts.record import Missing, NotMeasured
+from diag.facts.software import Setting
+from tests.checks.changes import having, more, of_cluster, on
+from tests.checks.healthy import cpu_cluster, gpu_cluster
+from tests.checks.machines import cpu_node, gpu_node
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.1.1", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("169.254.1.1", True),
+        ("10.0.0.1", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_an_address_that_no_other_node_can_reach_is_local(address, local):
+    assert derived.is_local_only(address) is local
+
+
+def test_the_data_interface_is_the_one_that_the_inventory_names():
+    assert derived.data_interface(having(data_interface="eno1")(gpu_node(1)), gpu_cluster()).name == "eno1"
+
+
+def test_the_data_interface_is_the_one_that_the_collective_took():
+    cluster = of_cluster(collective=having(interfaces=(("gpu01", "eno1"),), interface=None))(gpu_cluster())
+    assert derived.data_interface(cluster.nodes[0], cluster).name == "eno1"
+    assert derived.data_interface(cluster.nodes[1], cluster).name == "bond0"
+
+
+def test_the_data_interface_is_the_one_that_diag_connected_to():
+    cluster = of_cluster(collective=Missing("no torch"))(gpu_cluster())
+    assert derived.data_interface(cluster.nodes[0], cluster).name == "bond0"
+
+
+def test_a_data_interface_that_is_not_there_is_not_known():
+    cluster = on("gpu01", address="203.0.113.7")(of_cluster(collective=Missing("no torch"))(gpu_cluster()))
+    with pytest.raises(NotMeasured, match=r"no interface holds 203\.0\.113\.7"):
+        derived.data_interface(cluster.nodes[0], cluster)
+    with pytest.raises(NotMeasured, match="no interface ib7"):
+        derived.data_interface(having(data_interface="ib7")(cluster.nodes[0]), cluster)
+
+
+def test_the_environment_goes_before_files():
+    node = having(settings=more(Setting(name="NCCL_P2P_LEVEL", value="SYS", source="environment")))(gpu_node(1))
+    assert derived.setting(node, "NCCL_P2P_LEVEL") == "SYS"
+    assert derived.setting(gpu_node(1), "NCCL_P2P_LEVEL") == "NVL"
+    assert derived.setting(gpu_node(1), "NCCL_ALGO") is None
+
+
+def test_memory_is_usable_within_the_limit_of_the_cgroup():
+    limited = having(memory=having(cgroup_limit_bytes=8 << 30, cgroup_used_bytes=3 << 30))(cpu_node(1))
+    assert derived.usable_memory_bytes(limited) == 5 << 30
+    assert derived.usable_memory_bytes(cpu_node(1)) == 44 << 30
+
+
+def test_links_lead_from_the_first_node_to_all_and_from_the_others_to_it():
+    cluster = cpu_cluster(3)
+    assert [(link.source, link.target) for node in cluster.nodes for link in derived.links(node, cluster)] == [
+        ("node1", "node2"),
+        ("node1", "node3"),
+        ("node2", "node1"),
+        ("node3", "node1"),
+    ]
+
+
+def test_a_node_that_took_no_part_has_no_link_that_is_known():
+    cluster = of_cluster(collective=having(nodes=("node1", "node2"), excluded=(("node3", "no torch"),)))(cpu_cluster(3))
+    with pytest.raises(NotMeasured, match="no torch"):
+        derived.links(cluster.nodes[2], cluster)
+
+
+def test_one_node_has_no_links():
+    assert derived.links(cpu_node(1), cpu_cluster(1)) == ()
+
+
+def test_a_version_of_a_package_or_none():
+    assert derived.package(gpu_node(1), "vllm") == "0.11.0"
+    assert derived.package(gpu_node(1), "sglang") is None
