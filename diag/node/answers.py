@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 8.0
 PATIENCE_MS = 50
+REAP_S = 0.2
 HEAD_BYTES = 8  # index and length before each answer
 
 
@@ -78,7 +79,10 @@ class Answers:
         return bool(chunk)
 
     def _how_it_ended(self) -> str:
-        descendants.reap()
+        until = time.monotonic() + REAP_S
+        while self.pid not in descendants.ended and time.monotonic() < until:
+            time.sleep(0.001)  # its pipe closes a moment before it can be collected
+            descendants.reap()
         status = descendants.ended.get(self.pid)
         by = f" by signal {os.WTERMSIG(status)}" if status is not None and os.WIFSIGNALED(status) else ""
         return f"the process that answers was ended{by}"

@@ -126,6 +126,15 @@ def _outcome(status: int | None) -> dict[str, int | None]:
     }
 
 
+def _close_all_but(alive: int) -> None:
+    """Not left to exec: what follows may hang in a dead mount, and must not hold the protocol or the lock meanwhile."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd != alive:  # noqa: PLR2004 - the standard streams
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
 def _filled(text: str, places: dict[str, str]) -> str:
     for name, value in places.items():
         text = text.replace(name, value)
@@ -152,6 +161,7 @@ def _become(argv: list[str], environment: dict[str, str], cwd: str, alive: int, 
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(streams[0], 1)
         os.dup2(streams[1], 2)
+        _close_all_but(alive)
         os.set_inheritable(alive, True)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.chdir(cwd)

@@ -11,6 +11,7 @@ MARKER = b"\n\x00diag-agent 1\n"
 COMPRESSED = 1 << 31
 COMPRESS_FROM_BYTES = 8192
 LARGEST_BYTES = 256 << 20
+KEPT_NOISE_BYTES = 400
 
 
 class NotAFrame(ValueError):  # noqa: N818 - it says what the bytes are
@@ -29,7 +30,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.noise_bytes = 0
-        self.noise_end = b""
+        self._noise_end = b""
         self.started = False
         self._waiting = bytearray()
 
@@ -43,12 +44,17 @@ class Reader:
             messages.append(message)
         return messages
 
+    def last_noise(self) -> str:
+        """The end of what came before the marker."""
+        waiting = b"" if self.started else self._waiting
+        return (self._noise_end + waiting).decode("utf-8", "replace")
+
     def _skip_noise(self) -> bool:
         at = self._waiting.find(MARKER)
         self.started = at >= 0
         noise = at if self.started else max(0, len(self._waiting) - len(MARKER))
         self.noise_bytes += noise
-        self.noise_end = (self.noise_end + self._waiting[:noise])[-400:]
+        self._noise_end = (self._noise_end + self._waiting[:noise])[-KEPT_NOISE_BYTES:]
         del self._waiting[: noise + len(MARKER) if self.started else noise]
         return self.started
 

@@ -14,6 +14,7 @@ from diag.inventory import Host
 KEPT_BYTES = 8192
 SEND_LIMIT_S = 10.0
 LOOK_S = 0.1
+EARLY_BYTES = 1 << 20
 
 
 class LocalTransport:
@@ -39,7 +40,7 @@ class LocalChannel:
         self._node, self._process = node, process
         self._streams = [stream for stream in (process.stdin, process.stdout, process.stderr) if stream is not None]
         self._stdin, self._stdout, self._stderr = (stream.fileno() for stream in self._streams)
-        self._errors = b""
+        self._errors = self._early = b""
         self._closed = threading.Event()
         self._writing, self._reading = threading.Lock(), threading.Lock()
         for stream in self._streams:
@@ -54,15 +55,28 @@ class LocalChannel:
                 try:
                     view = view[os.write(self._stdin, view) :]
                 except BlockingIOError:
+                    self._take_early()
                     if not _wait({self._stdin}, select.POLLOUT, LOOK_S) and time.monotonic() > until:
                         raise self._gone(f"it takes no input for {SEND_LIMIT_S:g} s") from None
                 except OSError as error:
                     raise self._gone("the agent is gone") from error
 
+    def _take_early(self) -> None:
+        """A login that prints more than a pipe holds reads nothing until somebody takes it."""
+        if len(self._early) < EARLY_BYTES and self._reading.acquire(blocking=False):
+            try:
+                while _wait({self._stdout}, select.POLLIN, 0) and (chunk := os.read(self._stdout, EARLY_BYTES)):
+                    self._early += chunk
+            finally:
+                self._reading.release()
+
     def receive(self, limit: int, timeout_s: float) -> bytes | None:
         until = time.monotonic() + timeout_s
         listened_to = {self._stdout, self._stderr}
         with self._reading:
+            if self._early:
+                early, self._early = self._early, b""
+                return early
             while not self._closed.is_set():
                 left_s = max(0.0, until - time.monotonic())
                 ready = _wait(listened_to, select.POLLIN, min(left_s, LOOK_S))

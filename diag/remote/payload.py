@@ -34,10 +34,10 @@ def payload() -> bytes:
     return (NODE_FOLDER / START).read_bytes() + b"\0" + archive.getvalue()
 
 
-def command(host: Host, default_python: str) -> tuple[str, ...]:
-    """The argv that starts the agent on ``host``: its wrapper, its environment, its interpreter."""
+def command(host: Host, python: str) -> tuple[str, ...]:
+    """The argv that starts the agent on ``host``: its wrapper, its environment, ``python``."""
     env = ("env", *(f"{name}={value}" for name, value in host.env)) if host.env else ()
-    return (*host.exec, *env, host.python or default_python, "-B", "-c", BOOTSTRAP, str(len(payload())))
+    return (*host.exec, *env, python, "-B", "-c", BOOTSTRAP, str(len(payload())))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

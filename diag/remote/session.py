@@ -60,13 +60,13 @@ class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
 def open_session(host: Host, transport: Transport, deadline_s: float) -> Session:
     """Connect, start the agent, await its hello. Raises NodeError with the cause that stopped it."""
     until = time.monotonic() + deadline_s
-    default_python = sys.executable if host.transport == "local" else "python3"
-    channel = transport.open(host, payload.command(host, default_python), deadline_s)
+    python = host.python or (sys.executable if host.transport == "local" else "python3")
+    channel = transport.open(host, payload.command(host, python), deadline_s)
     session = Session(host, channel)
     try:
         session.start(payload.payload(), until)
     except NodeError as error:
-        raise session.why_silent(deadline_s) from error
+        raise session.why_silent(python, deadline_s) from error
     except BaseException:
         session.abort()
         raise
@@ -167,8 +167,8 @@ class Session:
         if self._sending.acquire(blocking=False):
             try:
                 self.channel.send(frame({"do": "alive"}))
-            except NodeError as error:
-                self._over = self._over or error.what
+            except Exception as error:  # noqa: BLE001 - one connection's surprise must not cost the others their lease
+                self._over = self._over or (error.what if isinstance(error, NodeError) else repr(error))
             finally:
                 self._sending.release()
 
@@ -177,12 +177,13 @@ class Session:
         self.channel.send(code)
         self.hello = msgspec.convert(self._await("hello", until - time.monotonic())["hello"], Hello)
 
-    def why_silent(self, deadline_s: float) -> NodeError:
+    def why_silent(self, python: str, deadline_s: float) -> NodeError:
         """Why no agent spoke, from what the command left behind; drops the connection."""
         until = time.monotonic() + LOOK_S
         while not self._over and time.monotonic() < until:
             self._pump(LOOK_S)
-        error = silence.explain(self.host, self.channel, self._reader, ended=bool(self._over), deadline_s=deadline_s)
+        command, ended = " ".join((*self.host.exec, python)), bool(self._over)
+        error = silence.explain(self.host, command, self.channel, self._reader, ended=ended, deadline_s=deadline_s)
         self.abort()
         return error
 

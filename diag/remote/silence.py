@@ -12,12 +12,11 @@ OTHER = "name another with --python"
 TOO_OLD = "diag: python too old: "
 
 
-def explain(host: Host, channel: Channel, reader: Reader, *, ended: bool, deadline_s: float) -> NodeError:
-    """The NodeError for a command that was started and never became an agent."""
+def explain(host: Host, command: str, channel: Channel, reader: Reader, *, ended: bool, deadline_s: float) -> NodeError:
+    """The NodeError for a ``command`` that was started and never became an agent."""
     status = channel.exit_status(1.0) if ended else None
     words = channel.errors()
-    last = _last_line(words) or _last_line(reader.noise_end.decode("utf-8", "replace"))
-    command = " ".join((*host.exec, host.python or "python3"))
+    last = _last_line(words) or _last_line(reader.last_noise())
     if TOO_OLD in words:
         found = words.partition(TOO_OLD)[2].splitlines()[0]
         return NodeError(host.name, "python_missing", f"Python is too old: {found}", do=OTHER)

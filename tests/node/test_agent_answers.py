@@ -162,3 +162,11 @@ def test_a_dead_mount_holds_up_neither_the_others_nor_the_end(workshop, dead_mou
     assert session.end(5) == ()
     assert time.monotonic() - began < 5
     assert not workshop.processes()
+
+
+def test_a_job_that_is_sent_into_a_dead_mount_ends_at_its_deadline(workshop, dead_mount):
+    session = workshop.session()
+    end = session.job(["true"], {}, 0.7, print, cwd=str(dead_mount))
+    assert (end.timed_out, end.left_behind) == (True, ())
+    assert session.end(5) == ()
+    assert not workshop.processes()

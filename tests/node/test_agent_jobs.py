@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -239,3 +240,22 @@ def test_the_private_folder_is_not_readable_for_others(workshop):
     shell(session, "true")
     (folder,) = (path for path in workshop.folder.iterdir() if path.is_dir())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_full_disk_is_passed_over(workshop):
+    full, roomy = workshop.folder / "full", workshop.folder / "roomy"
+    full.mkdir()
+    roomy.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "full", full], check=False).returncode
+    ):
+        pytest.skip("needs root and tmpfs")
+    try:
+        first = f"import os;os.environ['TMPDIR']={str(full)!r}"
+        session = workshop.session(first=first, private_dir__PARENTS=(str(roomy),))
+        assert Path(shell(session, "echo {dir}")[0].output.strip()).parent == roomy
+        assert session.end(5) == ()
+        assert not [*full.iterdir(), *roomy.iterdir()]
+    finally:
+        subprocess.run(["umount", full], check=True)

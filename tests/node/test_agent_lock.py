@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from diag.probes.verbs import Ask, Request
-from tests.remote.agents import until
+from tests.remote.agents import shell, until
 
 
 def test_the_second_agent_says_who_holds_the_lock_and_answers_all_the_same(workshop):
@@ -79,3 +79,44 @@ def test_where_the_first_place_cannot_be_written_the_second_holds_the_lock(works
     places = ("/proc/diag.lock", str(workshop.folder / "second.lock"))
     assert workshop.session(lock__PATHS=places).hello.lock.held
     assert not workshop.session(lock__PATHS=places).hello.lock.held
+
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@pytest.fixture
+def shared_folder(workshop):
+    """Sticky and writable for all, like /tmp; the folders above it let others in."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become another user")
+    for folder in (*workshop.folder.parents,):
+        if folder.stat().st_uid == 0 and folder.name.startswith("pytest-"):
+            folder.chmod(0o755)
+    workshop.folder.chmod(0o1777)
+    return workshop
+
+
+def test_another_user_sees_who_holds_it_and_takes_it_over_when_it_is_free(shared_folder):
+    python = "/usr/bin/python3"  # one that others may run
+    first = shared_folder.session(python=python)
+    second = shared_folder.session(python=python, wrapper=NOBODY)
+    assert (second.hello.lock.pid, second.hello.lock.user) == (first.hello.pid, "root")
+    first.end(5)
+    third = shared_folder.session(python=python, wrapper=NOBODY)
+    assert (third.hello.user, third.hello.lock.held) == ("nobody", True)
+    assert shell(third, "id -u; echo $TMPDIR")[0].output.startswith("65534\n" + str(shared_folder.folder))
+    fourth = shared_folder.session(python=python)
+    assert (fourth.hello.lock.held, fourth.hello.lock.user) == (False, "nobody")
+    for session in (second, third, fourth):
+        assert session.end(5) == ()
+    shared_folder.assert_nothing_is_left()
+
+
+def test_another_users_stale_file_is_signed_anew(shared_folder):
+    python = "/usr/bin/python3"
+    stale = shared_folder.folder / "diag.lock"
+    stale.write_text('{"pid": 1, "started": 1, "user": "gone"}')
+    stale.chmod(0o666)
+    holder = shared_folder.session(python=python, wrapper=NOBODY)
+    assert holder.hello.lock.held
+    assert shared_folder.session(python=python).hello.lock.pid == holder.hello.pid

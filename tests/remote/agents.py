@@ -42,18 +42,20 @@ class Workshop:
         self.folder = folder
         self.sessions: list[Session] = []
 
-    def session(self, *, python: str | None = None, first: str = "", **constants: Any) -> Session:
+    def session(
+        self, *, python: str | None = None, first: str = "", wrapper: tuple[str, ...] = (), **constants: Any
+    ) -> Session:
         """``first``: statements before the agent's; ``agent__LEASE_S=1.0`` sets a constant of its modules."""
-        self.sessions.append(open_session(self._host(python), self._transport(first, constants), 20))
+        self.sessions.append(open_session(self._host(python, wrapper), self._transport(first, constants), 20))
         return self.sessions[-1]
 
     def channel(self) -> LocalChannel:
         """An agent that awaits its code, without a session."""
-        host = self._host(None)
+        host = self._host(None, ())
         return self._transport("", {}).open(host, payload.command(host, sys.executable), 20)
 
-    def _host(self, python: str | None) -> Host:
-        return Host(name="n1", transport="local", python=python, env=(("TMPDIR", str(self.folder)),))
+    def _host(self, python: str | None, wrapper: tuple[str, ...]) -> Host:
+        return Host(name="n1", transport="local", python=python, exec=wrapper, env=(("TMPDIR", str(self.folder)),))
 
     def _transport(self, first: str, constants: dict[str, Any]) -> TunedTransport:
         settings = {"lock.PATHS": (str(self.folder / "diag.lock"),)}
