@@ -77,8 +77,9 @@ class Connection:
         try:
             yield
         except BROKEN as error:
+            what = self._why(error, limit)
             self.close()
-            raise NodeError(self.settings.name, "node_unreachable", self._why(error, limit)) from error
+            raise NodeError(self.settings.name, "node_unreachable", what) from error
         except BaseException:
             self.close()
             raise
@@ -93,7 +94,7 @@ class Connection:
         if self._step == "banner" and self._client.remote_version:
             self._step = "keys"
         if self._expired:
-            return ssh_steps.hung(self._step, self.settings, limit.said_s)
+            return ssh_steps.hung(self._step, self.settings, limit.said_s, self.wire.heard)
         reason = self._client.farewell or str(error) or type(error).__name__
         return ssh_steps.broke(self._step, self.settings, reason, self.wire.heard, self.wire.last_words())
 

@@ -13,25 +13,27 @@ HUNG = {
 }
 BROKE = {
     "banner": "{at} ends the connection before its SSH banner: sshd refuses more (MaxStartups), or it is not sshd",
-    "keys": "{at} broke off the key exchange",
-    "login": "{at} broke off the login",
-    "session": "{at} refuses a session",
-    "command": "{at} refuses to start a command",
+    "keys": "{at} broke off the key exchange: {reason}",
+    "login": "{at} broke off the login: {reason}",
+    "session": "{at} refuses a session: {reason}",
+    "command": "{at} refuses to start a command: {reason}",
 }
 SSH_BANNER = b"SSH-"
 
 
-def hung(step: str, settings: SshSettings, said_s: float) -> str:
-    """For a step that the time limit, as the user knows it, has ended."""
-    return HUNG[step].format(at=settings.address, said=f"{said_s:g} s")
+def hung(step: str, settings: SshSettings, said_s: float, heard: bytes) -> str:
+    """For a step that the time limit, as the user knows it, has ended; ``heard`` are the first bytes that came."""
+    return _not_ssh(step, settings, heard) or HUNG[step].format(at=settings.address, said=f"{said_s:g} s")
 
 
 def broke(step: str, settings: SshSettings, reason: str, heard: bytes, proxy_words: str) -> str:
-    """For a step that failed by itself; ``heard`` are the first bytes that came."""
+    """For a step that failed by itself."""
     if step == "banner" and settings.proxy_command:
         return f"the ProxyCommand ended: {proxy_words or settings.proxy_command}"
-    if step == "banner" and heard and not heard.startswith(SSH_BANNER):
-        return f"{settings.address} does not speak SSH: it says {heard[:40].decode('latin-1')!r}"
-    if step == "banner":
-        return BROKE[step].format(at=settings.address)
-    return f"{BROKE[step].format(at=settings.address)}: {reason}"
+    return _not_ssh(step, settings, heard) or BROKE[step].format(at=settings.address, reason=reason)
+
+
+def _not_ssh(step: str, settings: SshSettings, heard: bytes) -> str:
+    if step != "banner" or not heard or heard.startswith(SSH_BANNER):
+        return ""
+    return f"{settings.address} does not speak SSH: it says {heard[:40].decode('latin-1')!r}"

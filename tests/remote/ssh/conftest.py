@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -100,4 +102,5 @@ def _no_thread_stays() -> Iterator[None]:
     until = time.monotonic() + 3
     while (left := [t for t in threading.enumerate() if t not in before]) and time.monotonic() < until:
         time.sleep(0.01)
-    assert not left, f"threads left behind: {left}"
+    stacks = [traceback.format_stack(sys._current_frames()[thread.ident]) for thread in left if thread.is_alive()]
+    assert not left, f"threads left behind: {left}\n" + "\n".join("".join(stack) for stack in stacks)

@@ -10,7 +10,7 @@ import pytest
 
 from diag.errors import NodeError
 from diag.inventory import Host
-from tests.remote.ssh.password_server import running_password_server
+from tests.remote.ssh.scripted_server import running_scripted_server
 from tests.remote.ssh.sshd import USER, make_key, sign_key
 
 
@@ -190,21 +190,21 @@ class TestPasswords:
         "methods", ["password", "keyboard-interactive", "publickey,password", "publickey,keyboard-interactive"]
     )
     def test_the_password_logs_in(self, methods, bare_config, connect):
-        with running_password_server(methods, "sesame") as server:
+        with running_scripted_server(methods, "sesame") as server:
             connect(bare_config(server), password=lambda: "sesame")
 
     def test_a_wrong_password_is_tried_once(self, bare_config, connect):
-        with running_password_server("password,keyboard-interactive", "sesame") as server:
+        with running_scripted_server("password,keyboard-interactive", "sesame") as server:
             error = refused(connect, bare_config(server), password=lambda: "wrong")
             assert server.passwords == ["wrong"]
         assert "tried password; sshd accepts password, keyboard-interactive" in error.what
 
     def test_without_a_password_the_way_to_give_one_is_said(self, bare_config, connect):
-        with running_password_server("publickey,password", "sesame") as server:
+        with running_scripted_server("publickey,password", "sesame") as server:
             assert "--ask-pass" in refused(connect, bare_config(server)).do
 
     def test_a_key_and_a_password_log_in_where_both_are_asked_for(self, ssh_config, connect, key):
-        with running_password_server("publickey", "sesame", then="password", key=key) as server:
+        with running_scripted_server("publickey", "sesame", then="password", key=key) as server:
             connect(ssh_config(server), password=lambda: "sesame")
             assert server.passwords == ["sesame"]
 

@@ -1,4 +1,4 @@
-"""A host that asks for passwords, played by paramiko: a real sshd would need PAM."""
+"""A host played by paramiko: it asks for passwords, for which sshd would need PAM, and hangs where it is told to."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_PARTIALLY_SUCCESSFUL, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 
-class PasswordServer(paramiko.ServerInterface):
+class ScriptedServer(paramiko.ServerInterface):
     """Runs every command by saying that it ended well."""
 
-    def __init__(self, methods: str, password: str, then: str, key: Path | None) -> None:
+    def __init__(self, methods: str, password: str, *, then: str, key: Path | None, hang_at: str) -> None:
         self._methods, self._password, self._then = methods, password, then
         self._key = paramiko.PKey.from_path(str(key)) if key else None
+        self._hang_at, self._closing = hang_at, threading.Event()
         self._host_key = paramiko.ECDSAKey.generate()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -38,7 +39,12 @@ class PasswordServer(paramiko.ServerInterface):
                 with contextlib.suppress(paramiko.SSHException, EOFError):
                     transport.start_server(server=self)
 
+    def _reach(self, step: str) -> None:
+        if step == self._hang_at:
+            self._closing.wait(10)
+
     def close(self) -> None:
+        self._closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for transport in self._transports:
@@ -48,6 +54,7 @@ class PasswordServer(paramiko.ServerInterface):
         return self._methods
 
     def check_auth_password(self, username: str, password: str) -> int:  # noqa: ARG002 - paramiko's
+        self._reach("login")
         self.passwords.append(password)
         right = password == self._password and "password" in self._methods
         return AUTH_SUCCESSFUL if right else AUTH_FAILED
@@ -66,18 +73,20 @@ class PasswordServer(paramiko.ServerInterface):
         return AUTH_SUCCESSFUL if responses == [self._password] else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002 - paramiko's
+        self._reach("session")
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:  # noqa: ARG002 - paramiko's
+        self._reach("command")
         threading.Timer(0.01, channel.send_exit_status, (0,)).start()
         return True
 
 
 @contextmanager
-def running_password_server(
-    methods: str, password: str, *, then: str = "", key: Path | None = None
-) -> Iterator[PasswordServer]:
-    server = PasswordServer(methods, password, then, key)
+def running_scripted_server(
+    methods: str = "password", password: str = "", *, then: str = "", key: Path | None = None, hang_at: str = ""
+) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(methods, password, then=then, key=key, hang_at=hang_at)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
