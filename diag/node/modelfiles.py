@@ -29,7 +29,7 @@ def model(path: str) -> dict[str, Any]:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)
     except FileNotFoundError:
         return {"exists": False}
-    folder = _snapshot(path) if is_folder else os.path.dirname(path) or "."
+    folder = snapshot(path) if is_folder else os.path.dirname(path) or "."
     names = sorted(os.listdir(folder)) if is_folder else [os.path.basename(path)]
     rows = [row for row in (_file(folder, name) for name in names if not name.startswith(".")) if row]
     weights = _weights(folder, rows)  # first: it finds what is wrong with files
@@ -42,7 +42,7 @@ def model(path: str) -> dict[str, Any]:
     }
 
 
-def _snapshot(folder: str) -> str:
+def snapshot(folder: str) -> str:
     """In a Hugging Face cache the files of ``models--a--b`` lie under the commit that refs/main names."""
     try:
         with open(os.path.join(folder, "refs/main"), encoding="utf-8") as ref:

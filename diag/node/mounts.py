@@ -19,8 +19,9 @@ CONTAINER_ROOTS = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/container
 
 def filesystem(path: str, root: str = "/") -> dict[str, Any]:
     """What statvfs and the mount table say; ``root`` is where the mount table's /proc lies. Raises OSError."""
-    space = os.statvfs(path)
-    found = mount(proc.text(os.path.join(root, "proc/self/mountinfo"), 1 << 22), os.path.realpath(path))
+    place = os.path.realpath(os.path.expanduser(path))
+    space = os.statvfs(place)
+    found = mount(proc.text(os.path.join(root, "proc/self/mountinfo"), 1 << 22), place)
     return {
         "path": path,
         "total": space.f_blocks * space.f_frsize,

@@ -12,6 +12,7 @@ import os
 import stat
 import time
 
+import modelfiles
 import residency
 
 TYPE_CHECKING = False
@@ -56,8 +57,10 @@ def _repeat(parts: list[tuple[str, int, int]], seconds: float, direct: bool) -> 
 
 def largest(path: str) -> list[tuple[str, int]]:
     """The largest files (path, size) of a directory, or the file itself; at least a block long."""
-    folder = os.path.isdir(path)
-    names = [os.path.join(path, name) for name in os.listdir(path)] if folder else [path]
+    names = [path]
+    if os.path.isdir(path):
+        folder = modelfiles.snapshot(path)
+        names = [os.path.join(folder, name) for name in os.listdir(folder)]
     found = []
     for name in names:
         try:

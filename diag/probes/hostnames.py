@@ -12,8 +12,9 @@ from diag.probes.probe import Answers, Probe, always, gap, told
 from diag.probes.verbs import Answer, Ask, Request
 
 RESOLVED = "names"
-DEADLINE_S = 6.0
-RESOLVE_S = 5.0
+DEADLINE_S = 8.0
+RESOLVE_S = 6.0
+"""A dead first name server costs five (resolv.conf(5)), then the second answers."""
 
 
 class _Hostname(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ def read(answers: Answers) -> Hostname:
 def names_request(names: Sequence[str]) -> Request:
     """What each of ``names`` resolves to on the node."""
     asked = {"names": list(names), "seconds": RESOLVE_S}
-    return Request(name=RESOLVED, verb=Ask("hosts:resolve", asked), deadline_s=DEADLINE_S + 1)
+    return Request(name=RESOLVED, verb=Ask("hosts:resolve", asked), deadline_s=DEADLINE_S)
 
 
 def fold(answers: Mapping[str, Sequence[Answer]]) -> tuple[Resolution, ...]:

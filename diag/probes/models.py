@@ -10,7 +10,7 @@ from diag.probes.probe import Answers, Probe, Wishes, gap, told
 from diag.probes.verbs import Ask, Request
 
 REQUEST = "model"
-DEADLINE_S = 15.0
+DEADLINE_S = 10.0
 
 
 class _Model(msgspec.Struct, frozen=True):

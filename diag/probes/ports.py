@@ -17,7 +17,6 @@ ENGINE_PORTS = (
     ("torchrun rendezvous", 29400, 29600),
     ("sglang", 30000, 30100),
     ("sglang and vllm data parallel", 5000, 5050),
-    ("tensorrt-llm and triton", 8001, 8002),
 )
 """Defaults of the engines' own command lines, and what they count up from them."""
 

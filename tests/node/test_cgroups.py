@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from diag import probes
+from diag.inventory import Host
+from diag.remote.local import LocalTransport
+from diag.remote.session import open_session
 from tests.node.asking import Refused, ask
 from tests.node.trees import plant
 
@@ -52,3 +58,27 @@ def test_a_hierarchy_that_is_not_mounted_is_not_the_same_as_no_limit(tmp_path: P
 
 def test_this_machine_answers():
     assert ask("cgroups:memory")["version"] in (1, 2)
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A memory cgroup (version 1, as here) of 512 MiB, removed afterwards."""
+    folder = Path(f"/sys/fs/cgroup/memory/diag-test-{os.getpid()}")
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(512 << 20))
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield folder
+    folder.rmdir()
+
+
+def test_a_real_limit_is_seen_by_an_agent_below_it(group: Path):
+    enter = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$0" "$@"')
+    session = open_session(Host(name="me", transport="local", exec=enter), LocalTransport(), 20)
+    try:
+        memory = probes.facts_from(session.ask(probes.requests_for(model_path=None), 20))["memory"]
+    finally:
+        session.end(5)
+    assert memory.cgroup_limit_bytes == 512 << 20
+    assert 0 < memory.cgroup_used_bytes < 512 << 20

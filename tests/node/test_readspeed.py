@@ -81,3 +81,13 @@ def test_no_region_is_read_twice():
         spans = sorted((path, start, start + length) for path, start, length in regions)
         assert spans
         assert all(one[2] <= two[1] for one, two in itertools.pairwise(spans) if one[0] == two[0])
+
+
+def test_a_hugging_face_cache_is_read_where_its_files_are(weights: Path, tmp_path: Path):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").symlink_to(weights)
+    (tmp_path / "models--a--b" / "refs").mkdir()
+    (tmp_path / "models--a--b" / "refs" / "main").write_text("abc")
+    found = ask("readspeed:measure", path=str(tmp_path / "models--a--b"), limit_bytes=16 * MIB, seconds=20)
+    assert sum(count for count, _ in found["repetitions"]) == 16 * MIB
