@@ -18,7 +18,8 @@ import pytest
 
 pytestmark = [pytest.mark.lab, pytest.mark.torch, pytest.mark.timeout(240)]
 
-GRACE_S = 5.0
+AGENT = "import os,sys;n="
+"""What the agent's command line contains on every node."""
 
 
 class Run:
@@ -183,18 +184,35 @@ def test_a_sshd_frozen_before_login_is_named_and_costs_no_more_than_the_deadline
     assert "banner" in json.dumps(run.verdicts["culprits"])
 
 
-def test_an_agent_frozen_in_the_facts_is_named_and_leaves_nothing_when_thawed(lab4, tmp_path, leaves_nothing):
-    frozen = lab4.hosts[1]
-    hold = tmp_path / "hold"
-    with leaves_nothing(lab4):
-        run = Run(lab4, tmp_path / "run", "--max-size", "64KiB", "--deadline", "facts=5")
-        wait_for(lambda: frozen.freeze("sys.stdin") or frozen.freeze("diag-agent") or frozen.freeze("python"), "agent")
+def test_a_mount_that_hangs_costs_one_node_its_model_facts_only(make_lab, tmp_path, leaves_nothing):
+    lab = make_lab(3, faults={1: ("hungmount",)})
+    with leaves_nothing(lab):
+        run = Run(lab, tmp_path / "run", "--model", "/mnt/hung", "--level", "passive").wait()
+    complete(run, lab)
+    hung = lab.hosts[1].name
+    unknown = {
+        (v["node"], v["summary"]) for v in run.verdicts["verdicts"] if v["outcome"] == "not_measured" and v["node"]
+    }
+    assert {node for node, why in unknown if "no answer within" in why} == {hung}
+    assert run.outcomes("open_files_limit_is_high_enough")[hung] == "passed"
+    assert run.seconds < 30
+
+
+def test_an_agent_frozen_in_the_facts_is_named_and_leaves_nothing_when_thawed(make_lab, tmp_path, leaves_nothing):
+    lab = make_lab(3, faults={1: ("hungmount",)})  # whose facts take until the request for the hung model gives up
+    frozen = lab.hosts[1]
+    with leaves_nothing(lab):
+        run = Run(lab, tmp_path / "run", "--model", "/mnt/hung", "--level", "passive", "--deadline", "facts=12")
+        wait_for(lambda: any(AGENT in " ".join(one.argv) for one in frozen.processes()), "agent")
+        time.sleep(2)
+        assert frozen.freeze(AGENT)
         run.wait()
-        frozen.thaw("python")
-    assert not hold.exists()
-    assert run.status == 3, run.stderr
-    complete(run, lab4)
-    assert run.culprits() == {"agent_silent": (frozen.name,)}
+        assert frozen.thaw(AGENT)
+    complete(run, lab)
+    assert run.culprits()["agent_silent"] == (frozen.name,)
+    facts = run.verdicts["stages"][1]
+    assert (facts["name"], facts["nodes_done"], facts["nodes_total"]) == ("facts", 2, 3)
+    assert facts["seconds"] < 14
 
 
 @pytest.mark.parametrize("act", ["kill", "freeze"])
