@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diag.errors import DiagError
-from diag.remote.ssh_match import Facts, header_matches
+from diag.remote.ssh_match import Facts, Patterns, match_holds
 
 USER_FOLDER = "~/.ssh"
 SYSTEM_FOLDER = "/etc/ssh"
@@ -26,11 +26,11 @@ SEVERAL = ("identityfile", "certificatefile")
 
 
 class Line(NamedTuple):
-    """One directive. ``words`` are unquoted; ``included`` are the files of an Include."""
+    """One directive. ``words`` are unquoted; ``patterns``: of a Host line; ``included``: the files of an Include."""
 
-    where: str
     keyword: str
     words: tuple[str, ...]
+    patterns: Patterns | None = None
     included: tuple[tuple[Line, ...], ...] = ()
 
 
@@ -62,8 +62,10 @@ class SshConfig:
 def _apply(file: tuple[Line, ...], facts: Facts, *, active: bool) -> None:
     now = active
     for line in file:
-        if line.keyword in ("host", "match"):
-            now = header_matches(line.keyword, line.words, facts) and active
+        if line.patterns:
+            now = line.patterns.match(facts.host) and active
+        elif line.keyword == "match":
+            now = match_holds(line.words, facts) and active
         elif now and line.included:
             for included in line.included:
                 _apply(included, facts, active=True)
@@ -108,7 +110,8 @@ def _lines(text: str, path: str, folder: str, depth: int) -> Iterator[Line]:
         words = (found[2],) if keyword in WHOLE_LINE else _words(found[2], where)
         if not words:
             raise DiagError(where, f"{found[1]}: no value")
-        yield Line(where, keyword, words, _included(words, folder, depth) if keyword == "include" else ())
+        patterns = Patterns.of(words) if keyword == "host" else None
+        yield Line(keyword, words, patterns, _included(words, folder, depth) if keyword == "include" else ())
 
 
 def _included(patterns: tuple[str, ...], folder: str, depth: int) -> tuple[tuple[Line, ...], ...]:

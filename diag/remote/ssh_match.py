@@ -35,17 +35,27 @@ class Facts(NamedTuple):
         return "match final" in self.values and not self.final
 
 
-def header_matches(keyword: str, words: Sequence[str], facts: Facts) -> bool:
-    if keyword == "host":
-        return matches_any(words, facts.host)
-    return _match(words, facts)
+class Patterns(NamedTuple):
+    """A Host line's words, sorted once: most name a host plainly, and there may be one line for all of them."""
+
+    plain: frozenset[str]
+    wild: tuple[str, ...]
+    negated: tuple[str, ...]
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Patterns:
+        positive = [word for word in words if not word.startswith("!")]
+        wild = tuple(word for word in positive if "*" in word or "?" in word)
+        return cls(frozenset(positive) - {*wild}, wild, tuple(word[1:] for word in words if word.startswith("!")))
+
+    def match(self, text: str) -> bool:
+        """At least one pattern matches, and none that is negated with ``!``."""
+        meant = text in self.plain or any(like(pattern, text) for pattern in self.wild)
+        return meant and not any(like(pattern, text) for pattern in self.negated)
 
 
 def matches_any(patterns: Sequence[str], text: str) -> bool:
-    """At least one pattern matches, and none that is negated with ``!``."""
-    plain = [pattern for pattern in patterns if not pattern.startswith("!")]
-    negated = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    return any(like(pattern, text) for pattern in plain) and not any(like(pattern, text) for pattern in negated)
+    return Patterns.of(patterns).match(text)
 
 
 def like(pattern: str, text: str) -> bool:
@@ -60,7 +70,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
 
 
-def _match(words: Sequence[str], facts: Facts) -> bool:
+def match_holds(words: Sequence[str], facts: Facts) -> bool:
     """All criteria of a Match line hold. One that is not known here never holds."""
     left = list(words)
     while left:
