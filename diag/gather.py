@@ -59,7 +59,7 @@ class Progress(Protocol):
     """Who watches the run: the live display, or nobody."""
 
     def stage(self, name: str, nodes: Sequence[str]) -> None: ...
-    def done(self, node: str) -> None: ...
+    def done(self, node: str, *, lost: bool = False) -> None: ...
     def ended(self, note: str) -> None: ...
 
 
@@ -222,7 +222,7 @@ class _Run:
         """Let every agent clean up and say what it could not; those that do not answer are dropped."""
         goodbyes = {name: partial(session.end, END_S) for name, session in self.sessions.items()}
         try:
-            left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1, on_done=lambda _: None)
+            left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1)
         except KeyboardInterrupt:
             left = {}
             if not abandon:
@@ -244,11 +244,14 @@ class _Run:
     ) -> dict[str, T | NodeError]:
         began = time.monotonic()
         self.progress.stage(stage, tuple(work))
-        outcomes = fanout.each(work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=self.progress.done)
+        outcomes = fanout.each(work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=self._done)
         done = sum(not isinstance(outcome, NodeError) for outcome in outcomes.values())
         self.stages.append(_stage(stage, began, done, len(self.hosts)))
         self.progress.ended("")
         return outcomes
+
+    def _done(self, name: str, outcome: object) -> None:
+        self.progress.done(name, lost=isinstance(outcome, NodeError))
 
     def _set(self, name: str, **fields: object) -> None:
         self.nodes[name] = msgspec.structs.replace(self.nodes[name], **fields)

@@ -95,7 +95,7 @@ def rules(version: str | None) -> EngineRules:
         return msgspec.structs.replace(_RULES_0_33, note=note)
     match = re.match(r"(\d+)\.(\d+)", version)
     if match is None:
-        raise NotKnown(f"vllm version {version!r}", f"name one: --engine-version {NEWEST}")
+        raise NotKnown(f"vllm version {version!r}", f"name one: --engine vllm=={NEWEST}")
     asked = int(match[1]), int(match[2])
     since = next((known for known in RULES if known <= asked), None)
     if since is None:

@@ -22,3 +22,6 @@ BUNDLED: Mapping[str, Mapping[str, object]] = {
         "torch_dtype": "bfloat16",
     },
 }
+
+SHORT: Mapping[str, str] = {name.partition("/")[2]: name for name in BUNDLED}
+"""The name without who published it, as people type it."""

@@ -11,7 +11,7 @@ from diag.facts.model import ModelFiles
 from diag.facts.node import Node
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
-from diag.planner.catalogue import BUNDLED, DEFAULT
+from diag.planner.catalogue import BUNDLED, DEFAULT, SHORT
 from diag.planner.unknown import NotKnown
 
 QUANTIZATION_FILE = "hf_quant_config.json"
@@ -40,6 +40,7 @@ def find_model(text: str | None, snapshot: Snapshot) -> Model:
         return _bundled(DEFAULT)
     if (found := _on_nodes(path, snapshot)) is not None:
         return found
+    path = SHORT.get(path, path)
     if path in BUNDLED:
         return _bundled(path)
     if text is None:

@@ -19,7 +19,7 @@ def each(
     *,
     width: int,
     deadline_s: float,
-    on_done: Callable[[str], None] = lambda _: None,
+    on_done: Callable[[str, T | NodeError], None] = lambda _name, _result: None,
 ) -> dict[str, T | NodeError]:
     """What each call returned, or the NodeError that stopped it, in the order of ``work``.
 
@@ -38,7 +38,7 @@ def each(
         for name, result in _collect(finished, due, deadline_s):
             del due[name]
             results[name] = result
-            on_done(name)
+            on_done(name, result)
     return {name: results[name] for name in work}
 
 

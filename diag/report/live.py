@@ -34,14 +34,17 @@ class Stage:
         self.total = len(nodes)
         self.waiting = dict.fromkeys(nodes)
         self.took_s: dict[str, float] = {}
+        self.lost: list[str] = []
         self.began = time.monotonic()
         self.ended_s: float | None = None
         self.note = ""
 
-    def done(self, node: str) -> None:
+    def done(self, node: str, *, lost: bool = False) -> None:
         if node in self.waiting:
             del self.waiting[node]
             self.took_s[node] = time.monotonic() - self.began
+            if lost:
+                self.lost.append(node)
 
     def slowest(self) -> str:
         """The one node that the others waited for; empty: none was much slower than they were."""
@@ -53,14 +56,15 @@ class Stage:
 
     def line(self) -> str:
         elapsed_s = self.ended_s if self.ended_s is not None else time.monotonic() - self.began
-        of = f"{self.total - len(self.waiting)}/{self.total}" if self.total else ""
+        of = f"{self.total - len(self.waiting) - len(self.lost)}/{self.total}" if self.total else ""
         return f"{self.name:<13}{of:<9}{elapsed_s:>6.1f} s   {self.tail()}".rstrip()
 
     def tail(self) -> str:
         """Whom it waits for, or how it ended."""
         if self.ended_s is not None:
             slowest = self.slowest()
-            return self.note or (f"slowest {slowest}" if slowest else "")
+            lost = f"without {fold(self.lost)}" if self.lost else ""
+            return self.note or lost or (f"slowest {slowest}" if slowest else "")
         names = list(self.waiting)[:NAMED]
         more = f" and {len(self.waiting) - NAMED} more" if len(self.waiting) > NAMED else ""
         return f"waiting for {fold(names)}{more}" if names and (self.took_s or self._is_slow()) else ""
@@ -102,10 +106,10 @@ class Display:
         with self.lock:
             self.stages.append(Stage(name, nodes))
 
-    def done(self, node: str) -> None:
+    def done(self, node: str, *, lost: bool = False) -> None:
         with self.lock:
             if self.stages:
-                self.stages[-1].done(node)
+                self.stages[-1].done(node, lost=lost)
 
     def ended(self, note: str) -> None:
         with self.lock:

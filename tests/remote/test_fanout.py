@@ -65,7 +65,7 @@ def test_each_is_told_when_it_is_done_in_the_callers_thread():
         {"slow": lambda: time.sleep(0.2), "fast": lambda: None},
         width=2,
         deadline_s=5,
-        on_done=lambda name: told.append((name, threading.current_thread().name)),
+        on_done=lambda name, _: told.append((name, threading.current_thread().name)),
     )
     here = threading.current_thread().name
     assert told == [("fast", here), ("slow", here)]
@@ -79,7 +79,7 @@ def test_a_surprise_keeps_its_original_and_the_others_their_results():
 
 
 def test_ctrl_c_passes_at_once():
-    def interrupt(_):
+    def interrupt(_, _result):
         raise KeyboardInterrupt
 
     never = threading.Event()

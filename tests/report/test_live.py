@@ -85,3 +85,13 @@ def test_quiet_leaves_nothing():
         display.stage("reach", ["a"])
         display.ended("")
     assert stream.getvalue() == ""
+
+
+def test_a_lost_node_is_not_counted_as_done_and_is_named_at_the_end():
+    stage = Stage("reach", ("gpu01", "gpu02", "gpu03"))
+    for node in ("gpu01", "gpu03"):
+        stage.done(node)
+    stage.done("gpu02", lost=True)
+    stage.ended_s = 0.5
+    assert "2/3" in stage.line()
+    assert stage.line().endswith("without gpu02")
