@@ -64,7 +64,7 @@ class Rank:
     def left_s(self) -> float:
         return max(0.1, self.deadline_s - markers.elapsed_s())
 
-    def blame(self, troubles: Any) -> None:
+    def blame(self, _roll: Roll, troubles: Any) -> None:
         """Somebody else did not come through: say who, and end. Who is done has nothing to add."""
         if self.phase != "done":
             self.leave(troubles=troubles)

@@ -27,7 +27,7 @@ LOOK_S = 0.25
 MISSING_S = 15.0
 """After the first of its kind: a launcher needs 0.1 s, torchrun starts its ranks within one."""
 TOGETHER_S = 0.15
-"""What ends this soon after the first ended for its own reason; torchrun takes longer to end the others."""
+"""What goes wrong this soon after the first did so by itself; nobody is told before, so nobody leaves because of it."""
 BEAT_S = 1.5
 """Members speak every second."""
 AWAY_S = 3.0
@@ -61,7 +61,8 @@ class Board:
         self.connections: dict[int, tuple[socket.socket, Member, bytes]] = {}
         self.first: dict[str, float] = {}
         self.troubles: list[dict[str, str]] = []
-        self.troubled_at = float("inf")
+        self.troubled_at: float | None = None
+        self.told = False
         self.looked = time.monotonic()
 
     # -- listening
@@ -70,7 +71,8 @@ class Board:
         poll = select.poll()
         for fd in (self.listener.fileno(), *self.unknown, *self.connections):
             poll.register(fd, select.POLLIN)
-        for fd, _ in poll.poll(LOOK_S * 1000):
+        patience_s = LOOK_S if self.troubled_at is None or self.told else TOGETHER_S / 2
+        for fd, _ in poll.poll(patience_s * 1000):
             if fd == self.listener.fileno():
                 self._accept()
             elif fd in self.unknown:
@@ -105,7 +107,7 @@ class Board:
         self.members[member.who] = member
         self.connections[fd] = (connection, member, rest)
         self._obey(member, hello)
-        self._tell(connection, {"troubles": self.troubles} if self.troubles else {})
+        self._tell(connection, {"troubles": self.troubles} if self.told else {})
 
     def _hear(self, fd: int) -> None:
         connection, member, kept = self.connections[fd]
@@ -160,7 +162,9 @@ class Board:
             for member in self.members.values():
                 member.heard = now
         self.looked = now
-        if self.troubles:
+        if self.troubled_at is not None:
+            if now - self.troubled_at > TOGETHER_S and not self.told:
+                self._tell_troubles()
             return
         missing = [who for kind, since in self.first.items() if now - since > MISSING_S for who in self._absent(kind)]
         for who in missing:
@@ -177,12 +181,15 @@ class Board:
         return [who for who in wanted if who not in self.members]
 
     def _trouble(self, who: str, cause: str, what: str) -> None:
-        now = time.monotonic()
-        self.troubled_at = min(self.troubled_at, now)
-        if now - self.troubled_at > TOGETHER_S or any(known["who"] == who for known in self.troubles):
-            return
-        self.troubles.append({"who": who, "cause": cause, "what": what})
-        markers.say(trouble=self.troubles[-1])
+        self.troubled_at = self.troubled_at or time.monotonic()
+        if not self.told and all(known["who"] != who for known in self.troubles):
+            self.troubles.append({"who": who, "cause": cause, "what": what})
+
+    def _tell_troubles(self) -> None:
+        """Once: what comes later follows from it."""
+        self.told = True
+        for trouble in self.troubles:
+            markers.say(trouble=trouble)
         self._tell_all({"troubles": self.troubles})
 
     # -- telling

@@ -27,57 +27,61 @@ TELL_S = 0.2
 GAVE_UP = 4
 
 
+class Launcher:
+    """The launcher of the node with the number ``node``."""
+
+    def __init__(self) -> None:
+        self.node = json.loads(os.environ[PLACE])["node"]
+        self.deadline_s = float(os.environ["DIAG_DEADLINE_S"])
+        self.ranks_may_run = False
+
+    def say(self, **words: Any) -> None:
+        markers.say(launcher=self.node, **words)
+
+    def meet_the_others(self) -> Any:
+        """Import torchrun, and wait until all launchers have; its module."""
+        self.say(phase="spawned", interpreter=sys.executable, python=platform.python_version())
+        roll = self.roll = Roll(f"node:{self.node}", "spawned", IMPORT_PATIENCE_S, self.blame)
+        import torch.distributed.run as torchrun
+
+        version = sys.modules["torch"].__version__
+        self.say(phase="imported")
+        roll.say("imported", PATIENCE_S, torch=version)
+        if not roll.await_all("imported", self.deadline_s - markers.elapsed_s()):
+            time.sleep(TELL_S)  # whom we miss is said in another thread, which then ends us
+            raise TimeoutError("the other nodes' launchers were not ready in time")
+        return torchrun
+
+    def become_torchrun(self, torchrun: Any) -> None:
+        """Run the job; how its ranks ended is the last that we say."""
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+        self.ranks_may_run = True
+        self.say(phase="torchrun")
+        self.roll.say("torchrun", PATIENCE_S)
+        try:
+            torchrun.main(sys.argv[1:])
+        except ChildFailedError as error:
+            self.say(ends={str(rank): failure.exitcode for rank, failure in error.failures.items()})
+        self.roll.bye()
+
+    def blame(self, roll: Roll, troubles: Any) -> None:
+        """Somebody did not come through. Ranks speak for themselves; before there are any, we leave."""
+        self.say(troubles=troubles)
+        if not self.ranks_may_run:
+            roll.bye()
+            os._exit(GAVE_UP)
+
+
 def main(pyz: str) -> None:
     alive.watch()
     markers.start_clock()
-    node = json.loads(os.environ[PLACE])["node"]
-    deadline_s = float(os.environ["DIAG_DEADLINE_S"])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (pyz, os.environ.get("PYTHONPATH"))))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    say(node, "spawned", interpreter=sys.executable, python=platform.python_version())
-    ranks_started: list[bool] = []
-
-    def on_trouble(troubles: Any) -> None:
-        markers.say(launcher=node, troubles=troubles)
-        if not ranks_started:  # ranks speak for themselves, and torchrun ends when they do
-            os._exit(GAVE_UP)
-
+    launcher = Launcher()
     try:
-        roll = Roll(f"node:{node}", "spawned", IMPORT_PATIENCE_S, on_trouble)
-        import torch.distributed.run as torchrun
-    except Exception as error:
-        give_up(node, error)
-    torch_version = sys.modules["torch"].__version__
-    say(node, "imported", torch=torch_version)
-    roll.say("imported", PATIENCE_S, torch=torch_version)
-    if not roll.await_all("imported", deadline_s - markers.elapsed_s()):
-        time.sleep(TELL_S)
-        give_up(node, TimeoutError("the other nodes are not ready, and not missing either"))
-    ranks_started.append(True)
-    say(node, "torchrun")
-    become_torchrun(torchrun, node)
-    roll.bye()
-    os._exit(0)
-
-
-def say(node: int, phase: str, **about: Any) -> None:
-    markers.say(launcher=node, phase=phase, **about)
-
-
-def give_up(node: int, error: BaseException) -> None:
-    markers.say(launcher=node, failed=markers.one_line(error))
-    os._exit(GAVE_UP)
-
-
-def become_torchrun(torchrun: Any, node: int) -> None:
-    """Run the job; which of its ranks ended how is the last that it says."""
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    try:
-        torchrun.main(sys.argv[1:])
-    except ChildFailedError as error:
-        ends = {str(rank): failure.exitcode for rank, failure in error.failures.items()}
-        markers.say(launcher=node, ends=ends)
-        os._exit(1)
+        launcher.become_torchrun(launcher.meet_the_others())
     except BaseException as error:
-        give_up(node, error)
+        launcher.say(failed=markers.one_line(error))
+        os._exit(GAVE_UP)
+    os._exit(0)

@@ -21,8 +21,10 @@ PLACE = "DIAG_BOARD"
 """JSON: address and port of the board, source: the node's own data address, node: its number."""
 TOKEN = "DIAG_TOKEN"  # noqa: S105 - the variable's name
 BEAT_S = 1.0
-LOST_S = 10.0
+LOST_S = 12.0
+"""Later than the board loses us, so that it is the first to say who is cut off."""
 CONNECT_S = 10.0
+BYE_S = 0.3
 
 
 class Roll:
@@ -31,7 +33,7 @@ class Roll:
     ``patience_s``: for how long this process may be silent where it is (what holds the interpreter silences it).
     """
 
-    def __init__(self, who: str, phase: str, patience_s: float, on_trouble: Callable[[Troubles], None]) -> None:
+    def __init__(self, who: str, phase: str, patience_s: float, on_trouble: Callable[[Roll, Troubles], None]) -> None:
         place = json.loads(os.environ[PLACE])
         self.on_trouble = on_trouble
         self.troubles: Troubles = []
@@ -63,9 +65,14 @@ class Roll:
         self._send(failed=what)
 
     def bye(self) -> None:
-        """From here on nobody misses this process."""
+        """From here on nobody misses this process. Read to the end: what is unread would make the kernel cut it off."""
         self._over = True
         self._send(bye=True)
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(BYE_S)
+            self._socket.shutdown(socket.SHUT_WR)
+            while self._socket.recv(1 << 16):
+                pass
 
     def on_sigterm(self) -> None:
         """Obey torchrun's SIGTERM even inside a collective: the thread does. Call it from the main thread."""
@@ -117,4 +124,4 @@ class Roll:
         self.troubles = troubles
         self.troubled.set()
         if not told and not self._over:
-            self.on_trouble(troubles)
+            self.on_trouble(self, troubles)

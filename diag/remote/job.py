@@ -21,7 +21,8 @@ from diag.remote.session import JobEnd, Session
 from diag.remote.testimony import Testimony
 
 BOARD_S = 8.0
-LAST_WORDS_S = 2.0
+LAST_WORDS_S = 2.5
+"""Enough for a rank that is not frozen, but cut off, to notice that and say so."""
 STOP_S = 3.0
 MONITOR_S = 0.3
 """torchrun ends the ranks beside a dead one this late at the earliest, so the board can tell who was first."""
@@ -164,14 +165,14 @@ class Job:
         if self.heard.troubled_at is None:
             return False
         waited_s = time.monotonic() - self.heard.troubled_at
-        blamed = {trouble.who for trouble in self.heard.troubles.values()}
+        blamed = {trouble.who for trouble in self.heard.troubles.values() if trouble.cause != "rank_frozen"}
         silent = [
             rank
             for node in range(len(self.sessions))
             for rank in self.who.ranks_of(node)
             if not self.heard.has_spoken(rank) and not {f"rank:{rank}", f"node:{node}"} & blamed
         ]
-        return waited_s > LAST_WORDS_S or (waited_s > 2 * MONITOR_S and bool(blamed) and not silent)
+        return waited_s > LAST_WORDS_S or (waited_s > 2 * MONITOR_S and not silent)
 
     def _next(self, timeout_s: float) -> Event | None:
         try:

@@ -76,10 +76,12 @@ def culprits(heard: Testimony) -> dict[int, tuple[str, str]]:
     for node, error in heard.lost.items():
         for rank in heard.who.ranks_of(node):
             found[rank] = ("agent_silent", f"its agent: {error.what}")
-    for trouble in heard.troubles.values():
+    for trouble in sorted(heard.troubles.values(), key=lambda trouble: trouble.who.startswith("node:")):
         if trouble.cause != "failed":
             for rank in _ranks(heard, trouble):
                 found.setdefault(rank, (trouble.cause, _words(heard, rank, trouble.what)))
+    if not found:
+        found = _without_board(heard)
     if not found:
         found = {rank: ("rank_died", _words(heard, rank, "")) for rank in _exited(heard)}
     if not found:
@@ -93,7 +95,16 @@ def _ranks(heard: Testimony, trouble: Trouble) -> tuple[int, ...]:
         return (int(number),)
     if kind == "node":
         return tuple(heard.who.ranks_of(int(number)))
-    return tuple(heard.who.ranks_of(0))  # the board runs beside the first node's ranks
+    return ()
+
+
+def _without_board(heard: Testimony) -> dict[int, tuple[str, str]]:
+    """Few ranks lost the board: they are cut off. Most did: it is gone, and it ran on the first node."""
+    lost = heard.lost_the_board
+    if len(lost) > heard.who.world_size / 2:
+        what = f"diag's own process there, at which the ranks meet: {next(iter(lost.values()))}"
+        return dict.fromkeys(heard.who.ranks_of(0), ("agent_silent", what))
+    return {rank: ("rank_frozen", _words(heard, rank, what)) for rank, what in lost.items()}
 
 
 def _exited(heard: Testimony) -> list[int]:
@@ -120,8 +131,8 @@ def _words(heard: Testimony, rank: int, seen: str) -> str:
     node = _node_of(heard.who, rank)
     code = heard.exit_codes.get(rank)
     ended = f"killed by signal {-code} ({_signal(-code)})" if code is not None and code < 0 else ""
-    cut_off = any(trouble.who == "board" for trouble in heard.blamed.get(rank, ()))
-    unheard = "its node answers the controller, but not the other nodes: its data network is cut" if cut_off else ""
+    cut_off = rank in heard.lost_the_board and node != 0
+    unheard = "its node answers the controller but not the other nodes: its data network is cut" if cut_off else ""
     own = heard.failed.get(rank) or heard.launcher_failed.get(node, "")
     return "; ".join(part for part in (ended, own, unheard) if part) or seen or _last_output(heard, node)
 

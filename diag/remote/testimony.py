@@ -14,7 +14,7 @@ from diag.remote.session import JobEnd
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """``who``: ``rank:3``, ``node:1`` (its launcher) or ``board``."""
+    """``who``: ``rank:3``, ``node:1`` (its launcher) or ``board``, when it is the board that a rank lost."""
 
     who: str
     cause: str
@@ -55,6 +55,7 @@ class Testimony:
         self.left_out: list[int] = []
         self.troubles: dict[str, Trouble] = {}
         self.blamed: dict[int, tuple[Trouble, ...]] = {}
+        self.lost_the_board: dict[int, str] = {}
         self.failed: dict[int, str] = {}
         self.launcher_failed: dict[int, str] = {}
         self.exit_codes: dict[int, int] = {}
@@ -117,8 +118,10 @@ class Testimony:
         if marker.troubles:
             self.blamed[rank] = marker.troubles
             self._mark()
-            if not self.troubles:
-                for trouble in marker.troubles:
+            for trouble in marker.troubles:
+                if trouble.who == "board":
+                    self.lost_the_board[rank] = trouble.what
+                elif not self.troubles:
                     self._blame(trouble)
 
     def _say_failed(self, rank: int, what: str) -> None:
