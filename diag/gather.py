@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from diag import __version__, busy, probes
+from diag import __version__, busy, probes, roster
 from diag.errors import NodeError
 from diag.facts.collective import Collective
 from diag.facts.model import ReadSpeed
 from diag.facts.network import Resolution
-from diag.facts.node import Agent, Evidence, Node, Reach
+from diag.facts.node import Evidence, Reach
 from diag.facts.record import UNASKED, Known, NotMeasured, is_known, peek, unknown
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
 from diag.facts.system import Clock
@@ -117,7 +117,7 @@ class _Run:
         self.progress = progress
         self.store = store
         self.sessions: dict[str, Session] = {}
-        self.nodes = {host.name: _unreached(host, "not tried: the run ended before") for host in hosts}
+        self.nodes = {host.name: roster.unreached(host, "not tried: the run ended before") for host in hosts}
         self.resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
         self.collective: Known[Collective] = unknown("the run ended before the collectives")
         self.stages: list[Stage] = []
@@ -131,10 +131,10 @@ class _Run:
         opened = self._stage("reach", {name: visit(host) for name, host in self.hosts.items()})
         for name, session in opened.items():
             if isinstance(session, NodeError):
-                self.nodes[name] = _unreached(self.hosts[name], session)
+                self.nodes[name] = roster.unreached(self.hosts[name], session)
             else:
                 self.sessions[name] = session
-                self.nodes[name] = _reached(self.hosts[name], session)
+                self.nodes[name] = roster.reached(self.hosts[name], session)
 
     def facts(self) -> None:
         deadline_s = self.wishes.deadline_s("facts")
@@ -216,7 +216,7 @@ class _Run:
     def mark_interrupted(self) -> None:
         for name, node in self.nodes.items():
             open_ = [topic for topic in probes.TOPICS if peek(node, topic) == UNASKED]
-            self._set(name, **_not_known(open_, "the run was interrupted before"))
+            self._set(name, **roster.not_known(open_, "the run was interrupted before"))
 
     def end(self, *, abandon: bool) -> None:
         """Let every agent clean up and say what it could not; those that do not answer are dropped."""
@@ -262,7 +262,7 @@ class _Run:
         summary = f"stopped answering in {stage}: {error.what}"
         self._set(name, reach=Reach(outcome=error.cause, summary=summary, do=error.do))
         lost = [topic for topic in probes.TOPICS if not is_known(self.nodes[name], topic)]
-        self._set(name, **_not_known(lost, f"not measured: {summary}"))
+        self._set(name, **roster.not_known(lost, f"not measured: {summary}"))
 
     def _willing(self, topic: str | None) -> list[str]:
         """Nodes that may be loaded: reached, not locked by another run, not busy; the others get the reason."""
@@ -287,36 +287,6 @@ class _Run:
 
 def _stage(name: str, began: float, done: int, total: int) -> Stage:
     return Stage(name=name, seconds=round(time.monotonic() - began, 3), nodes_done=done, nodes_total=total)
-
-
-def _unreached(host: Host, why: NodeError | str) -> Node:
-    cause, summary, do = (why.cause, why.what, why.do) if isinstance(why, NodeError) else ("node_unreachable", why, "")
-    return Node(
-        name=host.name,
-        address=host.address or host.name,
-        data_interface=host.interface,
-        reach=Reach(outcome=cause, summary=summary, do=do),
-        **_not_known(("agent", *probes.TOPICS), f"not reached: {summary}"),
-    )
-
-
-def _not_known(topics: Iterable[str], why: str) -> dict[str, Any]:
-    return dict.fromkeys(topics, unknown(why))
-
-
-def _reached(host: Host, session: Session) -> Node:
-    hello = session.hello
-    return Node(
-        name=host.name,
-        address=session.channel.address,
-        data_interface=host.interface,
-        reach=Reach(
-            outcome="answered", login_noise_bytes=session.login_noise_bytes, advice=tuple(session.channel.advice)
-        ),
-        agent=Agent(
-            pid=hello.pid, python=hello.python, executable=hello.executable, user=hello.user, wrapper=tuple(host.exec)
-        ),
-    )
 
 
 def _clock(session: Session) -> Clock:
