@@ -21,10 +21,10 @@ def text(path: str, limit: int = 65536) -> str:
         os.close(fd)
 
 
-def line(path: str) -> str | None:
+def line(path: str, limit: int = 4096) -> str | None:
     """A one-line file without its end; None: there is none that can be read."""
     try:
-        return text(path, 4096).strip()
+        return text(path, limit).strip()
     except OSError:
         return None
 

@@ -47,10 +47,9 @@ def processes(root: str = "/") -> list[dict[str, Any]]:
 
 def _user_space(folder: str) -> list[str]:
     """All pids but those of kernel threads, of which a large machine has thousands."""
-    try:
-        kernel = set(proc.text(os.path.join(folder, "2/task/2/children"), 1 << 20).split())
-    except OSError:
-        kernel = set()
+    kernel: set[str] = set()
+    if proc.line(os.path.join(folder, "2/comm")) == "kthreadd":  # in a container, 2 is somebody
+        kernel.update((proc.line(os.path.join(folder, "2/task/2/children"), 1 << 20) or "").split())
     return [pid for pid in proc.names(folder) if pid.isdigit() and pid not in kernel]
 
 

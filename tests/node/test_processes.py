@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from diag.remote.payload import NODE_FOLDER
 from tests.node.asking import Refused, ask
 from tests.node.trees import plant
 
@@ -59,18 +60,31 @@ def _found(pid: int) -> dict[str, object]:
     raise AssertionError(f"{pid} was not found")
 
 
-def test_what_the_asking_process_descends_from_is_not_reported(tmp_path: Path):
-    tree = {
-        "proc/1/cmdline": "init\0",
-        "proc/2/task/2/children": "30 31 ",
-        "proc/30/cmdline": "vllm\0",
-        "proc/40/cmdline": "VLLM::Worker_TP0\0",
-        "proc/40/stat": "40 (VLLM::Worker) S 1 40 40 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 5000 0",
-        "proc/uptime": "100.5 1.0\n",
-    }
-    found = ask("processes:processes", root=plant(tmp_path, tree))
-    assert [row["pid"] for row in found] == [40]  # 30 is a kernel thread, whatever it calls itself
-    assert found[0]["age_s"] == 50.5
+WORKER = {
+    "proc/1/cmdline": "init\0",
+    "proc/2/task/2/children": "30 31 ",
+    "proc/30/cmdline": "VLLM::Worker_TP0\0",
+    "proc/30/stat": "30 (VLLM::Worker) S 1 40 40 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 5000 0",
+    "proc/uptime": "100.5 1.0\n",
+}
+
+
+def test_children_of_process_2_are_processes_where_it_is_not_the_kernel(tmp_path: Path):
+    (found,) = ask("processes:processes", root=plant(tmp_path, {**WORKER, "proc/2/comm": "bash\n"}))
+    assert (found["pid"], found["kind"], found["age_s"]) == (30, "vllm", 50.5)
+
+
+def test_kernel_threads_are_not_looked_at_whatever_they_are_called(tmp_path: Path):
+    assert ask("processes:processes", root=plant(tmp_path, {**WORKER, "proc/2/comm": "kthreadd\n"})) == []
+
+
+def test_the_asking_process_is_no_engine_whatever_it_is_called(tmp_path: Path):
+    script = tmp_path / "vllm"
+    script.write_text(f"import sys; sys.path.insert(0, {str(NODE_FOLDER)!r})\n")
+    with script.open("a") as file:
+        file.write("import os, processes; print(os.getpid() in [row['pid'] for row in processes.processes()])\n")
+    done = subprocess.run([sys.executable, "-B", str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_who_holds_a_gpus_device_file_uses_it_unless_it_only_watches(tmp_path: Path):
