@@ -7,6 +7,7 @@ import pytest
 from diag.facts.collective import Collective, Rank
 from diag.facts.derived import Link, data_interface, hcas, several_nodes
 from diag.facts.node import Node
+from diag.facts.peers import Peers
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
@@ -35,12 +36,10 @@ def check_link_carries_data(link: Link) -> None:
     assert blocked is None, finding(found, "64 KiB each way, on any port")
 
 
-def took_part(node: Node, collective: Collective) -> list[Rank]:
-    """Its ranks. Raises NotMeasured where the node was left out, with the reason."""
-    excluded = dict(collective.excluded)
-    ranks = [rank for rank in collective.ranks if rank.node == node.name]
-    if node.name in excluded or not ranks:
-        raise NotMeasured(f"took no part: {excluded.get(node.name, 'no rank of its own')}")
+def took_part(ranks: tuple[Rank, ...], node: Node, collective: Collective) -> tuple[Rank, ...]:
+    """The node's ranks. Raises NotMeasured where the node was left out, with the reason."""
+    if not ranks:
+        raise NotMeasured(f"took no part: {dict(collective.excluded).get(node.name, 'no rank of its own')}")
     return ranks
 
 
@@ -56,13 +55,13 @@ def ended(rank: Rank) -> str:
 
 
 @active
-def check_every_rank_comes_through(node: Node, cluster: Snapshot) -> None:
+def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) -> None:
     """One rank that is missing, frozen or dead stops all of them; torch itself mostly does not say which.
 
     Do: look at this node first: its log, memory, disk and network at that time.
     $ ssh {node} 'uptime; dmesg | tail -20'
     """
-    own = took_part(node, cluster.collective)
+    own = took_part(peers.ranks(node), node, cluster.collective)
     lost = guilty(own)
     if not lost and own[0].outcome == "stopped":
         raise NotMeasured(f"stopped when others did not come through: {cluster.collective.summary}")

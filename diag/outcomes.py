@@ -11,14 +11,13 @@ import pytest
 
 from diag.catalogue import Applies, Check
 from diag.facts.node import Node
-from diag.facts.peers import Peers
+from diag.facts.peers import Alone, Peers
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import EXPECTED, FOUND, Verdict
-from diag.subjects import PART_PLACE, PARTS, PLACES, Part, Scene, unreached
+from diag.subjects import PART_PLACE, PARTS, Part, Scene, unreached
 
 SUMMARY_CHARACTERS = 300
-ALONE = "one node: nothing to compare with"
 UNHELD = ("failed", "broken", "not_measured")
 
 
@@ -72,12 +71,9 @@ class Hearing:
         if not check.per_node:
             yield Subject(None, None, (self.snapshot, self.peers, None, None))
             return
-        alone = len(self.snapshot.nodes) == 1 and PLACES["peers"] in question.places
         for node in self.snapshot.nodes:
             if node.name in self.unreached:
                 yield Subject(node.name, None, None, "not_measured", self.unreached[node.name])
-            elif alone:
-                yield Subject(node.name, None, None, "skipped", ALONE)
             elif check.part is None:
                 yield Subject(node.name, None, (self.snapshot, self.peers, node, None))
             else:
@@ -91,7 +87,7 @@ class Hearing:
             parts = part.of(node, self.snapshot)
         except NotMeasured as why:
             yield Subject(node.name, None, None, "not_measured", str(why))
-        except pytest.skip.Exception as why:
+        except (pytest.skip.Exception, Alone) as why:
             yield Subject(node.name, None, None, "skipped", str(why))
         else:
             for each in parts:
@@ -112,7 +108,7 @@ class Hearing:
             return _verdict(check, subject, "not_measured", str(why))
         except (AssertionError, pytest.fail.Exception) as failure:
             return _failure(check, subject, str(failure))
-        except pytest.skip.Exception as skip:
+        except (pytest.skip.Exception, Alone) as skip:
             return _verdict(check, subject, "skipped", str(skip))
         except Exception as error:  # noqa: BLE001 - a check of any author may raise anything; it is kept as broken
             return _verdict(check, subject, "broken", where(error, check.file))

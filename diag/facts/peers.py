@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from diag.facts.collective import Rank
 from diag.facts.network import Resolution
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
@@ -26,6 +27,13 @@ MAJORITY_FLOOR = 3
 """Of two nodes that differ, neither is the majority."""
 NAMED = 4
 """So many values are named in a finding; the rest are counted."""
+
+
+class Alone(Exception):  # noqa: N818 - it is an answer, not an error
+    """One node has nothing to be compared with: what compares does not apply to it."""
+
+    def __init__(self) -> None:
+        super().__init__("one node: nothing to compare with")
 
 
 def values_of(key: Callable[..., Any], cluster: Snapshot) -> tuple[dict[str, Any], dict[str, str]]:
@@ -113,7 +121,10 @@ def _shown(value: Hashable) -> str:
 
 
 class Peers:
-    """All nodes of a Snapshot, asked together. Keys are plain functions of a node; each is computed once."""
+    """All nodes of a Snapshot, asked together. Keys are plain functions of a node; each is computed once.
+
+    Comparing raises Alone where the Snapshot has one node only.
+    """
 
     def __init__(self, cluster: Snapshot) -> None:
         self.nodes: Mapping[str, Node] = {node.name: node for node in cluster.nodes}
@@ -122,11 +133,13 @@ class Peers:
 
     def by(self, key: Key) -> Comparison:
         """``peers.by(lambda node: node.software.torch)``"""
+        self._require_company()
         comparison: Comparison = self._once(key, "by", lambda: Comparison(key, self._cluster))
         return comparison
 
     def median(self, key: Callable[..., float]) -> float:
         """Over the nodes that know it. Raises NotMeasured when fewer than two do."""
+        self._require_company()
         known: float | None = self._once(key, "median", lambda: _median(key, self._cluster))
         if known is None:
             raise NotMeasured("known on fewer than two nodes: nothing to compare with")
@@ -134,8 +147,18 @@ class Peers:
 
     def resolutions(self, name: str) -> tuple[Resolution, ...]:
         """Who resolves ``name`` to what."""
+        self._require_company()
         index: dict[str, list[Resolution]] = self._once(_by_name, "resolutions", lambda: _by_name(self._cluster))
         return tuple(index.get(name, ()))
+
+    def ranks(self, node: Node) -> tuple[Rank, ...]:
+        """The node's ranks in the collective."""
+        index: dict[str, list[Rank]] = self._once(_by_node, "ranks", lambda: _by_node(self._cluster))
+        return tuple(index.get(node.name, ()))
+
+    def _require_company(self) -> None:
+        if len(self.nodes) == 1:
+            raise Alone
 
     def _once(self, key: Callable[..., Any], what: str, compute: Callable[[], Any]) -> Any:
         if getattr(key, "__code__", None) is None or key.__closure__:
@@ -155,4 +178,11 @@ def _by_name(cluster: Snapshot) -> dict[str, list[Resolution]]:
     index: dict[str, list[Resolution]] = defaultdict(list)
     for resolution in cluster.resolutions:
         index[resolution.name].append(resolution)
+    return index
+
+
+def _by_node(cluster: Snapshot) -> dict[str, list[Rank]]:
+    index: dict[str, list[Rank]] = defaultdict(list)
+    for rank in cluster.collective.ranks:
+        index[rank.node].append(rank)
     return index

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from diag.facts.causes import CAUSES
 from diag.facts.snapshot import Snapshot, load
 from diag.facts.verdict import Verdict, Verdicts
 from diag.judge import catalogue, judge
@@ -45,6 +46,10 @@ def test_a_check_fails_on_whom_it_should_and_nothing_else_does(pair: Pair):
     assert tuple(verdict.node for verdict in failed) == pair.named
     assert all(pair.found in (verdict.found or "") and verdict.expected for verdict in failed), failed
     assert {verdict.check for verdict in wrong(verdicts, "failed", "broken")} <= {pair.check} | pair.also
+    for culprit in verdicts.culprits:
+        assert culprit.cause in CAUSES
+        assert culprit.nodes or pair.named == (None,)
+        assert culprit.kind in ("node", "link", "nic", "gpu", "setting")
 
 
 def test_every_check_has_a_pair():

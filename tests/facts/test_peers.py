@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from diag.facts.node import Node, Reach
-from diag.facts.peers import Peers
+from diag.facts.peers import Alone, Peers
 from diag.facts.record import Missing, NotMeasured
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot
 from diag.facts.software import Software
@@ -128,3 +128,10 @@ def test_the_median_is_over_those_who_know_it():
     assert Peers(known).median(lambda node: node.clock.offset_s) == 2.0
     with pytest.raises(NotMeasured, match="fewer than two"):
         Peers(asked).median(lambda node: node.clock.offset_s)
+
+
+def test_one_node_is_alone():
+    peers = Peers(cluster("a"))
+    for compare in (lambda: peers.by(torch), lambda: peers.median(lambda node: 1.0), lambda: peers.resolutions("n0")):
+        with pytest.raises(Alone, match="one node"):
+            compare()
