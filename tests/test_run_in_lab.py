@@ -25,12 +25,12 @@ AGENT = "import os,sys;n="
 class Run:
     """``diag run`` as its own process; its run directory and what it printed."""
 
-    def __init__(self, lab: Any, out: Path, *options: str, hosts: str | None = None) -> None:
+    def __init__(self, lab: Any, out: Path, *options: str, hosts: tuple[str, ...] = ()) -> None:
         self.out = out
-        names = hosts or ",".join(host.name for host in lab.hosts)
+        selected = hosts or ("--hosts", ",".join(lab.names))
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "diag", "run", "--hosts", names, "--ssh-config", str(lab.ssh_config),
+            [sys.executable, "-m", "diag", "run", *selected, "--ssh-config", str(lab.ssh_config),
              "--python", sys.executable, "--out", str(out), "--json", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
             env={**os.environ, "SSH_AUTH_SOCK": ""},
@@ -269,3 +269,23 @@ def test_a_second_run_says_who_holds_the_lock(lab4, tmp_path, leaves_nothing):
     told = json.dumps([v for v in second.verdicts["verdicts"] if v["outcome"] == "not_measured"])
     assert "another diag is at work: pid" in told
     complete(second, lab4)
+
+
+@pytest.mark.docker
+def test_an_exec_wrapper_measures_what_the_container_sees(docker_container, tmp_path, leaves_nothing):
+    lab, (inside, beside) = docker_container.lab, docker_container.lab.hosts
+    inventory = tmp_path / "cluster.toml"
+    wrapper = " ".join(docker_container.wrapper)
+    inventory.write_text(f'[hosts.{inside.name}]\nexec = "{wrapper}"\n\n[hosts.{beside.name}]\n')
+    with leaves_nothing(lab):
+        run = Run(lab, tmp_path / "run", "--max-size", "64KiB", hosts=("--inventory", str(inventory))).wait()
+    complete(run, lab)
+    snapshot = json.loads((run.out / "snapshot.json").read_text())
+    contained, host = snapshot["nodes"]
+    assert contained["agent"]["wrapper"] == [*docker_container.wrapper]
+    assert (contained["container"]["kind"], host["container"]["kind"]) == ("docker", None)
+    shm = {node["name"]: next(fs for fs in node["filesystems"] if fs["use"] == "shm") for node in snapshot["nodes"]}
+    assert (shm[inside.name]["total_bytes"], shm[beside.name]["total_bytes"]) == (64 << 20, 1 << 30)
+    assert run.culprits()["shm_too_small"] == (inside.name,)
+    assert snapshot["collective"]["finished"]
+    assert run.status == 1

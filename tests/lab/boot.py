@@ -112,6 +112,7 @@ def _build_root(plan: LabPlan, host: HostPlan) -> None:
     os.dup2(os.open(layers, os.O_RDONLY | os.O_DIRECTORY), WRITTEN_FD)
     os.set_inheritable(WRITTEN_FD, True)  # dup2 leaves it as it is where open() already gave that number
     root = _mount_overlay("/", layers, "root")
+    Path(f"{root}/.dockerenv").unlink(missing_ok=True)  # this machine may be a container; a host of the lab is none
     kernel.mount("proc", f"{root}/proc", "proc")
     kernel.mount("sysfs", f"{root}/sys", "sysfs")
     with contextlib.suppress(OSError):  # without cgroups the host has none either
