@@ -20,7 +20,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from diag.facts.network import Hostname, Resolution  # noqa: E402 - diag is found from the project's root
+from diag.facts.network import Hostname, Interface, Resolution  # noqa: E402 - diag is found from the project's root
 from diag.facts.node import Node  # noqa: E402
 from diag.facts.record import peek  # noqa: E402
 from diag.facts.snapshot import Snapshot, load, save  # noqa: E402
@@ -80,7 +80,7 @@ def _node(node: Node, number: int) -> Node:
     )
 
 
-def _addressed(interface, address):
+def _addressed(interface: Interface, address: str) -> Interface:
     return changed(interface, addresses=(f"{address}/10",))
 
 
@@ -99,7 +99,7 @@ def once(path: Path, folder: Path) -> tuple[float, int, int]:
     """Seconds, peak resident bytes and exit status of the whole process."""
     command = [sys.executable, "-m", "diag", "check", str(path), "--junit", str(folder / "junit.xml")]
     began = time.monotonic()
-    with open(folder / "page.txt", "wb") as page:
+    with (folder / "page.txt").open("wb") as page:
         process = subprocess.Popen(command, stdout=page, cwd=ROOT)
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -123,9 +123,8 @@ def main() -> None:
             save(large(recorded, faulty=kind == "faulty"), path)
             runs = [once(path, folder) for _ in range(RUNS)]
             if {status for _, _, status in runs} != {expected}:
-                sys.exit(
-                    f"{kind}: diag check ended with {runs[0][2]}, expected {expected}\n{(folder / 'page.txt').read_text()[-3000:]}"
-                )
+                page = (folder / "page.txt").read_text()[-3000:]
+                sys.exit(f"{kind}: diag check ended with {runs[0][2]}, expected {expected}\n{page}")
             say(f"judge_{NODES}_nodes_{kind}", [seconds for seconds, _, _ in runs], "s", BAR_S)
             say(f"judge_{NODES}_nodes_{kind}_peak_rss", [float(peak) for _, peak, _ in runs], "B", BAR_BYTES)
 

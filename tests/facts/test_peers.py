@@ -132,6 +132,10 @@ def test_the_median_is_over_those_who_know_it():
 
 def test_one_node_is_alone():
     peers = Peers(cluster("a"))
-    for compare in (lambda: peers.by(torch), lambda: peers.median(lambda node: 1.0), lambda: peers.resolutions("n0")):
+    for compare in (
+        lambda: peers.by(torch),
+        lambda: peers.median(lambda node: node.clock.offset_s),
+        lambda: peers.resolutions("n0"),
+    ):
         with pytest.raises(Alone, match="one node"):
             compare()
