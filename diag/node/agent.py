@@ -199,6 +199,7 @@ class Agent:
         try:
             if not self.folder:
                 manners.adopt_orphans()
+                manners.idle_on_disks()
                 self.folder = private_dir.make(self.token)
                 self.folders.append(self.folder)
             self.jobs.append(jobs.Job(message, self._mark(message), self.folder, self.pyz, self.alive))

@@ -22,12 +22,17 @@ def be_modest() -> None:
         file.write("1000")
 
 
-def adopt_orphans() -> None:
-    """Become the parent of whatever our children leave behind, and idle in the queue of the disks."""
+def idle_on_disks() -> None:
+    """Last in the queue of the disks: for this thread, and what it starts from now on."""
     import ctypes
 
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     call = IOPRIO_SET.get(os.uname().machine)
     if call is not None:
-        libc.syscall(call, 1, 0, IDLE_CLASS)
+        ctypes.CDLL(None).syscall(call, 1, 0, IDLE_CLASS)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our children leave behind."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -237,7 +237,8 @@ class Session:
 
     def _sort(self, chunk: bytes | None) -> None:
         if chunk == b"":
-            self._over = self._over or "the agent ended"
+            last = silence.last_line(self.channel.errors())
+            self._over = self._over or (f"the agent ended: {last}" if last else "the agent ended")
         try:
             messages = self._reader.feed(chunk) if chunk else []
         except NotAFrame as error:

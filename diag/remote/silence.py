@@ -16,7 +16,7 @@ def explain(host: Host, command: str, channel: Channel, reader: Reader, *, ended
     """The NodeError for a ``command`` that was started and never became an agent."""
     status = channel.exit_status(1.0) if ended else None
     words = channel.errors()
-    last = _last_line(words) or _last_line(reader.last_noise())
+    last = last_line(words) or last_line(reader.last_noise())
     if TOO_OLD in words:
         found = words.partition(TOO_OLD)[2].splitlines()[0]
         return NodeError(host.name, "python_missing", f"Python is too old: {found}", do=OTHER)
@@ -31,6 +31,6 @@ def explain(host: Host, command: str, channel: Channel, reader: Reader, *, ended
     return NodeError(host.name, "agent_silent", f"connected, but no agent spoke within {deadline_s:g} s{said}")
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][-200:] if lines else ""

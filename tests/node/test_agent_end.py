@@ -172,3 +172,10 @@ def test_without_a_private_folder_in_memory_the_code_lies_in_a_file_that_goes_to
     assert end.status == 0
     os.kill(session.hello.pid, signal.SIGKILL)
     workshop.assert_nothing_is_left()
+
+
+def test_an_agent_that_breaks_is_cleaned_up_after_and_its_last_words_are_kept(workshop, busy):
+    busy.channel.send((9).to_bytes(4, "big") + b"no JSON !")
+    workshop.assert_nothing_is_left()
+    with pytest.raises(NodeError, match=r"the agent ended: json\.decoder\.JSONDecodeError: "):
+        busy.clock(1)

@@ -64,11 +64,12 @@ class Recorded:
 
 
 class Scripted(Recorded):
-    """A channel to an agent whose answer to each message is ``reply(message)``; it says hello by itself."""
+    """A channel to an agent whose answer to a message is ``reply(message)``; hello and lease are its own matter."""
 
     def __init__(self, reply: Reply, hello: Mapping[str, Any] = HELLO) -> None:
         super().__init__(frames.MARKER + frames.frame(hello))
         self._reply = reply
+        self.renewals = 0
         self._code_bytes = len(payload.payload())
         self._reader = frames.Reader()
         self._reader.started = True
@@ -77,6 +78,9 @@ class Scripted(Recorded):
         super().send(chunk)
         code, self._code_bytes = self._code_bytes, max(0, self._code_bytes - len(chunk))
         for message in self._reader.feed(chunk[code:]):
+            if message == {"do": "alive"}:
+                self.renewals += 1
+                continue
             for answer in self._reply(message):
                 self._chunks.put(frames.frame(answer))
 
