@@ -11,4 +11,4 @@ def read(answers: Answers) -> tuple[Route, ...]:
     return told(answers, "routes", tuple[Route, ...])
 
 
-PROBE = Probe(topic="routes", requests=always(Request(name="routes", verb=Ask("links:routes"))), read=read)
+PROBE = Probe(topic="routes", requests=always(Request(name="routes", verb=Ask("routes:routes"))), read=read)

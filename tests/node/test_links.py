@@ -26,12 +26,13 @@ ip addr add 10.6.0.1/24 dev veth1
 ip route add default via 10.5.0.254 dev br0 metric 42
 ip route add 192.168.0.0/16 via 10.6.0.9
 ip route add blackhole 10.99.0.0/16
+ip route add 172.16.0.0/12 nexthop via 10.5.0.7 nexthop via 10.6.0.7
 """
 
 
 def in_a_namespace(expression: str) -> list[dict[str, object]]:
     """What ``links`` says in a network namespace that is gone afterwards."""
-    code = f"import json, links; print(json.dumps({expression}))"
+    code = f"import json, links, routes; print(json.dumps({expression}))"
     script = f'{BUILT}\nexec "$0" -B -c "$1"'
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", script, sys.executable, code],
@@ -48,7 +49,7 @@ def test_the_loopback_interface_of_this_machine_is_there():
 
 
 def test_the_default_route_comes_first():
-    routes = ask("links:routes")
+    routes = ask("routes:routes")
     defaults = [row["destination"] == "default" for row in routes]
     assert defaults == sorted(defaults, reverse=True)
 
@@ -69,10 +70,12 @@ def test_bridges_and_veths_are_told_apart_and_ends_that_a_bridge_holds_left_out(
 
 @pytest.mark.lab
 def test_routes_are_those_of_the_main_table_without_black_holes():
-    rows = [row for row in in_a_namespace("links.routes()") if ":" not in row["destination"]]
+    rows = [row for row in in_a_namespace("routes.routes()") if ":" not in row["destination"]]
     assert rows == [
         {"destination": "default", "interface": "br0", "gateway": "10.5.0.254", "metric": 42, "source": None},
         {"destination": "10.5.0.0/16", "interface": "br0", "gateway": None, "metric": 0, "source": "10.5.0.1"},
         {"destination": "10.6.0.0/24", "interface": "veth1", "gateway": None, "metric": 0, "source": "10.6.0.1"},
+        {"destination": "172.16.0.0/12", "interface": "br0", "gateway": "10.5.0.7", "metric": 0, "source": None},
+        {"destination": "172.16.0.0/12", "interface": "veth1", "gateway": "10.6.0.7", "metric": 0, "source": None},
         {"destination": "192.168.0.0/16", "interface": "veth1", "gateway": "10.6.0.9", "metric": 0, "source": None},
     ]
