@@ -6,7 +6,6 @@ import contextlib
 import copy
 import logging
 import os
-import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +15,18 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.packet import Packetizer
 from paramiko.pkey import PublicBlob, UnknownKeyType
+from paramiko.ssh_exception import PartialAuthentication
 
 from diag.errors import NodeError
 from diag.inventory import Host
 from diag.remote import ssh_steps
 from diag.remote.host_keys import HostKey
+from diag.remote.ssh_alarm import Alarm
 from diag.remote.ssh_channel import SshChannel
 from diag.remote.ssh_command import command_line
 from diag.remote.ssh_connect import Connector, Limit
 from diag.remote.ssh_identities import Identity, PublicKey, Unusable
+from diag.remote.ssh_keys import Keys
 from diag.remote.ssh_login import Lost, Step
 from diag.remote.ssh_options import SshOptions
 from diag.remote.ssh_settings import SshSettings
@@ -34,7 +36,6 @@ __all__ = ["SshOptions", "SshTransport"]
 
 BROKEN = (paramiko.SSHException, OSError, EOFError)
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-AGENT_LIMIT_S = 3.0
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)  # its threads would print what is raised here anyway
 
@@ -43,7 +44,7 @@ class SshTransport:
     """Opens one channel per host. Raises DiagError when ssh_config cannot be read."""
 
     def __init__(self, options: SshOptions) -> None:
-        self._connector = Connector(options, Connection, Keys())
+        self._connector = Connector(options, Connection, Keys(_load, _list_agent))
 
     def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> SshChannel:
         """Start ``argv`` on ``host``. Raises NodeError with the cause, within ``timeout_s``."""
@@ -60,6 +61,8 @@ class Connection:
         self.settings, self.wire, self._on_close = settings, wire, on_close
         self.advice = settings.advice
         self._step, self._expired, self._closed = "banner", False, False
+        self._decided = threading.Event()
+        """Set when the step that is waited for has an outcome: paramiko's own waits look ten times a second."""
         self._client = _Client(cast("socket.socket", wire), packetizer_class=_Packets)
         options = self._client.get_security_options()
         options.ciphers = (*FAST_CIPHERS, *(cipher for cipher in options.ciphers if cipher not in FAST_CIPHERS))
@@ -71,9 +74,7 @@ class Connection:
     @contextlib.contextmanager
     def within(self, limit: Limit) -> Iterator[None]:
         """What happens inside ends at the limit: paramiko's own waits are many, and not all of them have one."""
-        timer = threading.Timer(limit.left_s, self._expire)
-        timer.daemon = True
-        timer.start()
+        alarm = Alarm(limit.until, self._expire)
         try:
             yield
         except BROKEN as error:
@@ -84,11 +85,12 @@ class Connection:
             self.close()
             raise
         finally:
-            timer.cancel()
+            alarm.call_off()
 
     def _expire(self) -> None:
         self._expired = True
         self._client.close()
+        self._decided.set()
 
     def _why(self, error: Exception, limit: Limit) -> str:
         if self._step == "banner" and self._client.remote_version:
@@ -104,7 +106,11 @@ class Connection:
         types = options.key_types
         first = tuple(type_ for type_ in known_types if type_ in types)
         options.key_types = (*first, *(type_ for type_ in types if type_ not in first))
-        self._client.start_client()
+        decided = self._next_step()
+        self._client.start_client(event=decided)
+        decided.wait()
+        if not self._client.is_active():
+            raise self._client.get_exception() or EOFError("closed")
         key = self._client.get_remote_server_key()
         self._step = "login"
         return HostKey(key.get_name(), key.asbytes())
@@ -112,25 +118,38 @@ class Connection:
     # -- the door
 
     def offer_key(self, user: str, identity: Identity) -> Step:
-        return self._offer(lambda: self._client.auth_publickey(user, _signer(identity)))
+        key, decided = _signer(identity), self._next_step()
+        return self._outcome(lambda: self._client.auth_publickey(user, key, decided), decided)
 
     def offer_password(self, user: str, password: str, method: str) -> Step:
         if method == "password":
-            return self._offer(lambda: self._client.auth_password(user, password, fallback=False))
+            decided = self._next_step()
+            return self._outcome(lambda: self._client.auth_password(user, password, decided, fallback=False), decided)
         answers = iter((password,))
 
         def answer(_title: str, _instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
             return [next(answers, "") if not shown else "" for _, shown in prompts]
 
-        return self._offer(lambda: self._client.auth_interactive(user, answer))
+        return self._outcome(lambda: self._client.auth_interactive(user, answer))
 
     def ask_methods(self, user: str) -> Step:
-        return self._offer(lambda: self._client.auth_none(user))
+        return self._outcome(lambda: self._client.auth_none(user))
 
-    def _offer(self, attempt: Callable[[], list[str]]) -> Step:
+    def _next_step(self) -> threading.Event:
+        self._decided = decided = threading.Event()
+        if self._expired:
+            decided.set()
+        return decided
+
+    def _outcome(self, attempt: Callable[[], list[str]], decided: threading.Event | None = None) -> Step:
         try:
-            accepted_next = attempt()
-        except paramiko.BadAuthenticationType as refused:
+            methods = attempt()
+            if decided:
+                decided.wait()
+            if methods or self._client.is_authenticated():
+                return Step(not methods, tuple(methods) or None)
+            raise self._client.get_exception() or paramiko.AuthenticationException()
+        except (paramiko.BadAuthenticationType, PartialAuthentication) as refused:
             return Step(False, tuple(refused.allowed_types))
         except (paramiko.SSHException, EOFError) as error:
             if self._expired:
@@ -138,7 +157,6 @@ class Connection:
             if not self._client.is_active():
                 raise Lost(self._client.farewell or "without a word") from error
             return Step(False)
-        return Step(self._client.is_authenticated(), tuple(accepted_next) or None)
 
     # -- open
 
@@ -172,6 +190,7 @@ class Connection:
         if not self._closed:
             self._closed = True
             self._client.close()
+            self._decided.set()
             self.wire.close()
             self._on_close()
 
@@ -199,39 +218,6 @@ class _Packets(Packetizer):
         pass
 
 
-class Keys:
-    """Key files, each read once for all hosts, and the agent. May be used by several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._files: dict[str, Identity | Exception] = {}
-        self._agent: tuple[Identity, ...] | None = None
-
-    def agent(self) -> tuple[Identity, ...]:
-        """What the agent of SSH_AUTH_SOCK holds; nothing if there is none, or it does not answer."""
-        with self._lock:
-            if self._agent is None:
-                answer: queue.SimpleQueue[tuple[Identity, ...]] = queue.SimpleQueue()
-                threading.Thread(target=_list_agent, args=(answer,), daemon=True, name="diag asks the agent").start()
-                try:
-                    self._agent = answer.get(timeout=AGENT_LIMIT_S)
-                except queue.Empty:
-                    self._agent = ()
-            return self._agent
-
-    def file(self, path: str) -> Identity:
-        with self._lock:
-            if path not in self._files:
-                try:
-                    self._files[path] = _load(path)
-                except (Unusable, FileNotFoundError) as error:
-                    self._files[path] = error
-            found = self._files[path]
-        if isinstance(found, Identity):
-            return found
-        raise found
-
-
 def _load(path: str) -> Identity:
     try:
         key = paramiko.PKey.from_path(path)
@@ -246,7 +232,7 @@ def _load(path: str) -> Identity:
     return Identity(path, PublicKey(key.get_name(), key.asbytes()), key)
 
 
-def _list_agent(answer: queue.SimpleQueue[tuple[Identity, ...]]) -> None:
+def _list_agent() -> tuple[Identity, ...]:
     try:
         with socket.socket(socket.AF_UNIX) as probe:  # paramiko would leave its own unclosed where none listens
             probe.connect(os.environ.get("SSH_AUTH_SOCK", ""))
@@ -254,8 +240,8 @@ def _list_agent(answer: queue.SimpleQueue[tuple[Identity, ...]]) -> None:
         keys = [_AgentKey(agent, key.blob, key.comment, lock) for key in agent.get_keys()]
         agent.close()
     except BROKEN:
-        keys = []
-    answer.put(tuple(Identity(f"{key.comment} of the agent", PublicKey(key.name, key.blob), key) for key in keys))
+        return ()
+    return tuple(Identity(f"{key.comment} of the agent", PublicKey(key.name, key.blob), key) for key in keys)
 
 
 class _AgentKey(paramiko.AgentKey):
