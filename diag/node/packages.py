@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 
@@ -14,10 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-INFO = re.compile(
-    r"^(?P<name>[A-Za-z0-9_.]+(?:-[A-Za-z_.][A-Za-z0-9_.]*)*)-(?P<version>[0-9][^-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info$"
-)
-LIBRARY = re.compile(rb"/[^\0]*/libnccl\.so[^\0]*")
+INFO = (".dist-info", ".egg-info")
 TOOL_S = 3.0
 
 
@@ -40,12 +36,19 @@ def packages(names: frozenset[str], prefixes: tuple[str, ...], path: list[str]) 
     for folder in dict.fromkeys(path):
         here: dict[str, tuple[str, str]] = {}
         for entry in proc.names(folder or "."):
-            match = INFO.match(entry)
-            name = re.sub(r"[-_.]+", "-", match["name"]).lower() if match else ""
-            if match and (name in names or name.startswith(prefixes)):
-                here[name] = (_version(os.path.join(folder, entry)) or match["version"], folder)
+            name, version = _named(entry)
+            if name in names or (name and name.startswith(prefixes)):
+                here[name] = (_version(os.path.join(folder, entry)) or version, folder)
         found = {**here, **found}
     return found
+
+
+def _named(entry: str) -> tuple[str, str]:
+    """``flash_attn-2.8.0.dist-info``, ``lmdeploy-0.18.0-py3.10.egg-info`` -> name and version; empty: neither."""
+    if not entry.endswith(INFO):
+        return "", ""
+    name, _, version = entry[: -len(INFO[0])].partition("-")
+    return name.lower().replace("_", "-").replace(".", "-"), version.partition("-")[0]
 
 
 def _version(info: str) -> str | None:
@@ -55,8 +58,7 @@ def _version(info: str) -> str | None:
             head = proc.text(path, 4096)
         except OSError:
             continue
-        match = re.search(r"^Version: *(\S+)", head, re.MULTILINE)
-        return match[1] if match else None
+        return next((row[8:].strip() for row in head.splitlines() if row.startswith("Version:")), None)
     return None
 
 
@@ -74,22 +76,27 @@ def _torch(folder: str) -> dict[str, str | None] | None:
 
 
 def _assigned(source: str, name: str) -> str | None:
-    match = re.search(rf"^{name}(?:\s*:[^=]*)?\s*=\s*['\"]([^'\"]*)['\"]", source, re.MULTILINE)
-    return match[1] if match else None
+    """The text that a line like ``cuda: Optional[str] = '12.8'`` assigns; None: no such line, or no text."""
+    for row in source.splitlines():
+        target, _, value = row.partition("=")
+        value = value.strip()
+        if target.partition(":")[0].strip() == name and value[:1] in ("'", '"'):
+            return value.strip("'\"")
+    return None
 
 
 def nccl_files(root: str = "/") -> list[str]:
     """Names of the NCCL libraries that the loader would find, links followed: ``libnccl.so.2.27.3``."""
-    places = [
-        os.path.join(folder, "libnccl.so.2") for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder
-    ]
+    own = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    places = [os.path.join(folder, "libnccl.so.2") for folder in own]
     try:
-        with open(os.path.join(root, "etc/ld.so.cache"), "rb") as cache:
-            places += [
-                os.path.join(root, match.decode("utf-8", "replace")[1:]) for match in LIBRARY.findall(cache.read())
-            ]
+        with open(os.path.join(root, "etc/ld.so.cache"), "rb") as file:
+            cache = file.read()
     except OSError:
-        pass
+        cache = b""
+    if b"/libnccl.so" in cache:
+        named = [text.decode("utf-8", "replace") for text in cache.split(b"\0") if b"/libnccl.so" in text]
+        places += [os.path.join(root, path[path.index("/") + 1 :]) for path in named]
     real = (os.path.basename(os.path.realpath(place)) for place in places if os.path.exists(place))
     return list(dict.fromkeys(real))
 
