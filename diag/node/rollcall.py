@@ -25,6 +25,8 @@ LOST_S = 12.0
 """Later than the board loses us, so that it is the first to say who is cut off."""
 CONNECT_S = 10.0
 BYE_S = 0.3
+TERMINATED_S = 0.5
+"""torchrun ends the ranks beside a dead one; until then there is word from the board of who that was."""
 
 
 class Roll:
@@ -91,8 +93,8 @@ class Roll:
         while not lost:
             ready = select.select([self._socket.fileno(), self._woken], [], [], BEAT_S)[0]
             if self._woken in ready and signal.SIGTERM in os.read(self._woken, 64):
-                self.bye()
-                os._exit(128 + signal.SIGTERM)
+                self._send(bye=True)
+                threading.Timer(TERMINATED_S, self._terminate).start()
             if self._socket.fileno() in ready:
                 chunk = self._receive()
                 self._heard = time.monotonic()
@@ -106,6 +108,10 @@ class Roll:
                 lost = f"no answer from the board for {silent_s:.0f} s" if silent_s > LOST_S else ""
         if not self._over:
             self._learn([{"who": "board", "cause": "agent_silent", "what": lost}])
+
+    def _terminate(self) -> None:
+        self.bye()
+        os._exit(128 + signal.SIGTERM)
 
     def _receive(self) -> bytes:
         try:

@@ -70,7 +70,9 @@ class Testimony:
     # -- hearing
 
     def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line; what is not a marker of this version is left alone."""
+        """Take in one line; what is not a marker is left alone, and so is all that is said once we are stopping it."""
+        if self.stopping:
+            return
         try:
             marker = msgspec.convert(line, Marker, strict=False)
         except msgspec.ValidationError:
@@ -133,7 +135,7 @@ class Testimony:
         self._mark()
 
     def end(self, node: int, how: JobEnd | NodeError) -> None:
-        """A node's job is over. What ends once we are stopping it tells nothing."""
+        """A node's job is over."""
         if self.stopping:
             return
         if isinstance(how, NodeError):

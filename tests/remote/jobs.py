@@ -1,0 +1,100 @@
+"""Real jobs for tests: agents on this machine or inside the lab's hosts, their facts, and a job that can be watched."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from diag import probes
+from diag.facts.collective import Collective
+from diag.facts.node import Agent, Node, Reach
+from diag.inventory import Host
+from diag.participants import Participants, participants
+from diag.remote.collective import sizes_bytes
+from diag.remote.job import Job
+from diag.remote.local import LocalChannel
+from diag.remote.meeting import meet
+from diag.remote.outcome import collective
+from diag.remote.session import Session, open_session
+from tests.lab.cluster import Lab
+
+MIB = 1024**2
+
+
+class InsideTransport:
+    """Starts the agent inside a host of the lab without SSH: this machine's pipes, the host's everything else."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.hosts = {host.name: host for host in lab.hosts}
+
+    def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:  # noqa: ARG002 - the Protocol's
+        pipe = subprocess.PIPE
+        there = self.hosts[host.name]
+        process: Any = there.popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=False, bufsize=0)
+        channel = LocalChannel(host.name, process)
+        channel.address = there.address
+        return channel
+
+
+@contextmanager
+def lab_sessions(lab: Lab) -> Iterator[dict[str, Session]]:
+    """An agent on every host; ended, or dropped where it does not answer, at the end."""
+    transport = InsideTransport(lab)
+    sessions = {name: open_session(Host(name=name, python=str(lab.python)), transport, 20) for name in lab.names}
+    try:
+        yield sessions
+    finally:
+        for session in sessions.values():
+            session.abort()
+
+
+def facts(sessions: Mapping[str, Session]) -> list[Node]:
+    requests = probes.requests_for(model_path=None, names=())
+    return [
+        Node(
+            name=name,
+            address=session.channel.address,
+            reach=Reach(outcome="answered"),
+            agent=Agent(pid=session.hello.pid, python="", executable=session.hello.executable, user=""),
+            **probes.facts_from(session.ask(requests, 20)),
+        )
+        for name, session in sessions.items()
+    ]
+
+
+class Running:
+    """A job in a thread of its own: a test plants its fault when a rank has come to a phase."""
+
+    def __init__(self, sessions: Mapping[str, Session], *, max_size_bytes: int, deadline_s: float = 60) -> None:
+        self.who: Participants = participants(facts(sessions), {})
+        self.port = meet(sessions, self.who.places).port
+        self.began = time.monotonic()
+        self.job = Job(
+            sessions,
+            self.who,
+            port=self.port,
+            sizes_bytes=sizes_bytes(max_size_bytes),
+            until=self.began + deadline_s,
+            on_done=lambda _: None,
+        )
+        self.thread = threading.Thread(target=self.job.run, daemon=True)
+        self.thread.start()
+
+    def wait_for(self, rank: int, phase: str, within_s: float = 50) -> None:
+        assert self._until(lambda: phase in dict(self.job.heard.phases[rank]), within_s), self.job.heard.phases
+
+    def result(self, within_s: float = 60) -> Collective:
+        self.thread.join(within_s)
+        assert not self.thread.is_alive(), "the job did not end"
+        taken_s = time.monotonic() - self.began
+        return collective(self.job.heard, rendezvous="", environment=self.job.exported(), blocked=(), taken_s=taken_s)
+
+    def _until(self, true: Callable[[], bool], within_s: float) -> bool:
+        end = time.monotonic() + within_s
+        while not true() and self.thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.02)
+        return true()

@@ -1,0 +1,111 @@
+"""Who takes part in a collective, with which backend, and what is said of the others?"""
+
+from __future__ import annotations
+
+import pytest
+
+from diag.facts.device import Gpu
+from diag.facts.network import Interface
+from diag.facts.node import Agent, Node, Reach
+from diag.facts.record import Missing, NotMeasured
+from diag.facts.software import Software
+from diag.participants import participants
+
+LO = Interface(name="lo", kind="loopback", state="unknown", mtu_bytes=65536, addresses=("127.0.0.1/8",))
+PYTHON = "/opt/venv/bin/python3"
+
+
+def a_node(number: int, *, torch: str | None = "2.13.0+cpu", gpus: int = 0, cuda: str | None = None, **fields: object):
+    eth0 = Interface(name="eth0", kind="physical", state="up", mtu_bytes=1500, addresses=(f"10.0.0.{number}/24",))
+    known = {
+        "interfaces": (LO, eth0),
+        "agent": Agent(pid=1, python="3.11.2", executable=PYTHON, user="ops"),
+        "software": Software(torch=torch, cuda=cuda),
+        "gpus": tuple(a_gpu(index) for index in range(gpus)),
+        **fields,
+    }
+    return Node(name=f"n{number}", address=f"10.0.0.{number}", reach=Reach(outcome="answered"), **known)
+
+
+def a_gpu(index: int, **fields: object) -> Gpu:
+    return Gpu(index=index, name="H200", vendor="nvidia", **fields)
+
+
+def gpu_nodes(*counts: int) -> list[Node]:
+    return [a_node(number, torch="2.13.0+cu128", cuda="12.8", gpus=count) for number, count in enumerate(counts, 1)]
+
+
+def test_nodes_without_gpus_run_one_rank_of_gloo_each():
+    who = participants([a_node(1), a_node(2)], {})
+    assert (who.backend, who.ranks, who.world_size) == ("gloo", (1, 1), 2)
+    assert who.backend_why == ""
+
+
+def test_a_single_node_runs_two_ranks():
+    who = participants([a_node(1)], {})
+    assert (who.ranks, who.places[0].interface) == ((2,), "lo")
+
+
+def test_nodes_with_gpus_run_a_rank_of_nccl_on_each():
+    who = participants(gpu_nodes(8, 4), {})
+    assert (who.backend, who.ranks) == ("nccl", (8, 4))
+    assert list(who.ranks_of(1)) == [8, 9, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why"),
+    [
+        ([*gpu_nodes(8), a_node(2, torch="2.13.0+cu128")], "gloo: n2 has no GPU that its driver shows"),
+        ([a_node(1, gpus=8), a_node(2, gpus=8)], "gloo: torch 2.13.0+cpu has no CUDA on n1"),
+        (gpu_nodes(1), "gloo: one GPU, and NCCL needs one for each of two ranks"),
+        (
+            [*gpu_nodes(1), a_node(2, torch="2.13.0", cuda="12.8", gpus=0)],
+            "gloo: n2 has no GPU that its driver shows",
+        ),
+    ],
+)
+def test_gloo_in_spite_of_gpus_is_explained(nodes, why):
+    who = participants(nodes, {})
+    assert (who.backend, who.backend_why) == ("gloo", why)
+
+
+def test_a_gpu_in_mig_mode_is_not_loaded():
+    sliced = Node(
+        name="n1",
+        address="10.0.0.1",
+        reach=Reach(outcome="answered"),
+        interfaces=(LO,),
+        software=Software(torch="2.13.0", cuda="12.8"),
+        gpus=(a_gpu(0), a_gpu(1, mig=True)),
+    )
+    assert participants([sliced], {}).backend_why == "gloo: gpu:1 is in MIG mode on n1"
+
+
+def test_a_node_without_torch_is_left_out_with_what_to_do():
+    who = participants([a_node(1), a_node(2), a_node(3, torch=None)], {})
+    assert who.names == ("n1", "n2")
+    assert who.excluded == {"n3": f"no torch under {PYTHON}; name another with --python"}
+
+
+def test_a_node_of_another_torch_is_left_out():
+    who = participants([a_node(1), a_node(2, torch="2.12.0+cpu"), a_node(3, torch="2.13.0+cu128")], {})
+    assert who.excluded == {"n2": "torch 2.12.0, the others have 2.13.0"}
+
+
+def test_a_node_whose_software_is_not_known_is_left_out():
+    who = participants([a_node(1), a_node(2), a_node(3, software=Missing("no answer within 8 s"))], {})
+    assert who.excluded == {"n3": "whether it has torch is not known: no answer within 8 s"}
+
+
+def test_who_was_ruled_out_before_stays_out():
+    assert participants([a_node(1), a_node(2)], {"n3": "busy"}).excluded == {"n3": "busy"}
+
+
+def test_a_single_node_without_torch_is_not_measured():
+    with pytest.raises(NotMeasured, match=rf"^no torch under {PYTHON}; name another with --python$"):
+        participants([a_node(1, torch=None)], {})
+
+
+def test_one_node_left_of_several_is_no_collective():
+    with pytest.raises(NotMeasured, match=r"^1 of 3 nodes can take part, expected at least 2: n3: busy; n2: no torch"):
+        participants([a_node(1), a_node(2, torch=None)], {"n3": "busy"})
