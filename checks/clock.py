@@ -25,5 +25,5 @@ def check_clock_agrees_with_peers(node: Node, peers: Peers) -> None:
     apart = offset(node) - peers.median(offset)
     uncertainty = node.clock.uncertainty_s
     direction = "ahead of" if apart > 0 else "behind"
-    found = f"{seconds(abs(apart))} {direction} the median of all nodes, measured to ± {seconds(uncertainty)}"
+    found = f"clock {seconds(abs(apart))} {direction} the median of all nodes, measured to ± {seconds(uncertainty)}"
     assert abs(apart) <= TOLERANCE_S + uncertainty, finding(found, f"within {seconds(TOLERANCE_S)}")

@@ -33,7 +33,7 @@ def check_shared_memory_is_large_enough(node: Node) -> None:
     shm = filesystem(node, "shm")
     assert shm is not None, finding("no /dev/shm", f"at least {size(SHM_FLOOR_BYTES)}")
     enough = shm.total_bytes >= SHM_FLOOR_BYTES and shm.free_bytes >= SHM_FREE_FLOOR_BYTES
-    found = f"{size(shm.total_bytes)}, {size(shm.free_bytes)} of it free"
+    found = f"/dev/shm has {size(shm.total_bytes)}, {size(shm.free_bytes)} of it free"
     expected = f"at least {size(SHM_FLOOR_BYTES)}, {size(SHM_FREE_FLOOR_BYTES)} of it free"
     assert enough, finding(found, expected)
 

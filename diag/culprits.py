@@ -26,6 +26,9 @@ READ = 0.95
 CONCLUDED = 0.7
 """It follows from silence: a rank that never came or stopped moving may itself be somebody's victim."""
 
+SAID = 2
+"""So many findings stand in the summary of a culprit; its evidence leads to the others."""
+
 RANK_CONFIDENCE = {"rank_died": SEEN, "rank_missing": CONCLUDED, "rank_frozen": CONCLUDED}
 
 SETTINGS = frozenset({
@@ -149,9 +152,10 @@ def _kind(check: Check) -> str:
 
 
 def _common(group: Sequence[Verdict]) -> str:
-    """What was found, where all found the same; of one node alone it always is."""
-    found = {verdict.found or verdict.summary or "" for verdict in group}
-    return found.pop() if len(found) == 1 else ""
+    """What was found: once where all found the same, else the first of it."""
+    found = list(dict.fromkeys(verdict.found or verdict.summary or "" for verdict in group))
+    more = f"; and {len(found) - SAID} more" if len(found) > SAID else ""
+    return "; ".join(found[:SAID]) + more
 
 
 def _evidence(verdict: Verdict) -> str:
