@@ -220,7 +220,7 @@ class Agent:
     def _strays(self, job: Job) -> set[int]:
         """The processes of a job: below its leader, marked as its own, or orphans that nothing else explains."""
         processes = descendants.running()
-        others = [task.pid for task in self._tasks() if task is not job] + [self.watcher]
+        others = [pid for pid in (self.watcher, *(task.pid for task in self._tasks() if task is not job)) if pid]
         explained = descendants.below(others, processes) | set(others)
         for other in self.jobs:
             if other is not job:

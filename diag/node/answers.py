@@ -52,6 +52,7 @@ class Answers:
             self._give_up(f"no process can be started: {error.strerror}", time.monotonic(), everything=True)
             return 0
         if pid:
+            descendants.ended.pop(pid, None)  # of an earlier child with the same number
             return pid
         try:
             os.setsid()

@@ -148,6 +148,7 @@ def _spawned(argv: list[str], environment: dict[str, str], cwd: str, alive: int)
     pid = os.fork()
     if pid == 0:
         _become(argv, environment, cwd, alive, (out_end, err_end))
+    descendants.ended.pop(pid, None)  # of an earlier child with the same number
     for fd in (out_end, err_end):
         os.close(fd)
     for fd in (out, err):

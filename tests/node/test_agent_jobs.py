@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from diag.probes.verbs import Ask, Request
 from tests.remote.agents import is_running, shell, until
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
@@ -129,6 +130,7 @@ def test_what_it_started_in_sessions_of_its_own_is_ended_with_it(workshop):
     """torchrun gives every rank its own session; a daemon goes further and leaves its parent."""
     script = """
 import os, sys, time
+ready, tell = os.pipe()
 for escape in range(3):
     if os.fork() == 0:
         os.setsid()
@@ -137,8 +139,9 @@ for escape in range(3):
         if escape == 2:
             os.execve('/bin/sleep', ['sleep', '300'], {})
         print('@diag %d' % os.getpid(), flush=True)
+        os.write(tell, b'.')
         time.sleep(300)
-time.sleep(0.5)
+os.read(ready, 1), os.read(ready, 1)
 """
     lines: list[int] = []
     end = workshop.session().job([sys.executable, "-c", script], {}, 20, lines.append)
@@ -259,3 +262,23 @@ def test_a_full_disk_is_passed_over(workshop):
         assert not [*full.iterdir(), *roomy.iterdir()]
     finally:
         subprocess.run(["umount", full], check=True)
+
+
+def test_where_no_more_processes_may_be_started_the_answer_says_so(workshop):
+    """And without its watcher the agent still tells its own processes from all others."""
+    first = "import os;os.fork=lambda:os.open('/proc/x',0)"
+    session = workshop.session(first=first)
+    (answer,) = session.ask([Request(name="a", verb=Ask("os:getpid"))], 5)
+    assert answer.why.startswith("no process can be started: ")
+    assert shell(session, "true")[0].status == 126
+    assert session.end(5) == ()
+    workshop.assert_nothing_is_left()
+
+
+def test_without_its_watcher_the_agent_still_ends_what_it_started(workshop):
+    fails_once = "(calls.append(1), fork() if len(calls) > 1 else os.open('/proc/x', 0))[1]"
+    first = f"import os;fork=os.fork;calls=[];os.fork=lambda:{fails_once}"
+    session = workshop.session(first=first)
+    end, lines = shell(session, "(setsid sleep 300 & echo @diag $!); exit 0")
+    assert (end.status, end.left_behind) == (0, ())
+    assert not is_running(lines[0])
