@@ -11,12 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
-import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.packet import Packetizer
-from paramiko.pkey import PublicBlob, UnknownKeyType
-from paramiko.ssh_exception import PartialAuthentication
-
 from diag.errors import NodeError
 from diag.inventory import Host
 from diag.remote import ssh_steps
@@ -31,6 +25,14 @@ from diag.remote.ssh_login import Lost, Step
 from diag.remote.ssh_options import SshOptions
 from diag.remote.ssh_settings import SshSettings
 from diag.remote.ssh_socket import Wire
+from diag.remote.without import without
+
+with without("invoke"):  # half of paramiko's import time, for a "Match exec" that ssh_match.py does here
+    import paramiko
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from paramiko.packet import Packetizer
+    from paramiko.pkey import PublicBlob, UnknownKeyType
+    from paramiko.ssh_exception import PartialAuthentication
 
 __all__ = ["SshOptions", "SshTransport"]
 

@@ -46,11 +46,14 @@ class Keyring(Protocol):
     def file(self, path: str) -> Identity:
         """A private key. Raises Unusable, FileNotFoundError."""
 
+    def public(self, path: str) -> Sequence[PublicKey]:
+        """As ``read_public``."""
+
 
 def identities(settings: SshSettings, keyring: Keyring, notes: list[Unusable]) -> Iterator[Identity]:
     """Named keys, the agent's, default keys, each behind its certificates. ``notes`` grows by what cannot be used."""
     agent = keyring.agent()
-    certificates = [(path, found) for path in _certificate_paths(settings) for found in _public_keys(path)]
+    certificates = [(path, found) for path in _certificate_paths(settings) for found in keyring.public(path)]
     files = _from_files(settings, keyring, agent, notes)
     others = (
         () if settings.identities_only else sorted(agent, key=lambda key: not key.public.type.endswith(CERTIFICATE))
@@ -77,7 +80,7 @@ def _from_files(
     """The named files' keys; the agent's copy where it has one, which needs no passphrase."""
     for path in settings.identity_files:
         public = [
-            key.blob for name in (path, f"{path}.pub", f"{path}{CERTIFICATE_SUFFIX}") for key in _public_keys(name)
+            key.blob for name in (path, f"{path}.pub", f"{path}{CERTIFICATE_SUFFIX}") for key in keyring.public(name)
         ]
         held = [identity for identity in agent if identity.public.blob in public]
         yield from held
@@ -117,7 +120,7 @@ def _after_strings(blob: bytes, count: int) -> bytes:
     return blob
 
 
-def _public_keys(path: str) -> list[PublicKey]:
+def read_public(path: str) -> list[PublicKey]:
     """What a public key file holds: nothing when it does not exist or is something else."""
     try:
         words = Path(path).read_text(errors="replace").split()

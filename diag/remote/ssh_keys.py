@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from diag.remote.ssh_identities import Identity, Unusable
+from diag.remote.ssh_identities import Identity, PublicKey, Unusable, read_public
 
 AGENT_LIMIT_S = 3.0
 
@@ -19,6 +19,7 @@ class Keys:
         self._load, self._list_agent = load, list_agent
         self._lock = threading.Lock()
         self._files: dict[str, Identity | Exception] = {}
+        self._public: dict[str, list[PublicKey]] = {}
         self._agent: tuple[Identity, ...] | None = None
 
     def agent(self) -> tuple[Identity, ...]:
@@ -33,6 +34,11 @@ class Keys:
                 except queue.Empty:
                     self._agent = ()
             return self._agent
+
+    def public(self, path: str) -> Sequence[PublicKey]:
+        if path not in self._public:
+            self._public[path] = read_public(path)
+        return self._public[path]
 
     def file(self, path: str) -> Identity:
         with self._lock:
