@@ -17,8 +17,8 @@ from typing import Any
 from diag.errors import NodeError
 from diag.facts.record import NotMeasured
 from diag.participants import Participants
+from diag.remote.hearing import Hearing
 from diag.remote.session import JobEnd, Session
-from diag.remote.testimony import Testimony
 
 BOARD_S = 8.0
 LAST_WORDS_S = 2.5
@@ -51,7 +51,7 @@ class Job:
         self.until, self.on_done = until, on_done
         self.token = secrets.token_hex(16)
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.heard = Testimony(who)
+        self.heard = Hearing(who)
         self.running = 0
         self.told: set[str] = set()
 
@@ -59,7 +59,7 @@ class Job:
     def left_s(self) -> float:
         return max(0.0, self.until - time.monotonic())
 
-    def run(self) -> Testimony:
+    def run(self) -> Hearing:
         """Raises NotMeasured when not even the board could be started."""
         board_port = self._start_board()
         for node in range(len(self.sessions)):

@@ -1,4 +1,4 @@
-"""Who did not come through, in which phase, and why? A testimony becomes the record of a collective; pure."""
+"""Who did not come through, in which phase, and why? What was heard becomes the record of a collective; pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 from diag.facts.collective import Blocked, Collective, Rank, Step
 from diag.participants import Participants
-from diag.remote.testimony import Testimony, Trouble
+from diag.remote.hearing import Hearing, Trouble
 from diag.units import gb_per_s, seconds, size
 
 
 def collective(
-    heard: Testimony, *, rendezvous: str, environment: Mapping[str, str], blocked: tuple[Blocked, ...], taken_s: float
+    heard: Hearing, *, rendezvous: str, environment: Mapping[str, str], blocked: tuple[Blocked, ...], taken_s: float
 ) -> Collective:
     """``taken_s``: of the whole stage; ``environment``: what diag set for every rank."""
     who = heard.who
@@ -50,11 +50,11 @@ def busbw(world_size: int, size_bytes: int, time_s: float) -> float:
     return 2 * (world_size - 1) / world_size * size_bytes / time_s
 
 
-def _is_whole(heard: Testimony, size_bytes: int) -> bool:
+def _is_whole(heard: Hearing, size_bytes: int) -> bool:
     return len(heard.times_s[size_bytes]) == heard.who.world_size
 
 
-def _step(heard: Testimony, size_bytes: int) -> Step:
+def _step(heard: Hearing, size_bytes: int) -> Step:
     """Each repetition lasted as long as on its slowest rank."""
     times_s = tuple(max(times) for times in zip(*heard.times_s[size_bytes].values(), strict=False))
     median_s = statistics.median(times_s)
@@ -70,7 +70,7 @@ def _step(heard: Testimony, size_bytes: int) -> Step:
 # -- who is to blame
 
 
-def culprits(heard: Testimony) -> dict[int, tuple[str, str]]:
+def culprits(heard: Hearing) -> dict[int, tuple[str, str]]:
     """Rank -> cause and words. What the board saw goes before what ranks felt: an error may be another's fault."""
     found: dict[int, tuple[str, str]] = {}
     for node, error in heard.lost.items():
@@ -89,7 +89,7 @@ def culprits(heard: Testimony) -> dict[int, tuple[str, str]]:
     return {rank: cause for rank, cause in found.items() if not heard.is_done(rank)}
 
 
-def _ranks(heard: Testimony, trouble: Trouble) -> tuple[int, ...]:
+def _ranks(heard: Hearing, trouble: Trouble) -> tuple[int, ...]:
     kind, _, number = trouble.who.partition(":")
     if kind == "rank":
         return (int(number),)
@@ -98,7 +98,7 @@ def _ranks(heard: Testimony, trouble: Trouble) -> tuple[int, ...]:
     return ()
 
 
-def _without_board(heard: Testimony) -> dict[int, tuple[str, str]]:
+def _without_board(heard: Hearing) -> dict[int, tuple[str, str]]:
     """Few ranks lost the board: they are cut off. Most did: it is gone, and it ran on the first node."""
     lost = heard.lost_the_board
     if len(lost) > heard.who.world_size / 2:
@@ -107,7 +107,7 @@ def _without_board(heard: Testimony) -> dict[int, tuple[str, str]]:
     return {rank: ("rank_frozen", _words(heard, rank, what)) for rank, what in lost.items()}
 
 
-def _exited(heard: Testimony) -> list[int]:
+def _exited(heard: Hearing) -> list[int]:
     """Ranks that a signal ended, or that ended without a word; and all ranks of a launcher that gave up by itself."""
     exited = [rank for rank, code in heard.exit_codes.items() if code < 0 or not heard.has_spoken(rank)]
     for node in (*heard.launcher_failed, *heard.ended):
@@ -115,7 +115,7 @@ def _exited(heard: Testimony) -> list[int]:
     return exited
 
 
-def _failed_alone(heard: Testimony) -> dict[int, tuple[str, str]]:
+def _failed_alone(heard: Hearing) -> dict[int, tuple[str, str]]:
     """An error on one node is that node's; the same on several is nobody's (a timeout, most often)."""
     failed = {rank for rank in heard.failed if not heard.blamed.get(rank)}
     nodes = {_node_of(heard.who, rank) for rank in failed}
@@ -126,7 +126,7 @@ def _node_of(who: Participants, rank: int) -> int:
     return next(node for node in range(len(who.places)) if rank in who.ranks_of(node))
 
 
-def _words(heard: Testimony, rank: int, seen: str) -> str:
+def _words(heard: Hearing, rank: int, seen: str) -> str:
     """Its own words, how its process ended, what others saw: whatever is there."""
     node = _node_of(heard.who, rank)
     code = heard.exit_codes.get(rank)
@@ -144,7 +144,7 @@ def _signal(number: int) -> str:
         return "unknown"
 
 
-def _last_output(heard: Testimony, node: int) -> str:
+def _last_output(heard: Hearing, node: int) -> str:
     end = heard.ended.get(node)
     lines = [line for line in end.output.splitlines() if line.strip() and not line.startswith("@diag ")] if end else []
     return lines[-1].strip()[:200] if lines else "its job ended without a word"
@@ -153,7 +153,7 @@ def _last_output(heard: Testimony, node: int) -> str:
 # -- in words
 
 
-def _rank(heard: Testimony, guilty: Mapping[int, tuple[str, str]], node: int, rank: int) -> Rank:
+def _rank(heard: Hearing, guilty: Mapping[int, tuple[str, str]], node: int, rank: int) -> Rank:
     outcome, said = guilty.get(rank, ("done" if heard.is_done(rank) else "stopped", ""))
     wrong = [size(size_bytes) for size_bytes, ranks in sorted(heard.wrong.items()) if rank in ranks]
     if wrong:
@@ -171,18 +171,18 @@ def _rank(heard: Testimony, guilty: Mapping[int, tuple[str, str]], node: int, ra
     )
 
 
-def _felt(heard: Testimony, rank: int) -> str:
+def _felt(heard: Hearing, rank: int) -> str:
     """What a rank without fault said of the others, or of what it hit."""
     named = "; ".join(f"{trouble.who.replace(':', ' ')}: {trouble.what}" for trouble in heard.blamed.get(rank, ())[:3])
     return named or heard.failed.get(rank, "")
 
 
-def _missed(heard: Testimony, rank: int) -> tuple[int, ...]:
+def _missed(heard: Hearing, rank: int) -> tuple[int, ...]:
     absent = [trouble for trouble in heard.blamed.get(rank, ()) if trouble.cause == "rank_missing"]
     return tuple(sorted({missing for trouble in absent for missing in _ranks(heard, trouble)} - {rank}))
 
 
-def _summary(heard: Testimony, steps: tuple[Step, ...], ranks: tuple[Rank, ...], taken_s: float) -> str:
+def _summary(heard: Hearing, steps: tuple[Step, ...], ranks: tuple[Rank, ...], taken_s: float) -> str:
     if heard.all_done():
         return _finished(heard, steps)
     guilty = [rank for rank in ranks if rank.outcome not in ("done", "stopped")]
@@ -199,7 +199,7 @@ def _summary(heard: Testimony, steps: tuple[Step, ...], ranks: tuple[Rank, ...],
     )
 
 
-def _finished(heard: Testimony, steps: tuple[Step, ...]) -> str:
+def _finished(heard: Hearing, steps: tuple[Step, ...]) -> str:
     who = heard.who
     interfaces = sorted({place.interface for place in who.places})
     head = f"{heard.library or who.backend}, {who.world_size} ranks, {', '.join(interfaces[:3])}"

@@ -43,7 +43,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     python: str | None = None
 
 
-class Testimony:
+class Hearing:
     """All that is known of a job so far. Nodes by their number in ``who``, ranks by their global number."""
 
     def __init__(self, who: Participants) -> None:

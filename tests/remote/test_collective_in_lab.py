@@ -1,0 +1,87 @@
+"""Does the collective hold between real hosts, and is the one at fault named before torch only waits?"""
+
+from __future__ import annotations
+
+import pytest
+
+from diag.participants import participants
+from diag.remote import collective
+from diag.remote.meeting import meet
+from tests.lab import network
+from tests.remote.jobs import MIB, Running, facts, lab_sessions
+
+pytestmark = [pytest.mark.lab, pytest.mark.torch]
+
+NEW_CONNECTIONS = "tcp flags & (syn | ack) == syn"
+
+
+def test_four_hosts_measure_over_the_network_they_share(lab4, leaves_nothing):
+    with leaves_nothing(lab4), lab_sessions(lab4) as sessions:
+        measured = collective.measure(
+            sessions, facts(sessions), deadline_s=60, max_size_bytes=MIB, on_done=lambda _: None
+        )
+    assert measured.finished, measured.summary
+    assert (measured.nodes, measured.world_size, measured.interface) == (lab4.names, 4, "eth0")
+    assert measured.rendezvous.startswith(f"{lab4.hosts[0].address}:")
+    assert measured.interface_why.startswith("all 4 nodes have an address in 10.77.")
+    assert all(step.verified for step in measured.steps)
+
+
+def test_a_rank_killed_in_the_middle_is_named_by_all_others(lab4, leaves_nothing):
+    with leaves_nothing(lab4), lab_sessions(lab4) as sessions:
+        running = Running(sessions, max_size_bytes=512 * MIB)
+        running.wait_for(2, "size_65536")
+        assert lab4.hosts[2].kill("-u -m allreduce") == 1
+        ended = running.result(20)
+    assert [rank.outcome for rank in ended.ranks] == ["stopped", "stopped", "rank_died", "stopped"]
+    assert all(rank.said.startswith("rank 2: its process ended") for rank in ended.ranks if rank.rank != 2)
+    assert ended.summary.startswith("n002: rank 2 died after phase size_")
+
+
+def test_hosts_whose_own_name_is_a_loopback_address_find_each_other_all_the_same(make_lab):
+    lab = make_lab(2, faults={0: ("hosts127",), 1: ("hosts127",)})
+    with lab_sessions(lab) as sessions:
+        measured = collective.measure(
+            sessions, facts(sessions), deadline_s=60, max_size_bytes=8192, on_done=lambda _: None
+        )
+    assert measured.finished, measured.summary
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        (f'in iifname "eth0" {NEW_CONNECTIONS} drop', "n000 cannot reach n002 at {}: no answer (ETIMEDOUT)"),
+        (
+            f'in iifname "eth0" {NEW_CONNECTIONS} reject with tcp reset',
+            "n000 cannot reach n002 at {}: refused (ECONNREFUSED)",
+        ),
+    ],
+    ids=["drops", "rejects"],
+)
+def test_a_host_whose_firewall_lets_nobody_in_is_left_out_and_named(lab4, rule, why):
+    network.add_filter(lab4.hosts[2].plan, rule)
+    lab4.hosts[2].wounds.append("filter")
+    met = met_in(lab4)
+    (pair,) = met.blocked
+    assert (pair.source, pair.target, pair.step, pair.cause) == ("n000", "n002", "connect", "firewall_blocks_ports")
+    assert met.excluded == {"n002": why.format(pair.address)}
+    assert [place.node for place in met.places] == ["n000", "n001", "n003"]
+
+
+def test_where_nobody_reaches_the_first_host_another_takes_its_place(lab4):
+    lab4.hosts[0].blackhole()
+    met = met_in(lab4)
+    assert [place.node for place in met.places] == ["n001", "n002", "n003"]
+    assert met.excluded["n000"].startswith("3 of 3 other nodes: ")
+
+
+def test_a_path_that_swallows_full_packets_is_named_as_such(lab4):
+    lab4.hosts[1].drop_bigger_than(1400)
+    met = met_in(lab4)
+    assert {pair.cause for pair in met.blocked} == {"mtu_mismatch"}
+    assert "connected, but full packets do not come through" in met.excluded["n001"]
+
+
+def met_in(lab):
+    with lab_sessions(lab) as sessions:
+        return meet(sessions, participants(facts(sessions), {}).places)
