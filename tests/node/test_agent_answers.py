@@ -95,7 +95,7 @@ def test_a_request_that_hangs_holds_up_no_other(workshop, tmp_path):
     requests += [Request(name=f"works {n}", verb=Ask("os:getpid")) for n in range(3)]
     answers = {answer.name: answer for answer in workshop.session().ask(requests, 10)}
     assert all(answers[f"hangs {n}"].why for n in range(3))
-    assert all(answers[f"works {n}"].value and answers[f"works {n}"].seconds < 0.5 for n in range(3))
+    assert all(answers[f"works {n}"].value and answers[f"works {n}"].seconds < 0.9 for n in range(3))
 
 
 def test_a_crash_of_the_library_it_calls_costs_one_frame_not_the_agent(workshop):
