@@ -1,7 +1,7 @@
 """How long until a user of 64 hosts reads the first useful verdict? `python bench/first_verdict.py` (root, Linux).
 
-The whole process `diag run --level passive` over real sshd hosts of the lab, until its report is written: an upper bound
-of the time to the first verdict. The bar is 5 s.
+The whole process `diag run --level passive` over real sshd hosts of the lab, until its report is written: an upper
+bound of the time to the first verdict. The bar is 5 s.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Memory(Record, frozen=True, kw_only=True):
     cgroup_limit_bytes: Known[int | None] = UNASKED
     cgroup_used_bytes: Known[int | None] = UNASKED
     numa_available_bytes: Known[tuple[int, ...]] = UNASKED
-    """Of each NUMA node with memory: free, file-backed and reclaimable (its ``meminfo``); they can differ from the whole."""
+    """Of each NUMA node with memory: free, file-backed and reclaimable (its ``meminfo``)."""
 
 
 class Limits(Record, frozen=True, kw_only=True):

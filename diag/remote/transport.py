@@ -1,4 +1,4 @@
-"""How does a command's byte stream on a host reach us? Two Protocols; ssh.py, local.py and the tests' fake stand behind them."""
+"""How does a command's byte stream on a host reach us? Two Protocols; ssh.py, local.py and a fake stand behind them."""
 
 from __future__ import annotations
 
