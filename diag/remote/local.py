@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -20,14 +22,14 @@ EARLY_BYTES = 1 << 20
 class LocalTransport:
     """Starts the agent here, in a session of its own: Ctrl-C in the terminal reaches the controller, not the agent."""
 
-    def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:  # noqa: ARG002 - starting does not wait
+    def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:
         pipe = subprocess.PIPE
         try:
             process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True)
         except OSError as error:
             what = f"{argv[0]} cannot be started here: {error.strerror}"
             raise NodeError(host.name, "python_missing", what, do="name another with --python") from error
-        return LocalChannel(host.name, process)
+        return LocalChannel(host.name, process, min(timeout_s, SEND_LIMIT_S))
 
 
 class LocalChannel:
@@ -36,8 +38,8 @@ class LocalChannel:
     address = "127.0.0.1"
     advice: tuple[str, ...] = ()
 
-    def __init__(self, node: str, process: subprocess.Popen[bytes]) -> None:
-        self._node, self._process = node, process
+    def __init__(self, node: str, process: subprocess.Popen[bytes], send_limit_s: float) -> None:
+        self._node, self._process, self._send_limit_s = node, process, send_limit_s
         self._streams = [stream for stream in (process.stdin, process.stdout, process.stderr) if stream is not None]
         self._stdin, self._stdout, self._stderr = (stream.fileno() for stream in self._streams)
         self._errors = self._early = b""
@@ -47,7 +49,7 @@ class LocalChannel:
             os.set_blocking(stream.fileno(), False)
 
     def send(self, chunk: bytes) -> None:
-        view, until = memoryview(chunk), time.monotonic() + SEND_LIMIT_S
+        view, until = memoryview(chunk), time.monotonic() + self._send_limit_s
         with self._writing:
             while view:
                 if self._closed.is_set():
@@ -57,7 +59,7 @@ class LocalChannel:
                 except BlockingIOError:
                     self._take_early()
                     if not _wait({self._stdin}, select.POLLOUT, LOOK_S) and time.monotonic() > until:
-                        raise self._gone(f"it takes no input for {SEND_LIMIT_S:g} s") from None
+                        raise self._gone(f"it takes no input for {self._send_limit_s:g} s") from None
                 except OSError as error:
                     raise self._gone("the agent is gone") from error
 
@@ -109,6 +111,9 @@ class LocalChannel:
         """Whoever still sends or receives lets go first: a descriptor's number may soon be somebody else's."""
         if not self._closed.is_set():
             self._closed.set()
+            if self._process.poll() is None:  # an agent cleans up at SIGTERM too; what never became one must not stay
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGTERM)
             threading.Thread(target=self._let_go, daemon=True, name=f"diag leaves {self._node}").start()
 
     def _let_go(self) -> None:

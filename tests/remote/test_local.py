@@ -82,6 +82,20 @@ def test_one_that_never_speaks_is_silent_at_the_deadline():
     assert time.monotonic() - began < 3
 
 
+def test_what_never_became_an_agent_is_not_left_running():
+    host = Host(name="here", transport="local", exec=("sh", "-c", "sleep 61.4321; true"))
+    with pytest.raises(NodeError, match="no agent spoke"):
+        open_session(host, LocalTransport(), 0.5)
+    assert until(lambda: not [path for path in Path("/proc").glob("[0-9]*/cmdline") if _holds(path, b"61.4321")])
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    try:
+        return text in path.read_bytes()
+    except OSError:
+        return False
+
+
 def test_sending_to_one_that_does_not_read_ends_and_closing_frees_the_sender():
     channel = LocalTransport().open(HOST, ("sleep", "2"), 5)
     errors: list[NodeError] = []
