@@ -98,17 +98,27 @@ def _public(version: str | None) -> str:
 
 def _gpus(nodes: Sequence[Node]) -> tuple[list[int], str]:
     """GPUs of each node if all can run NCCL; else none, and why not although there are GPUs."""
-    counts = [len(node.gpus) if is_known(node, "gpus") else 0 for node in nodes]
+    counts = [_visible(node) for node in nodes]
     if not any(counts):
         return [], ""
     for node, count in zip(nodes, counts, strict=True):
         if not count:
-            return [], f"gloo: {node.name} has no GPU that its driver shows"
+            return [], f"gloo: {node.name} has no GPU that its ranks would see"
         if reason := _why_not_nccl(node):
             return [], f"gloo: {reason} on {node.name}"
     if sum(counts) < 2:  # noqa: PLR2004 - a collective needs two ranks, and NCCL a GPU for each
         return [], "gloo: one GPU, and NCCL needs one for each of two ranks"
     return counts, ""
+
+
+def _visible(node: Node) -> int:
+    """GPUs that a rank there would see: what the driver shows, less what CUDA_VISIBLE_DEVICES hides."""
+    there = len(node.gpus) if is_known(node, "gpus") else 0
+    for setting in node.settings if is_known(node, "settings") else ():
+        if setting.name == "CUDA_VISIBLE_DEVICES" and setting.source == "environment":
+            named = [name for name in setting.value.split(",") if name.strip() not in ("", "-1")]
+            return min(there, len(named))
+    return there
 
 
 def _why_not_nccl(node: Node) -> str:

@@ -8,7 +8,7 @@ from diag.facts.device import Gpu
 from diag.facts.network import Interface
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import Missing, NotMeasured
-from diag.facts.software import Software
+from diag.facts.software import Setting, Software
 from diag.participants import participants
 
 LO = Interface(name="lo", kind="loopback", state="unknown", mtu_bytes=65536, addresses=("127.0.0.1/8",))
@@ -55,18 +55,24 @@ def test_nodes_with_gpus_run_a_rank_of_nccl_on_each():
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
-        ([*gpu_nodes(8), a_node(2, torch="2.13.0+cu128")], "gloo: n2 has no GPU that its driver shows"),
+        ([*gpu_nodes(8), a_node(2, torch="2.13.0+cu128")], "gloo: n2 has no GPU that its ranks would see"),
         ([a_node(1, gpus=8), a_node(2, gpus=8)], "gloo: torch 2.13.0+cpu has no CUDA on n1"),
         (gpu_nodes(1), "gloo: one GPU, and NCCL needs one for each of two ranks"),
         (
             [*gpu_nodes(1), a_node(2, torch="2.13.0", cuda="12.8", gpus=0)],
-            "gloo: n2 has no GPU that its driver shows",
+            "gloo: n2 has no GPU that its ranks would see",
         ),
     ],
 )
 def test_gloo_in_spite_of_gpus_is_explained(nodes, why):
     who = participants(nodes, {})
     assert (who.backend, who.backend_why) == ("gloo", why)
+
+
+def test_gpus_that_the_environment_hides_get_no_rank():
+    hidden = (Setting(name="CUDA_VISIBLE_DEVICES", value="0,1", source="environment"),)
+    nodes = [a_node(n, torch="2.13.0", cuda="12.8", gpus=8, settings=hidden if n == 2 else ()) for n in (1, 2)]
+    assert participants(nodes, {}).ranks == (8, 2)
 
 
 def test_a_gpu_in_mig_mode_is_not_loaded():

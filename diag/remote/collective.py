@@ -11,7 +11,7 @@ from diag.facts.node import Node
 from diag.facts.record import NotMeasured
 from diag.participants import Participants, participants
 from diag.remote.job import STOP_S, Job
-from diag.remote.meeting import Meeting, meet
+from diag.remote.meeting import Meeting, endpoint, meet
 from diag.remote.outcome import collective
 from diag.remote.session import Session
 from diag.units import KIB, MIB
@@ -64,7 +64,7 @@ def measure(
     heard = job.run()
     return collective(
         heard,
-        rendezvous=f"{who.places[0].address}:{met.port}",
+        rendezvous=endpoint(who.places[0].address, met.port),
         environment=job.exported(),
         blocked=met.blocked,
         taken_s=time.monotonic() - began,

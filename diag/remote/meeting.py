@@ -98,14 +98,14 @@ def _round(
 
     met, silent = _ask(sessions, {place.node: listen_and_dial(place) for place in places}, _Met)
     return tuple(
-        _blocked(source, target, _address_port(*at[target]), failure)
+        _blocked(source, target, endpoint(*at[target]), failure)
         for source, told in met.items()
         for target, failure in told.failed.items()
         if target not in silent
     ), silent
 
 
-def _address_port(address: str, port: int) -> str:
+def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

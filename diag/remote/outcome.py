@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from diag.facts.collective import Blocked, Collective, Rank, Step
 from diag.participants import Participants
 from diag.remote.hearing import Hearing, Trouble
-from diag.units import gb_per_s, seconds, size
+from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 
 def collective(
@@ -206,7 +206,8 @@ def _finished(heard: Hearing, steps: tuple[Step, ...]) -> str:
     wrong = [size(step.size_bytes) for step in steps if not step.verified]
     if wrong:
         return f"{head}: WRONG SUMS at {', '.join(wrong)}"
-    rate = f", busbw {gb_per_s(steps[-1].busbw_bytes_per_s)} at {size(steps[-1].size_bytes)}" if steps else ""
+    spelled = gb_per_s if who.backend == "nccl" else gbit_per_s
+    rate = f", busbw {spelled(steps[-1].busbw_bytes_per_s)} at {size(steps[-1].size_bytes)}" if steps else ""
     left_out = f"; left out for lack of time: {', '.join(map(size, heard.left_out))}" if heard.left_out else ""
     return head + rate + left_out
 
