@@ -26,10 +26,13 @@ HEALTHY, WRONG, NOTHING_JUDGED, NOT_KNOWN = 0, 1, 2, 3
 HERE = Path(__file__).parent
 UNWANTED = (
     "cacheprovider", "capture", "debugging", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin",
-    "recwarn", "setuponly", "setupplan", "stepwise", "subtests", "terminal", "terminalprogress", "threadexception",
+    "recwarn", "setuponly", "setupplan", "stepwise", "subtests", "terminalprogress", "threadexception",
     "tmpdir", "unittest", "unraisableexception",
 )  # fmt: skip
-"""Plugins of pytest that print, write, or touch the process: an embedded run needs none of them."""
+"""Plugins of pytest that write files or touch the process: an embedded run needs none of them.
+
+The one that prints has to stay, since introspection asks it for its colours; what it prints is dropped.
+"""
 
 
 def judge(
@@ -104,7 +107,7 @@ def _run(hearing: Hearing | None, folders: Sequence[Path], keyword: str, exitfir
     checks = Checks(hearing)
     arguments = [
         f"-c{HERE / 'judge.ini'}", f"--rootdir={paths[0].parent}", "--import-mode=importlib", "--strict-markers",
-        "--noconftest", "--continue-on-collection-errors",
+        "--noconftest", "--continue-on-collection-errors", "-qq", "--no-header", "--no-summary", "--color=no",
         *(word for name in UNWANTED for word in ("-p", f"no:{name}")),
         *(("-k", keyword) if keyword else ()), *(("-x",) if exitfirst else ()), *map(str, paths),
     ]  # fmt: skip
@@ -132,9 +135,14 @@ def _sealed(folders: Sequence[Path]) -> Generator[None]:
         for name in [name for name in list(os.environ) if name.startswith("PYTEST_")]:
             del os.environ[name]
         os.environ.update(kept)
-        for name in set(sys.modules) - modules:
-            if _lies_in(sys.modules[name], folders):
-                del sys.modules[name]
+        _forget(set(sys.modules) - modules, folders)
+
+
+def _forget(names: set[str], folders: Sequence[Path]) -> None:
+    """Modules of check files, and the parents that pytest invents for them."""
+    ours = {name for name in names if _lies_in(sys.modules[name], folders)}
+    for name in ours | {name for name in names if any(own.startswith(f"{name}.") for own in ours)}:
+        del sys.modules[name]
 
 
 def _lies_in(module: object, folders: Sequence[Path]) -> bool:

@@ -18,7 +18,7 @@ from diag.facts.verdict import EXPECTED, FOUND, Verdict
 from diag.subjects import PART_PLACE, PARTS, Part, Scene, unreached
 
 SUMMARY_CHARACTERS = 300
-UNHELD = ("failed", "broken", "not_measured")
+UNHELD = {"failed": "failed", "broken": "is broken", "not_measured": "was not measured"}
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -125,8 +125,7 @@ class Hearing:
         if check.part is not None and self._parts[need] == check.part:
             outcomes = {part: outcome for part, outcome in outcomes.items() if part in (subject.part, None)}
         if outcomes:
-            outcome = next(iter(outcomes.values())).replace("not_measured", "was not measured")
-            raise NotMeasured(f"needs {need}, which {outcome}")
+            raise NotMeasured(f"needs {need}, which {UNHELD[next(iter(outcomes.values()))]}")
 
 
 def _require_applicable(applies: Iterable[Applies], scene: Scene) -> None:

@@ -231,7 +231,7 @@ def test_an_exception_breaks_the_check_and_says_where(say):
         ("@pytest.mark.applys\ndef check_mine(node): pass", "'applys' not found in `markers`"),
         ("def check_mine(node) pass", "SyntaxError"),
         ("async def check_mine(node): assert False", "is no plain function"),
-        ("def check_mine(node): yield", "'yield' keyword is allowed in fixtures"),
+        ("def check_mine(node): yield", "yield"),
         ("def check_mine(cluster): return len(cluster.nodes) > 7", "returned False: a check asserts"),
         ("@pytest.mark.applies(lambda node: True)\ndef check_mine(node): pass", "own/mine.py"),
         ("def check_mine(cluster): raise SystemExit(0)", "SystemExit: 0"),
