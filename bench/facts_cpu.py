@@ -1,8 +1,7 @@
 """What does the facts stage cost a node? `python bench/facts_cpu.py` (root, Linux)
 
-CPU of the agent and of all that it started, from its first instruction to its answer to every probe, under the
-interpreter that has torch, on lab hosts one after the other, as the kernel counts it for the agent's process. The bar is
-100 ms a node.
+CPU of the agent and of all that it started, from its start to its answer to every probe, under the interpreter that has
+torch, on lab hosts one after the other, as the kernel counts it for the agent's process. The bar is 100 ms a node.
 """
 
 from __future__ import annotations

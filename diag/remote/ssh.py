@@ -67,7 +67,7 @@ class Connection:
         """Set when the step that is waited for has an outcome: paramiko's own waits look ten times a second."""
         self._client = _Client(cast("socket.socket", wire), packetizer_class=_Packets)
         options = self._client.get_security_options()
-        options.ciphers = (*FAST_CIPHERS, *(cipher for cipher in options.ciphers if cipher not in FAST_CIPHERS))
+        options.ciphers = sorted(options.ciphers, key=lambda cipher: cipher not in FAST_CIPHERS)
 
     @property
     def alive(self) -> bool:
