@@ -37,7 +37,11 @@ def _connect(settings: SshSettings, until: float, said_s: float) -> socket.socke
     """The first of the name's addresses that answers; each gets its share of the time."""
     addresses = _addresses(settings, until, said_s)
     for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-        connection = socket.socket(family, kind, protocol)
+        try:
+            connection = socket.socket(family, kind, protocol)
+        except OSError as error:
+            what = f"no socket for {settings.address}: {error.strerror}"
+            raise _unreachable(settings, what, do="more connections at once: ulimit -n 65536") from error
         try:
             connection.settimeout(max(0.001, (until - time.monotonic()) / left))
             connection.connect(address)

@@ -83,6 +83,7 @@ def _unknown(node: str, settings: SshSettings, key: HostKey, entries: Sequence[E
             what += f"; {entry.where} trusts a certificate authority, and host certificates are not supported"
         else:
             what += f"; {entry.where} has another type, {entry.type} {entry.fingerprint}"
+    what = "; ".join((what, *settings.advice))
     how = (
         f"check it, then {_how_to_accept(settings, key, behind=behind)}, or accept all new ones: --accept-new-host-keys"
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
@@ -82,6 +83,32 @@ def test_closing_twice_is_closing_once(node, ssh_config, connect):
     channel = connect(ssh_config(node), "cat")
     channel.close()
     channel.close()
+
+
+@pytest.mark.parametrize("stopped", ["a command that reads nothing", "a frozen node"])
+def test_closing_wakes_who_sends(stopped, node, ssh_config, connect):
+    channel = connect(ssh_config(node), "sh", "-c", "echo $PPID; exec sleep 60")
+    sshd = int(channel.receive(100, 5))
+    failed: list[NodeError] = []
+
+    def send() -> None:
+        try:
+            channel.send(bytes(30 << 20))
+        except NodeError as error:
+            failed.append(error)
+
+    if stopped == "a frozen node":
+        os.kill(sshd, signal.SIGSTOP)
+    sender = threading.Thread(target=send)
+    sender.start()
+    time.sleep(0.3)
+    assert sender.is_alive()
+    began = time.monotonic()
+    channel.close()
+    assert time.monotonic() - began < 0.2
+    sender.join(2)
+    os.kill(sshd, signal.SIGKILL)
+    assert [error.cause for error in failed] == ["agent_silent"]
 
 
 def test_sending_after_the_other_end_is_gone_says_so(node, ssh_config, connect):

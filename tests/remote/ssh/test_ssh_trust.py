@@ -68,6 +68,12 @@ def test_nothing_is_sent_to_a_host_that_is_not_believed(make_node, ssh_config, c
     assert "publickey" not in node.log()
 
 
+def test_that_unchecked_keys_are_not_obeyed_is_said_where_it_matters(node, ssh_config, connect):
+    error = refused(connect, ssh_config(node, "StrictHostKeyChecking no", known=False))
+    assert error.cause == "host_key_unknown"
+    assert "StrictHostKeyChecking no is not obeyed" in error.what
+
+
 def test_new_keys_are_added_where_that_is_asked_for(node, ssh_config, connect, home):
     (home / ".ssh").rmdir()
     config = ssh_config(node, known=False)
