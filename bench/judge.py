@@ -1,7 +1,7 @@
 """How long does it take to judge and report 1,000 nodes of 8 interfaces? `python bench/judge.py`
 
-The whole process `diag check SNAPSHOT --junit FILE` on a Snapshot made from the recorded one, once all healthy and once
-with faults on every tenth node. The bars are 5 s and 1 GiB.
+The whole process `diag check SNAPSHOT --junit FILE` on a Snapshot made from one that was recorded on real hosts, and on
+one of nodes with eight GPUs each, healthy and with faults on every tenth node. The bars are 5 s and 1 GiB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from diag.facts.node import Node  # noqa: E402
 from diag.facts.record import peek  # noqa: E402
 from diag.facts.snapshot import Snapshot, load, save  # noqa: E402
 
-RECORDED = ROOT / "tests" / "data" / "snapshots" / "healthy-gpu.json"
+SNAPSHOTS = ROOT / "tests" / "data" / "snapshots"
+CASES = (
+    ("recorded", "lab/healthy.json", False, 0),
+    ("gpus", "healthy-gpu.json", False, 0),
+    ("gpus_faulty", "healthy-gpu.json", True, 1),
+)
+"""Name, Snapshot, whether with faults, exit status."""
 NODES, INTERFACES, RUNS = 1000, 8, 5
 BAR_S, BAR_BYTES = 5.0, 1 << 30
 
@@ -115,12 +121,11 @@ def say(name: str, values: list[float], unit: str, bar: float) -> None:
 
 
 def main() -> None:
-    recorded = load(RECORDED)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind, expected in (("healthy", 0), ("faulty", 1)):
+        for kind, snapshot, faulty, expected in CASES:
             path = folder / f"{kind}.json"
-            save(large(recorded, faulty=kind == "faulty"), path)
+            save(large(load(SNAPSHOTS / snapshot), faulty=faulty), path)
             runs = [once(path, folder) for _ in range(RUNS)]
             if {status for _, _, status in runs} != {expected}:
                 page = (folder / "page.txt").read_text()[-3000:]
