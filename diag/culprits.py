@@ -93,14 +93,14 @@ def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:
     """Nodes that were not reached, or were lost, together where it was for the same reason."""
     lost: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in snapshot.nodes:
-        if node.reach.outcome != "answered":
+        if node.reach.outcome in CAUSES:
             lost[node.reach.outcome, node.reach.summary].append(node.name)
     for (cause, summary), nodes in lost.items():
         yield Culprit(
             kind="node",
             nodes=tuple(nodes),
             cause=cause,
-            summary=summary or CAUSES.get(cause, cause),
+            summary=summary or CAUSES[cause],
             confidence=SEEN,
             evidence=tuple(f"reach@{node}" for node in nodes),
         )

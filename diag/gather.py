@@ -9,6 +9,8 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from functools import partial
 from typing import Protocol, TypeVar
@@ -34,7 +36,8 @@ DEADLINES_S: Mapping[str, float] = {
     "reach": 10, "facts": 20, "measure": 60, "collectives": 90, "judge": 30, "plan": 10,
 }  # fmt: skip
 LEVELS = ("passive", "quick", "normal")
-CONNECTIONS_AT_ONCE = 256
+CONNECTIONS_AT_ONCE = 2048
+"""A place for each host of all but the largest clusters: who hangs takes nobody's place."""
 SHARED_READERS_AT_ONCE = 4
 END_S = 5.0
 REPORT_S = 0.3
@@ -71,19 +74,24 @@ def gather(
     transports: Mapping[str, Transport],
     progress: Progress,
     store: Callable[[bytes], str],
+    interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Snapshot:
-    """Visit all ``hosts``; ``store`` keeps raw evidence, returns its sha256. An interrupt ends it early, not empty."""
+    """Visit all ``hosts``; ``store`` keeps raw evidence, returns its sha256. An interrupt ends it early, not empty.
+
+    ``interruptible`` is entered around what an interrupt may end; it raises KeyboardInterrupt nowhere else.
+    """
     run = _Run(hosts, wishes, transports, progress, store)
     interrupted = False
     taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
-        for stage in (run.reach, run.facts, run.measure, run.collectives):
-            stage()
+        with interruptible():
+            for stage in (run.reach, run.facts, run.measure, run.collectives):
+                stage()
     except KeyboardInterrupt:
         interrupted = True
         run.mark_interrupted()
     finally:
-        run.end(abandon=interrupted)
+        run.end(interruptible)
     return Snapshot(
         schema=SCHEMA,
         taken_at=taken_at,
@@ -117,7 +125,7 @@ class _Run:
         self.progress = progress
         self.store = store
         self.sessions: dict[str, Session] = {}
-        self.nodes = {host.name: roster.unreached(host, "not tried: the run ended before") for host in hosts}
+        self.nodes = {host.name: roster.unreached(host, None) for host in hosts}
         self.resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
         self.collective: Known[Collective] = unknown("the run ended before the collectives")
         self.stages: list[Stage] = []
@@ -128,13 +136,14 @@ class _Run:
         def visit(host: Host) -> Callable[[], Session]:
             return lambda: open_session(host, self.transports[host.transport], deadline_s)
 
-        opened = self._stage("reach", {name: visit(host) for name, host in self.hosts.items()})
-        for name, session in opened.items():
+        def keep(name: str, session: Session | NodeError) -> None:
             if isinstance(session, NodeError):
                 self.nodes[name] = roster.unreached(self.hosts[name], session)
             else:
                 self.sessions[name] = session
                 self.nodes[name] = roster.reached(self.hosts[name], session)
+
+        self._stage("reach", {name: visit(host) for name, host in self.hosts.items()}, keep)
 
     def facts(self) -> None:
         deadline_s = self.wishes.deadline_s("facts")
@@ -144,18 +153,16 @@ class _Run:
         def ask(session: Session) -> Callable[[], tuple[tuple[Answer, ...], Clock]]:
             return lambda: (session.ask(requests, deadline_s), _clock(session))
 
-        told = self._stage("facts", {name: ask(session) for name, session in self.sessions.items()})
         resolved: dict[str, tuple[Answer, ...]] = {}
-        for name, outcome in told.items():
+
+        def keep(name: str, outcome: tuple[tuple[Answer, ...], Clock] | NodeError) -> None:
             if isinstance(outcome, NodeError):
                 self._lose(name, "facts", outcome)
-                continue
-            answers, clock = outcome
-            topics = probes.facts_from(answers)
-            self.nodes[name] = msgspec.structs.replace(
-                self.nodes[name], clock=clock, evidence=self._keep(answers), **topics
-            )
-            resolved[name] = answers
+                return
+            resolved[name], clock = outcome
+            self._set(name, clock=clock, evidence=self._keep(resolved[name]), **probes.facts_from(resolved[name]))
+
+        self._stage("facts", {name: ask(session) for name, session in self.sessions.items()}, keep)
         self.resolutions = probes.fold_resolutions(resolved)
 
     def measure(self) -> None:
@@ -178,12 +185,13 @@ class _Run:
             request = probes.read_speed_request(path, limit_bytes=limit_bytes, seconds=min(10.0, each_s))
             return lambda: probes.read_speed(session.ask((request,), deadline_s), readers=min(at_once, len(readers)))
 
-        work = {name: read(self.sessions[name]) for name in readers}
-        for name, outcome in self._stage("measure", work, width=at_once).items():
+        def keep(name: str, outcome: ReadSpeed | NodeError) -> None:
             if isinstance(outcome, NodeError):
                 self._lose(name, "measure", outcome)
             else:
                 self._set(name, read_speed=outcome)
+
+        self._stage("measure", {name: read(self.sessions[name]) for name in readers}, keep, width=at_once)
 
     def collectives(self) -> None:
         if self.wishes.level == "passive":
@@ -218,15 +226,15 @@ class _Run:
             open_ = [topic for topic in probes.TOPICS if peek(node, topic) == UNASKED]
             self._set(name, **roster.not_known(open_, "the run was interrupted before"))
 
-    def end(self, *, abandon: bool) -> None:
+    def end(self, interruptible: Callable[[], AbstractContextManager[None]]) -> None:
         """Let every agent clean up and say what it could not; those that do not answer are dropped."""
         goodbyes = {name: partial(session.end, END_S) for name, session in self.sessions.items()}
+        left: dict[str, tuple[str, ...] | NodeError] = dict.fromkeys(goodbyes, ("unknown: the run was interrupted",))
         try:
-            left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1)
-        except KeyboardInterrupt:
-            left = {}
-            if not abandon:
-                raise
+            with interruptible():
+                left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1)
+        except KeyboardInterrupt:  # everything is measured; only the goodbyes are cut short
+            pass
         finally:
             for session in self.sessions.values():
                 session.abort()
@@ -240,18 +248,28 @@ class _Run:
         return "; ".join(f"{name}: {why}" for name, why in reasons.items() if why)
 
     def _stage(
-        self, stage: str, work: Mapping[str, Callable[[], T]], width: int = CONNECTIONS_AT_ONCE
-    ) -> dict[str, T | NodeError]:
+        self,
+        stage: str,
+        work: Mapping[str, Callable[[], T]],
+        keep: Callable[[str, T | NodeError], None],
+        width: int = CONNECTIONS_AT_ONCE,
+    ) -> None:
+        """What each node gave is kept as it comes: an interrupt costs only those that are still awaited."""
         began = time.monotonic()
-        self.progress.stage(stage, tuple(work))
-        outcomes = fanout.each(work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=self._done)
-        done = sum(not isinstance(outcome, NodeError) for outcome in outcomes.values())
-        self.stages.append(_stage(stage, began, done, len(self.hosts)))
-        self.progress.ended("")
-        return outcomes
+        done: list[str] = []
 
-    def _done(self, name: str, outcome: object) -> None:
-        self.progress.done(name, lost=isinstance(outcome, NodeError))
+        def on_done(name: str, outcome: T | NodeError) -> None:
+            keep(name, outcome)
+            if not isinstance(outcome, NodeError):
+                done.append(name)
+            self.progress.done(name, lost=isinstance(outcome, NodeError))
+
+        self.progress.stage(stage, tuple(work))
+        try:
+            fanout.each(work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=on_done)
+        finally:
+            self.stages.append(_stage(stage, began, len(done), len(self.hosts)))
+            self.progress.ended("")
 
     def _set(self, name: str, **fields: object) -> None:
         self.nodes[name] = msgspec.structs.replace(self.nodes[name], **fields)

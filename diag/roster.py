@@ -13,8 +13,9 @@ from diag.inventory import Host
 from diag.remote.session import Session
 
 
-def unreached(host: Host, why: NodeError | str) -> Node:
-    cause, summary, do = (why.cause, why.what, why.do) if isinstance(why, NodeError) else ("node_unreachable", why, "")
+def unreached(host: Host, error: NodeError | None) -> Node:
+    """None: nothing came of it yet, and nothing is held against the node."""
+    cause, summary, do = (error.cause, error.what, error.do) if error else ("not_tried", "the run ended before", "")
     return Node(
         name=host.name,
         address=host.address or host.name,

@@ -12,7 +12,7 @@ from diag.facts.system import Clock, Filesystem, Limits, Memory, System
 
 
 class Reach(Record, frozen=True, kw_only=True):
-    """How the controller reached the node. ``outcome`` is ``answered`` or a cause id; ``summary`` is what was found."""
+    """How the controller reached the node. ``outcome``: ``answered``, ``not_tried`` or a cause id."""
 
     outcome: str
     summary: str = ""

@@ -23,23 +23,31 @@ def each(
 ) -> dict[str, T | NodeError]:
     """What each call returned, or the NodeError that stopped it, in the order of ``work``.
 
-    A call has ``deadline_s`` from its own start; past it, its node is reported and its thread left to itself. Any other
-    exception becomes a NodeError with the original as its cause: one node's surprise does not hide the others' results.
-    ``on_done`` is called in the caller's thread.
+    ``deadline_s`` is for all of them: past it, who has not finished is reported and its thread left to itself, and
+    who was not begun is reported as that. Any other exception becomes a NodeError with the original as its cause:
+    one node's surprise does not hide the others' results. ``on_done`` is called in the caller's thread.
     """
     results: dict[str, T | NodeError] = {}
     finished: queue.SimpleQueue[tuple[str, T | NodeError]] = queue.SimpleQueue()
     waiting = iter(work.items())
+    until = time.monotonic() + deadline_s
     due: dict[str, float] = {}
     while len(results) < len(work):
         for name, call in itertools.islice(waiting, width - len(due)):
-            due[name] = time.monotonic() + deadline_s
+            due[name] = until
+            if time.monotonic() >= until:
+                finished.put((name, _not_begun(name, width, deadline_s)))
+                continue
             threading.Thread(target=_run, args=(name, call, finished), daemon=True, name=f"diag {name}").start()
         for name, result in _collect(finished, due, deadline_s):
             del due[name]
             results[name] = result
             on_done(name, result)
     return {name: results[name] for name in work}
+
+
+def _not_begun(name: str, width: int, deadline_s: float) -> NodeError:
+    return NodeError(name, "agent_silent", f"not begun within {deadline_s:g} s: {width} others took all that time")
 
 
 def _run(name: str, call: Callable[[], T], finished: queue.SimpleQueue[tuple[str, T | NodeError]]) -> None:

@@ -36,10 +36,10 @@ def test_who_does_not_finish_is_named_and_not_waited_for():
     never.set()
 
 
-def test_those_that_hang_do_not_take_the_others_places():
+def test_those_that_hang_do_not_take_the_others_places_where_there_is_one_for_each():
     never = threading.Event()
     work = {f"hangs{n}": never.wait for n in range(4)} | {f"works{n}": lambda: 1 for n in range(4)}
-    results = each(work, width=2, deadline_s=0.2)
+    results = each(work, width=8, deadline_s=0.2)
     assert [name for name, result in results.items() if result == 1] == [f"works{n}" for n in range(4)]
     never.set()
 
@@ -93,3 +93,13 @@ def test_a_thousand_cost_little():
     results = each({str(n): lambda: 1 for n in range(1000)}, width=256, deadline_s=5)
     assert sum(result == 1 for result in results.values()) == 1000
     assert time.process_time() - began < 1
+
+
+def test_the_deadline_is_for_all_also_for_those_that_wait_for_a_place():
+    never = threading.Event()
+    began = time.monotonic()
+    results = each({f"n{number}": never.wait for number in range(12)}, width=4, deadline_s=0.5)
+    assert time.monotonic() - began < 1.5
+    said = [str(result) for result in results.values()]
+    assert sum("no answer within 0.5 s" in line for line in said) == 4
+    assert sum("not begun within 0.5 s" in line for line in said) == 8

@@ -1,0 +1,67 @@
+"""Is a node that somebody uses left alone, also where nobody can tell?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from diag.busy import why_busy
+from diag.facts.device import Gpu, GpuProcess, PciDevice
+from diag.facts.node import Node, Reach
+from diag.facts.record import Missing
+from diag.facts.software import Process
+
+CARD = PciDevice(
+    kind="accelerator", vendor="nvidia", address="0000:3b:00.0", vendor_id="10de", device_id="2330", driver="nvidia"
+)
+
+
+def gpu(**fields: Any) -> Gpu:
+    idle = {"used_bytes": 500 << 20, "utilisation": 0.0, "processes": (), "mig": False, "compute_mode": "default"}
+    return Gpu(index=0, name="H100", vendor="nvidia", **{**idle, **fields})
+
+
+def node(**fields: Any) -> Node:
+    idle = {"devices": (CARD,), "gpus": (gpu(),), "processes": ()}
+    return Node(name="gpu01", address="10.0.0.1", reach=Reach(outcome="answered"), **{**idle, **fields})
+
+
+def test_an_idle_gpu_may_be_loaded():
+    assert why_busy(node()) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"processes": (GpuProcess(pid=4121),)}, "gpu:0 is in use (pid 4121)"),
+        ({"used_bytes": 70 << 30}, "70.0 GiB of gpu:0 are in use"),
+        ({"utilisation": 0.97}, "gpu:0 is at 97%"),
+        ({"utilisation": Missing("no sample")}, "not known (no sample)"),
+        ({"used_bytes": Missing("driver is silent")}, "not known (driver is silent)"),
+        ({"mig": True}, "MIG"),
+        ({"compute_mode": "exclusive_process"}, "exclusive_process"),
+    ],
+)
+def test_a_gpu_in_use_or_not_known_or_shared_is_not_loaded(fields, why):
+    assert why in why_busy(node(gpus=(gpu(**fields),)))
+
+
+def test_our_own_process_is_no_reason():
+    assert why_busy(node(gpus=(gpu(processes=(GpuProcess(pid=1, ours=True),)),))) == ""
+
+
+def test_an_engine_makes_a_node_busy_and_an_idle_daemon_does_not():
+    assert "vllm runs there (pid 7)" in why_busy(node(processes=(Process(pid=7, kind="vllm", name="vllm serve"),)))
+    assert why_busy(node(processes=(Process(pid=7, kind="ray", name="raylet"),))) == ""
+
+
+def test_processes_that_cannot_be_seen_forbid_loading_a_node_with_devices_only():
+    hidden = Missing("/proc is mounted with hidepid")
+    assert "not known" in why_busy(node(processes=hidden))
+    assert "not known" in why_busy(node(processes=hidden, devices=Missing("no /sys"), gpus=Missing("no /sys")))
+    assert why_busy(node(processes=hidden, devices=(), gpus=())) == ""
+
+
+def test_another_vendors_gpus_leave_the_decision_to_the_processes():
+    assert why_busy(node(gpus=Missing("no reader for it yet"))) == ""
