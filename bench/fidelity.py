@@ -16,8 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from diag.facts.snapshot import load  # noqa: E402 - as the lab
-from tests.lab import iperf  # noqa: E402 - the lab is found from the project's root
+from diag.errors import DiagError  # noqa: E402 - found from the project's root
+from diag.facts.record import NotMeasured  # noqa: E402 - as above
+from diag.facts.snapshot import load  # noqa: E402 - as above
+from tests.lab import iperf  # noqa: E402 - as above
 from tests.lab.cluster import Lab  # noqa: E402 - as above
 
 COUNTS, RUNS, RATE, BAR = (2, 4, 8), 3, "1gbit", 0.95
@@ -61,10 +63,10 @@ def once(lab: Lab) -> tuple[float, float]:
 def measured(lab: Lab, out: Path) -> float:
     command = [sys.executable, "-m", "diag", *lab.run_line[1:], "--out", str(out)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
-    collective = load(out).collective
-    step = next((step for step in collective.steps if step.size_bytes == SIZE_BYTES), None)
-    if step is None or not step.verified:
-        sys.exit(f"{collective.summary}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    try:
+        step = next(step for step in load(out).collective.steps if step.size_bytes == SIZE_BYTES and step.verified)
+    except (DiagError, NotMeasured, StopIteration):
+        sys.exit(f"diag run ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return step.busbw_bytes_per_s
 
 

@@ -202,7 +202,8 @@ def _summary(heard: Hearing, steps: tuple[Step, ...], ranks: tuple[Rank, ...], t
 def _finished(heard: Hearing, steps: tuple[Step, ...]) -> str:
     who = heard.who
     interfaces = sorted({place.interface for place in who.places})
-    head = f"{heard.library or who.backend}, {who.world_size} ranks, {', '.join(interfaces[:3])}"
+    library = (heard.library or who.backend).partition("+")[0]
+    head = f"{library}, {who.world_size} ranks, {', '.join(interfaces[:3])}"
     wrong = [size(step.size_bytes) for step in steps if not step.verified]
     if wrong:
         return f"{head}: WRONG SUMS at {', '.join(wrong)}"
