@@ -87,8 +87,8 @@ def test_closing_twice_is_closing_once(node, ssh_config, connect):
 
 @pytest.mark.parametrize("stopped", ["a command that reads nothing", "a frozen node"])
 def test_closing_wakes_who_sends(stopped, node, ssh_config, connect):
-    channel = connect(ssh_config(node), "sh", "-c", "echo $PPID; exec sleep 60")
-    sshd = int(channel.receive(100, 5))
+    channel = connect(ssh_config(node), "sh", "-c", "echo $PPID $$; exec sleep 60")
+    sshd, command = map(int, channel.receive(100, 5).split())
     failed: list[NodeError] = []
 
     def send() -> None:
@@ -107,7 +107,8 @@ def test_closing_wakes_who_sends(stopped, node, ssh_config, connect):
     channel.close()
     assert time.monotonic() - began < 0.2
     sender.join(2)
-    os.kill(sshd, signal.SIGKILL)
+    for pid in (sshd, command):
+        os.kill(pid, signal.SIGKILL)
     assert [error.cause for error in failed] == ["agent_silent"]
 
 
