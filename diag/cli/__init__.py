@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import click
 from diag import __version__
 from diag.errors import DiagError
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ASKED_WRONGLY, BUG, INTERRUPTED = 2, 70, 130
 COMMANDS: Mapping[str, str] = {
     "run": "Measure hosts, judge them, plan a launch.",
@@ -66,7 +68,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; every way to end has one exit status."""
-    sys.exit(status_of(sys.argv[1:]))
+    status = status_of(sys.argv[1:])
+    for number in ENDING:  # all is told: a signal that comes while Python ends must not replace the status
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def status_of(arguments: list[str]) -> int:

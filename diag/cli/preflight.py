@@ -15,7 +15,7 @@ from diag import rundir
 from diag.catalogue import Check
 from diag.cli.judging import Judging, Telling
 from diag.cli.planning import engine_and_version, plan_or_why_not
-from diag.cli.signals import heard, within
+from diag.cli.signals import Signals, heard, within
 from diag.facts.plan import Plan
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
@@ -80,7 +80,7 @@ def run(order: Order) -> int:
     return found.verdicts.exit_status
 
 
-def _find_out(order: Order, directory: rundir.RunDir, signals: Sequence[int]) -> Found:
+def _find_out(order: Order, directory: rundir.RunDir, signals: Signals) -> Found:
     with Display(sys.stderr, quiet=order.telling.quiet) as display:
         snapshot = gather(
             order.hosts,
@@ -89,6 +89,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Sequence[int]) ->
             transports={"ssh": SshTransport(order.login), "local": LocalTransport()},
             progress=display,
             store=rundir.EvidenceStore(directory),
+            interruptible=signals.interruptible,
         )
         directory.save_snapshot(snapshot)
         judge = _Stage("judge", order.wishes, display)
@@ -97,7 +98,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Sequence[int]) ->
         planned = plan.do(lambda: plan_or_why_not(snapshot, order.model, order.engine))
     count = len(snapshot.nodes)
     times = [StageTime(name=s.name, seconds=s.seconds, nodes_done=count, nodes_total=count) for s in (judge, plan)]
-    interrupted = snapshot.interrupted or bool(signals)
+    interrupted = snapshot.interrupted or bool(signals)  # noted while it was judged: it was asked to end
     verdicts = msgspec.structs.replace(
         verdicts,
         exit_status=INTERRUPTED if interrupted else verdicts.exit_status,

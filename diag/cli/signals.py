@@ -8,29 +8,59 @@ import threading
 from collections.abc import Generator
 from types import FrameType
 
+from diag.cli import ENDING
 from diag.errors import DiagError
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INSISTING = 2
+"""So many signals end what is not to be interrupted."""
 
 
 class OutOfTime(KeyboardInterrupt):
     """The deadline of a stage; an interrupt to everybody in between, since pytest lets nothing else through."""
 
 
+class Signals:
+    """The signals that asked for an end so far.
+
+    Inside ``interruptible`` the first one interrupts, like Ctrl-C. Anywhere else one is only noted, since what is known
+    is still to be judged, written and told; whoever insists ends that too.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.noted = 0
+        self.open = False
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Generator[None]:
+        self.open = True
+        try:
+            yield
+        finally:
+            self.open = False
+
+    def hear(self, number: int, _frame: FrameType | None) -> None:
+        self.numbers.append(number)
+        if self.open:
+            self.open = False  # once: what follows an interrupt is not interrupted by the same impatience
+            raise KeyboardInterrupt
+        self.noted += 1
+        if self.noted >= INSISTING:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def heard() -> Generator[list[int]]:
-    """The signals that asked for an end so far. Each interrupts like Ctrl-C; the list stays if pytest swallows it."""
-    signals: list[int] = []
-
-    def hear(number: int, _frame: FrameType | None) -> None:
-        signals.append(number)
-        raise KeyboardInterrupt
-
+def heard() -> Generator[Signals]:
+    """Hear the signals that ask for an end, until the results are told."""
+    signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
     wanted = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, hear) for number in wanted}  # under nohup a hangup ends nothing
+    before = {number: signal.signal(number, signals.hear) for number in wanted}  # under nohup a hangup ends nothing
     try:
         yield signals
     finally:

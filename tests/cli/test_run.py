@@ -84,6 +84,21 @@ def test_an_interrupted_run_writes_what_it_knows_and_ends_with_130(tmp_path, num
     assert (tmp_path / "mine" / "plan.json").exists()
 
 
+def test_an_interrupt_after_the_measuring_loses_nothing(tmp_path):
+    """It comes while the page is made or the files are written: those take less long than deciding to drop them."""
+    checks = tmp_path / "own"
+    checks.mkdir()
+    text = '"""It interrupts the controller."""\nimport os, signal\n\ndef check_all_is_told(cluster):\n'
+    (checks / "own.py").write_text(f'{text}    """Why.\n\n    Do."""\n    os.kill(os.getpid(), signal.SIGINT)\n')
+    process = subprocess.run(
+        [sys.executable, "-m", "diag", *PASSIVE, "--json", "--out", str(tmp_path / "mine"), "--checks", str(checks)],
+        check=False, capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert process.returncode == 130, process.stderr
+    assert json.loads(process.stdout)["exit_status"] == 130
+    assert {"verdicts.json", "plan.json", "junit.xml"} <= {entry.name for entry in (tmp_path / "mine").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -41,11 +41,33 @@ def test_a_stage_in_time_leaves_no_timer_behind():
 def test_an_interrupt_is_remembered(number):
     before = signal.getsignal(number)
     with heard() as signals:
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), signals.interruptible():
             os.kill(os.getpid(), number)
             time.sleep(1)
-        assert signals == [number]
+        assert signals.numbers == [number]
     assert signal.getsignal(number) == before
+
+
+def test_an_interrupt_outside_what_may_be_interrupted_is_only_noted():
+    with heard() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals
+
+
+def test_whoever_insists_ends_what_is_not_to_be_interrupted():
+    with heard() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert len(signals.numbers) == 2
+
+
+def test_one_section_is_interrupted_once():
+    with heard() as signals:
+        with contextlib.suppress(KeyboardInterrupt), signals.interruptible():
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert len(signals.numbers) == 2
 
 
 def test_under_nohup_a_hangup_ends_nothing():
@@ -53,7 +75,7 @@ def test_under_nohup_a_hangup_ends_nothing():
     try:
         with heard() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert signals == []
+            assert signals.numbers == []
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
