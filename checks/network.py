@@ -15,7 +15,7 @@ from diag.facts.derived import (
 from diag.facts.network import Interface, Resolution
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s
@@ -57,12 +57,23 @@ def check_hostname_is_an_address_of_this_node(node: Node) -> None:
     assert own[0] in own_addresses(node), finding(f"{node.hostname.name} resolves to {own[0]}", expected)
 
 
-def told_by_others(node: Node, peers: Peers) -> tuple[Resolution, ...]:
-    """What this node's name resolves to elsewhere. Raises NotMeasured where no other node was asked."""
+def told_by_others(node: Node, peers: Peers) -> list[Resolution]:
+    """What this node's name resolves to elsewhere, also where that is not known. NotMeasured: no other was asked."""
     rows = [row for row in peers.resolutions(node.hostname.name) if any(name != node.name for name in row.nodes)]
     if not rows:
         raise NotMeasured(f"no other node was asked for {node.hostname.name}")
-    return tuple(rows)
+    return rows
+
+
+def answered(rows: list[Resolution]) -> list[Resolution]:
+    return [row for row in rows if is_known(row, "addresses")]
+
+
+def require_answers(rows: list[Resolution], node: Node) -> None:
+    """Raises NotMeasured where a peer got no answer: what its resolver says another time may be wrong."""
+    for row in rows:
+        if not is_known(row, "addresses"):
+            raise NotMeasured(f"{named([row], node)}: {peek(row, 'addresses').why}")
 
 
 def named(rows: list[Resolution], node: Node) -> str:
@@ -78,9 +89,10 @@ def check_peers_resolve_its_hostname(node: Node, peers: Peers) -> None:
     Do: add "{address} {hostname}" to /etc/hosts of the other nodes, or use addresses only.
     $ getent hosts {hostname}
     """
-    silent = [row for row in told_by_others(node, peers) if not row.addresses]
+    silent = [row for row in answered(told_by_others(node, peers)) if not row.addresses]
     found = f"{node.hostname.name} does not resolve on {named(silent, node)}"
     assert not silent, finding(found, f"{node.address} on all nodes")
+    require_answers(told_by_others(node, peers), node)
 
 
 @pytest.mark.needs("check_container_holds_the_nodes_address")
@@ -91,10 +103,11 @@ def check_no_peer_resolves_its_hostname_elsewhere(node: Node, peers: Peers) -> N
     Do: correct {hostname} in /etc/hosts of the nodes named, or in the name service.
     $ getent ahosts {hostname}
     """
-    own = own_addresses(node)
-    wrong = [row for row in told_by_others(node, peers) if row.addresses and not right(row, own)]
+    own, rows = own_addresses(node), told_by_others(node, peers)
+    wrong = [row for row in answered(rows) if row.addresses and not right(row, own)]
     where = f"{node.hostname.name} resolves to {wrong[0].addresses[0]} on {named(wrong, node)}" if wrong else ""
     assert not wrong, finding(where, f"an address of {node.name}: {node.address}")
+    require_answers(rows, node)
 
 
 def right(row: Resolution, own: frozenset[str]) -> bool:
@@ -172,9 +185,8 @@ def check_data_interface_is_no_virtual_bridge(node: Node, cluster: Snapshot) -> 
     $ ssh {node} ip route
     """
     interface = data_interface(node, cluster)
-    assert not interface.virtual_bridge, finding(
-        f"{interface.name} carries the data", "an interface that leaves the node"
-    )
+    found = f"{interface.name} carries the data"
+    assert not interface.virtual_bridge, finding(found, "an interface that leaves the node")
 
 
 def data_mtu(node: Node, cluster: Snapshot) -> int:

@@ -16,8 +16,8 @@ class Resolution(Record, frozen=True, kw_only=True):
     """Who resolves ``name`` to ``addresses``: folded over nodes, since N names on N nodes are N² answers."""
 
     name: str
-    addresses: tuple[str, ...]
-    """Empty: the name does not resolve there."""
+    addresses: Known[tuple[str, ...]]
+    """Empty: the name does not resolve there. Missing: those nodes could not ask, or nobody answered them."""
     nodes: tuple[str, ...]
 
 

@@ -13,12 +13,13 @@ import pytest
 
 from diag import judge
 from diag.facts import record
+from diag.facts.network import Resolution
 from diag.facts.node import Node, Reach
 from diag.facts.record import Record, peek
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Verdict
 from diag.outcomes import Hearing, Question
-from tests.checks.changes import both, item, named, of_cluster, on
+from tests.checks.changes import Change, both, item, more, named, of_cluster, on
 from tests.checks.healthy import gpu_cluster
 from tests.checks.machines import gpu_node
 from tests.checks.pair import Pair
@@ -98,6 +99,23 @@ def test_no_check_of_several_nodes_passes_without_what_was_measured_together(fac
     verdicts = judge.judge(of_cluster(**{fact: GONE})(gpu_cluster())).verdicts
     concerned = [verdict for verdict in verdicts if verdict.check in MEASURED_TOGETHER[fact]]
     assert {verdict.outcome for verdict in concerned} == {"not_measured"}
+
+
+WRONG_ROWS = {"peers_resolve_its_hostname": (), "no_peer_resolves_its_hostname_elsewhere": ("127.0.1.1",)}
+
+
+@pytest.mark.parametrize("check", WRONG_ROWS)
+def test_a_peer_whose_resolver_is_silent_leaves_the_others_answers_not_enough(check):
+    silent = Resolution(name="gpu02", addresses=GONE, nodes=("gpu03",))
+    wrong = Resolution(name="gpu02", addresses=WRONG_ROWS[check], nodes=("gpu04",))
+    of_gpu02 = functools.partial(_one_outcome, check, "gpu02")
+    assert of_gpu02(of_cluster(resolutions=more(silent))) == "not_measured"
+    assert of_gpu02(of_cluster(resolutions=more(silent, wrong))) in {"failed", "advice"}
+
+
+def _one_outcome(check: str, node: str, change: Change) -> str:
+    (outcome,) = (verdict.outcome for verdict in asked(check, change(gpu_cluster())) if verdict.node == node)
+    return outcome
 
 
 class Listener(Hearing):

@@ -117,11 +117,15 @@ def test_who_resolves_what_is_folded_over_nodes():
         "gpu03": told({"gpu01": None, "gpu02": []}),
         "gpu04": (silent("names"),),
     })  # fmt: skip
+    no_server, silent_node = Missing("no name server answered within 6 s"), Missing("no answer within 8 s")
     assert folded == (
         Resolution(name="gpu01", addresses=("10.0.0.1",), nodes=("gpu01", "gpu02")),
+        Resolution(name="gpu01", addresses=silent_node, nodes=("gpu04",)),
+        Resolution(name="gpu01", addresses=no_server, nodes=("gpu03",)),
         Resolution(name="gpu02", addresses=(), nodes=("gpu03",)),
         Resolution(name="gpu02", addresses=("10.0.0.2",), nodes=("gpu01",)),
         Resolution(name="gpu02", addresses=("127.0.1.1",), nodes=("gpu02",)),
+        Resolution(name="gpu02", addresses=silent_node, nodes=("gpu04",)),
     )
 
 
