@@ -36,8 +36,8 @@ class ModelFiles(Record, frozen=True, kw_only=True):
     tensor_groups: Known[tuple[TensorGroup, ...]] = UNASKED
     weights_bytes: Known[int] = UNASKED
     """Sum of all tensors of the safetensors headers."""
-    missing_shards: tuple[str, ...] = ()
-    """Named by the index, absent in the directory."""
+    missing_shards: Known[tuple[str, ...]] = ()
+    """Named by the index, absent in the directory. Missing: there is an index that cannot be read."""
     digest: Known[str] = UNASKED
     """Over names, sizes and the small files' contents: equal on all nodes when the model is."""
 

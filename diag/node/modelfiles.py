@@ -10,6 +10,7 @@ import json
 import os
 import stat
 
+import manners
 import tensors
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ POINTER = b"version https://git-lfs.github.com/spec"
 
 def model(path: str) -> dict[str, Any]:
     """The directory, or the one file, at ``path``. Raises OSError where it may not be looked into."""
+    manners.idle_on_disks()
     path = os.path.expanduser(path)
     try:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)
@@ -91,8 +93,9 @@ def _config(folder: str, names: list[str]) -> str | None:
 
 def _weights(folder: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Tensors of the files that belong to the model, and the shards that its index names but the directory lacks."""
-    shards = _named_by_index(folder)
     present = {row["name"]: row for row in rows}
+    index = present.get(INDEX)
+    shards = _named_by_index(folder, index) if index else []
     wanted = shards or _unindexed(list(present))
     groups: dict[str, list[int]] = {}
     for name in wanted:
@@ -102,20 +105,32 @@ def _weights(folder: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         row_problem = tensors.add(os.path.join(folder, name), row["size"], groups)
         if row_problem:
             row["problem"] = row_problem
+    unindexed = index is not None and bool(index.get("problem"))
+    if unindexed:
+        wanted = [INDEX, *wanted]
     return {
         "weights": [[name, present[name].get("problem")] for name in wanted if name in present],
         "groups": [[dtype, *sums] for dtype, sums in sorted(groups.items())],
-        "missing": sorted(name for name in shards if name not in present),
+        "missing": None if unindexed else sorted(name for name in shards if name not in present),
     }
 
 
-def _named_by_index(folder: str) -> list[str]:
+def _named_by_index(folder: str, row: dict[str, Any]) -> list[str]:
+    """Nothing, and a ``problem`` in the index's row: which shards there should be is not known."""
+    if row.get("problem"):
+        return []
     try:
         with open(os.path.join(folder, INDEX), encoding="utf-8") as file:
-            placed = json.load(file)["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return sorted({name for name in placed.values() if isinstance(name, str)}) if isinstance(placed, dict) else []
+            names = {str(name) for name in json.load(file)["weight_map"].values()}
+    except OSError as error:
+        row["problem"] = f"not readable: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        row["problem"] = f"no JSON index: {type(error).__name__}: {error}"
+    else:
+        if not names:
+            row["problem"] = "no JSON index: its weight_map names no file"
+        return sorted(names)
+    return []
 
 
 def _unindexed(names: list[str]) -> list[str]:

@@ -33,10 +33,6 @@ def checkpoint(model: Model, shapes: Shapes) -> Checkpoint:
     )
     if model.files is None:
         return from_shapes
-    if model.files.missing_shards:
-        missing = model.files.missing_shards
-        what = f"weights: {len(missing)} files named by the index are missing ({missing[0]})"
-        raise NotKnown(what, "complete the model directory")
     try:
         return _from_headers(model.files, shapes, expected)
     except NotMeasured as why:
@@ -44,6 +40,10 @@ def checkpoint(model: Model, shapes: Shapes) -> Checkpoint:
 
 
 def _from_headers(files: ModelFiles, shapes: Shapes, expected: int) -> Checkpoint:
+    missing = files.missing_shards
+    if missing:
+        what = f"weights: {len(missing)} files named by the index are missing ({missing[0]})"
+        raise NotKnown(what, "complete the model directory")
     odd = sorted({group.dtype for group in files.tensor_groups} - UNQUANTIZED)
     if odd:
         raise NotKnown(f"tensors of {', '.join(odd)} in {files.path}, whose config names no quantization")

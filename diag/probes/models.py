@@ -23,7 +23,8 @@ class _Model(msgspec.Struct, frozen=True):
     """Files whose headers were read, and what is wrong with them."""
     groups: tuple[tuple[str, int, int, int], ...] = ()
     """Dtype, tensors, parameters, bytes."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] | None = ()
+    """None: the index that names them cannot be read."""
 
 
 def requests(wishes: Wishes) -> tuple[Request, ...]:
@@ -63,7 +64,7 @@ def _present(path: str, model: _Model) -> ModelFiles:
         config_json=gap(f"{path} holds no config.json") if model.config is None else model.config,
         tensor_groups=gap(why) if why else groups,
         weights_bytes=gap(why) if why else sum(group.size_bytes for group in groups),
-        missing_shards=model.missing,
+        missing_shards=gap(why or f"{path}: its index cannot be read") if model.missing is None else model.missing,
         digest=model.digest,
     )
 

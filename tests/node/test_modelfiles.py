@@ -33,6 +33,42 @@ def test_a_shard_that_the_index_names_and_nobody_has_is_missing(tmp_path: Path):
     assert model(folder)["missing"] == ["model-00002-of-00002.safetensors"]
 
 
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"weight_map": {"1.w": "model-00001-', "no JSON index: JSONDecodeError: Unterminated string"),
+        ("{}", "no JSON index: KeyError: 'weight_map'"),
+        ('{"weight_map": []}', "no JSON index: AttributeError"),
+        ('{"weight_map": {}}', "no JSON index: its weight_map names no file"),
+        ("version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
+        ("", "empty"),
+    ],
+    ids=("cut", "no map", "a list", "nothing named", "pointer", "empty"),
+)
+def test_an_index_that_cannot_be_read_is_not_the_same_as_none(tmp_path: Path, content: str, problem: str):
+    folder = write_model(tmp_path / "m")
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    (folder / INDEX).write_text(content)
+    found = model(folder)
+    assert problems(found).keys() == {INDEX}
+    assert problems(found)[INDEX].startswith(problem)
+    assert found["missing"] is None
+    assert found["weights"][0] == [INDEX, problems(found)[INDEX]]
+
+
+def test_an_index_that_is_closed_to_the_user_is_not_the_same_as_none(tmp_path: Path):
+    folder = write_model(tmp_path / "m")
+    if os.getuid() == 0:
+        os.chown(folder / INDEX, 65534, 65534)
+    (folder / INDEX).chmod(0o600 if os.getuid() == 0 else 0)
+    found = ask("modelfiles:model", path=str(folder), unprivileged=True)
+    assert problems(found) == {INDEX: "not readable: Permission denied"}
+    assert found["missing"] is None
+
+
 @pytest.mark.parametrize(("cut", "problem"), [(1, "shorter than its header says"), (-1, "longer than its header says")])
 def test_a_shard_of_another_length_than_its_header_says_is_seen(tmp_path: Path, cut: int, problem: str):
     folder = write_model(tmp_path / "m")

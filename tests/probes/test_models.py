@@ -44,6 +44,12 @@ def test_a_sum_over_missing_or_bad_shards_is_not_given_as_that_of_the_model():
     assert peek(bad, "weights_bytes") == Missing(f"{PATH}/model-1.safetensors: git-lfs pointer")
 
 
+def test_which_shards_are_missing_is_not_known_where_the_index_is_cut():
+    cut = model(missing=None, weights=[["model.safetensors.index.json", "no JSON index: it ends early"]])
+    why = Missing(f"{PATH}/model.safetensors.index.json: no JSON index: it ends early")
+    assert peek(cut, "missing_shards") == peek(cut, "weights_bytes") == why
+
+
 def test_weights_of_another_format_are_not_zero_bytes():
     assert peek(model(weights=[], groups=[]), "weights_bytes") == Missing(f"{PATH} holds no safetensors files")
 
