@@ -12,6 +12,7 @@ import os
 import stat
 import time
 
+import manners
 import modelfiles
 import residency
 
@@ -30,6 +31,7 @@ def measure(path: str, limit_bytes: int, seconds: float, direct: bool = True) ->
 
     Raises OSError where nothing can be read, LookupError where there is nothing to read.
     """
+    manners.idle_on_disks()
     each = max(BLOCK, limit_bytes // REPETITIONS // BLOCK * BLOCK)
     try:
         done = _repeat(regions(largest(os.path.expanduser(path)), each), seconds / REPETITIONS, direct)
