@@ -55,6 +55,8 @@ TOPICS = (*(probe.topic for probe in PROBES), "clock", "read_speed")
 
 RAW_AT_MOST = 65536
 """Evidence of one topic on one node; what is longer is cut, its full length kept."""
+RAW_OF_A_NODE_AT_MOST = 200_000
+"""Of all topics together: the last ones are cut, to nothing if need be."""
 
 read_speed_request = readspeed.request
 read_speed = readspeed.read
@@ -83,12 +85,15 @@ def _read(probe: Probe, answers: Answers) -> Any:
 
 def evidence(answers: Sequence[Answer]) -> Iterator[tuple[str, bytes, int]]:
     """(topic, raw JSON of its answers, length before any cut), for each topic that was answered."""
+    left = RAW_OF_A_NODE_AT_MOST
     for probe in PROBES:
         asked = [request.name for request in probe.requests(Wishes(model_path=""))]
         raw = {answer.name: answer.value for answer in answers if answer.why is None and _is_one(answer.name, asked)}
         if raw:
             encoded = msgspec.json.encode(raw, order="sorted")
-            yield probe.topic, encoded[:RAW_AT_MOST], len(encoded)
+            kept = encoded[: min(RAW_AT_MOST, left)]
+            left -= len(kept)
+            yield probe.topic, kept, len(encoded)
 
 
 def _is_one(name: str, asked: Sequence[str]) -> bool:

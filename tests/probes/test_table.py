@@ -91,6 +91,14 @@ def test_evidence_that_is_too_long_is_cut_and_keeps_its_length():
     assert len(raw) == probes.RAW_AT_MOST < size
 
 
+def test_evidence_of_a_node_never_exceeds_its_budget_and_every_topic_keeps_its_length():
+    long = dict.fromkeys(answers(), "y" * 100_000)
+    kept = tuple(probes.evidence(tuple(Answer(name=name, value=value) for name, value in long.items())))
+    assert sum(len(raw) for _, raw, _ in kept) == 200_000
+    assert len(kept) == len(probes.PROBES)
+    assert min(size for *_, size in kept) > 100_000
+
+
 def test_what_was_not_answered_leaves_no_evidence():
     told = answers(limits=Answer(name="limits", why="no"))
     assert "limits" not in {topic for topic, _, _ in probes.evidence(tuple(told.values()))}
