@@ -5,6 +5,7 @@ It is told of a stage's start, of each node that is done, and of its end. Who is
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,8 @@ from rich.text import Text
 from diag.inventory import fold
 from diag.report.ink import encodable, printable
 
-NAMED = 3
-"""So many of those who are waited for are named."""
+NAMED, SHORT = 3, 24
+"""So many of those who are waited for are named, or all of them where their node set is as short as this."""
 LATE_S, LATE_TIMES = 1.0, 2.0
 """A node is called the slowest when it took longer than a second and twice the median."""
 PATIENCE_S = 10.0
@@ -65,9 +66,14 @@ class Stage:
             slowest = self.slowest()
             lost = f"without {fold(self.lost)}" if self.lost else ""
             return self.note or lost or (f"slowest {slowest}" if slowest else "")
+        if not self.waiting or not (self.took_s or self._is_slow()):
+            return ""
+        every = fold(self.waiting)
+        if len(every) <= SHORT:
+            return f"waiting for {every}"
         names = list(self.waiting)[:NAMED]
         more = f" and {len(self.waiting) - NAMED} more" if len(self.waiting) > NAMED else ""
-        return f"waiting for {fold(names)}{more}" if names and (self.took_s or self._is_slow()) else ""
+        return f"waiting for {fold(names)}{more}"
 
     def _is_slow(self) -> bool:
         return time.monotonic() - self.began > LATE_S
@@ -98,7 +104,8 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.stopped.set()
         if self.live is not None:
-            self.live.stop()
+            with contextlib.suppress(OSError):  # the terminal was closed: progress is not the result
+                self.live.stop()
         if self.ticker is not None:
             self.ticker.join(1)
 
@@ -131,8 +138,9 @@ class Display:
 
     def _say(self, line: str) -> None:
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(encodable(printable(line), encoding) + "\n")
-        self.stream.flush()
+        with contextlib.suppress(OSError):  # nobody reads it any more: progress is not the result
+            self.stream.write(encodable(printable(line), encoding) + "\n")
+            self.stream.flush()
 
     def _tick(self) -> None:
         while not self.stopped.wait(PATIENCE_S):

@@ -27,8 +27,11 @@ def test_who_is_waited_for_is_named():
     stage = Stage("facts", [f"gpu{number:02}" for number in range(1, 7)])
     assert "waiting" not in stage.line()
     stage.done("gpu01")
-    assert stage.line().endswith("waiting for gpu[02-04] and 2 more")
+    assert stage.line().endswith("waiting for gpu[02-06]")
     assert stage.line().startswith("facts        1/6")
+    unlike = Stage("facts", ["one.example", "two.example", "three.example", "four.example"])
+    unlike.began -= 2
+    assert unlike.line().endswith("waiting for one.example,three.example,two.example and 1 more")
 
 
 def test_the_slowest_is_one_that_took_much_longer_than_the_others():
