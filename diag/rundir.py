@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -40,22 +40,24 @@ class RunDir(msgspec.Struct, frozen=True):
     def save_snapshot(self, snapshot: Snapshot) -> Path:
         """The small form is read with any tool; the large one is compressed."""
         plain, packed = (self.path / name for name in SNAPSHOTS)
-        snapshots.save(snapshot, plain)
-        if plain.stat().st_size > LARGE_BYTES:
-            snapshots.save(snapshot, packed)
-            plain.unlink()
-            return packed
-        packed.unlink(missing_ok=True)
+        with _writing(self.path, plain, packed, *(path.with_name(f"{path.name}.part") for path in (plain, packed))):
+            snapshots.save(snapshot, plain)
+            if plain.stat().st_size > LARGE_BYTES:
+                snapshots.save(snapshot, packed)
+                plain.unlink()
+                return packed
+            packed.unlink(missing_ok=True)
         return plain
 
     def save(self, name: str, content: bytes | None) -> None:
         """Write one of RESULTS whole or not at all; None: this run has none, so an older one goes."""
-        if content is None:
-            (self.path / name).unlink(missing_ok=True)
-            return
         scratch = self.path / f"{name}.part"
-        scratch.write_bytes(content)
-        scratch.replace(self.path / name)
+        with _writing(self.path, self.path / name, scratch):
+            if content is None:
+                (self.path / name).unlink(missing_ok=True)
+                return
+            scratch.write_bytes(content)
+            scratch.replace(self.path / name)
 
     def keep_only(self, digests: Iterable[str]) -> None:
         """Remove the evidence of an earlier run in the same directory."""
@@ -71,14 +73,28 @@ class RunDir(msgspec.Struct, frozen=True):
         return str(self.path)
 
 
+@contextlib.contextmanager
+def _writing(path: Path, *files: Path) -> Generator[None]:
+    """A disk that is full by now is no bug of diag; of ``files`` no part and none of an earlier run is left."""
+    try:
+        yield
+    except OSError as error:
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+        what = f"cannot be written: {(error.strerror or str(error)).lower()}"
+        raise DiagError(str(path), what, do="name another run directory with --out DIR") from error
+
+
 class EvidenceStore:
-    """Keeps raw output; called from many threads."""
+    """Keeps raw output; called from many threads. A full disk must not end the run: ``unwritten`` says why."""
 
     def __init__(self, run: RunDir) -> None:
         self.folder = run.path / EVIDENCE
         self.folder.mkdir(exist_ok=True)
         self.kept: set[str] = set()
         self.lock = threading.Lock()
+        self.unwritten: DiagError | None = None
 
     def __call__(self, raw: bytes) -> str:
         """Store once; the SHA-256 of the raw bytes names the file."""
@@ -88,8 +104,12 @@ class EvidenceStore:
                 return digest
             self.kept.add(digest)
         scratch = self.folder / f"{digest}.part"
-        scratch.write_bytes(gzip.compress(raw, 6, mtime=0))
-        scratch.replace(self.folder / f"{digest}.gz")
+        try:
+            with _writing(self.folder, scratch):
+                scratch.write_bytes(gzip.compress(raw, 6, mtime=0))
+                scratch.replace(self.folder / f"{digest}.gz")
+        except DiagError as error:
+            self.unwritten = error
         return digest
 
 

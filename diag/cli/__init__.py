@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -68,6 +69,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; every way to end has one exit status."""
+    _open_closed_streams()
     status = status_of(sys.argv[1:])
     for number in ENDING:  # all is told: a signal that comes while Python ends must not replace the status
         signal.signal(number, signal.SIG_IGN)
@@ -81,7 +83,7 @@ def status_of(arguments: list[str]) -> int:
         sys.stdout.flush()
         return answer if isinstance(answer, int) else 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except DiagError as error:
         _say(f"diag: {error}")
@@ -89,13 +91,39 @@ def status_of(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("diag: interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough; nothing is left to be flushed at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has seen enough
+        discard_stdout()
         return 0
     except Exception:  # noqa: BLE001 - a bug of ours: the whole traceback, and a status of its own
         traceback.print_exc()
         return BUG
 
 
+def discard_stdout() -> None:
+    """Nothing is left to be flushed at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Started with ``>&-``: else the first connection gets number 1, and what is printed goes there."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+
+
+def _show(error: click.ClickException) -> None:
+    """One line, as for every other error of use; ``diag`` alone gets the help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    what = error.format_message()
+    if type(error) is click.BadParameter and error.param is not None:
+        what = f"{error.param.opts[-1]}: {error.message}"
+    context = getattr(error, "ctx", None)
+    _say(f"diag: {what.rstrip('.')}" + (f"; see: {context.command_path} --help" if context is not None else ""))
+
+
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import click
 import msgspec
 
 from diag.catalogue import Check
+from diag.cli import discard_stdout
 from diag.errors import DiagError
 from diag.facts import snapshot as snapshots
 from diag.facts.snapshot import Snapshot
@@ -87,11 +87,16 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
             raise DiagError("--junit", f"{self.junit}: {(error.strerror or str(error)).lower()}") from error
 
     def tell(self, shown: Shown) -> None:
-        if self.as_json:
-            click.echo(verdicts_json(shown.verdicts), nl=False)
-            return
-        ink = Ink(sys.stdout)
-        ink.write(page(shown, ink))
+        try:
+            if self.as_json:
+                click.echo(verdicts_json(shown.verdicts), nl=False)
+            else:
+                ink = Ink(sys.stdout)
+                ink.write(page(shown, ink))
+        except OSError as error:
+            discard_stdout()
+            if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough: no error
+                raise DiagError("standard output", (error.strerror or str(error)).lower()) from error
 
 
 def check(path: Path | None, judging: Judging, telling: Telling) -> int:
@@ -101,17 +106,16 @@ def check(path: Path | None, judging: Judging, telling: Telling) -> int:
     snapshot = snapshots.load(place)
     checks = judging.checks()
     verdicts = judging.judge(snapshot)
-    with contextlib.suppress(BrokenPipeError):
-        telling.tell(
-            Shown(
-                verdicts=verdicts,
-                snapshot=snapshot,
-                checks=checks,
-                place=str(place),
-                verbosity=telling.verbosity,
-                exit_status=verdicts.exit_status,
-            )
+    telling.tell(
+        Shown(
+            verdicts=verdicts,
+            snapshot=snapshot,
+            checks=checks,
+            place=str(place),
+            verbosity=telling.verbosity,
+            exit_status=verdicts.exit_status,
         )
+    )
     if telling.junit is not None:
         telling.write_junit(junit_xml(verdicts, checks, snapshot))
     return verdicts.exit_status

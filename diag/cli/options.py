@@ -15,6 +15,7 @@ STAGES = ("reach", "facts", "measure", "collectives", "judge", "plan")
 FAIL_ON = ("failed", "missing", "never")
 FOLDER = click.Path(path_type=Path)
 LONGEST_S = 7 * 86400.0
+SMALLEST_MESSAGE_BYTES = 8 * 1024
 
 
 def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -23,6 +24,21 @@ def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> in
         return None if value is None else parse_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def as_message_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """``64MiB`` -> bytes, as much as can be measured."""
+    n_bytes = as_size(ctx, param, value) or 0
+    if n_bytes < SMALLEST_MESSAGE_BYTES:
+        raise click.BadParameter(f"{value!r}: too small to be measured; expected at least 8KiB", ctx, param)
+    return n_bytes
+
+
+def as_seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """``nan`` and ``inf`` are floats, but no time to wait."""
+    if value is not None and not 0 < value < LONGEST_S:
+        raise click.BadParameter(f"{value:g} is no number of seconds; expected e.g. 5", ctx, param)
+    return value
 
 
 def as_deadlines(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from diag.catalogue import Check
 from diag.cli.judging import Judging, Telling
 from diag.cli.planning import engine_and_version, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
+from diag.errors import DiagError
 from diag.facts.plan import Plan
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
@@ -64,6 +64,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Verdicts
     plan: Plan
     slowest: Mapping[str, str]
+    unsaved: DiagError | None
 
 
 def run(order: Order) -> int:
@@ -72,15 +73,19 @@ def run(order: Order) -> int:
     order.telling.require_writable()
     checks = order.judging.checks()
     directory = rundir.create(order.out)
+    store = rundir.EvidenceStore(directory)
     with heard() as signals:
-        found = _find_out(order, directory, signals)
-        _write(directory, found, checks, order.telling)
-        rundir.point_latest(directory)
+        found = _find_out(order, directory, signals, store)
+        unwritten = [error for error in (store.unwritten, *_write(directory, found, checks, order.telling)) if error]
+        if not unwritten:
+            rundir.point_latest(directory)
         _tell(order, found, checks, directory)
+    if unwritten:  # it is told all the same: measuring again on a full disk would not help
+        raise unwritten[0]
     return found.verdicts.exit_status
 
 
-def _find_out(order: Order, directory: rundir.RunDir, signals: Signals) -> Found:
+def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: Callable[[bytes], str]) -> Found:
     with Display(sys.stderr, quiet=order.telling.quiet) as display:
         snapshot = gather(
             order.hosts,
@@ -88,10 +93,10 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals) -> Found
             run_id=directory.run_id,
             transports={"ssh": SshTransport(order.login), "local": LocalTransport()},
             progress=display,
-            store=rundir.EvidenceStore(directory),
+            store=store,
             interruptible=signals.interruptible,
         )
-        directory.save_snapshot(snapshot)
+        unsaved = _error_of(lambda: directory.save_snapshot(snapshot))  # before it is judged, since judging may fail
         judge = _Stage("judge", order.wishes, display)
         verdicts = judge.do(lambda: order.judging.judge(snapshot))
         plan = _Stage("plan", order.wishes, display)
@@ -104,7 +109,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals) -> Found
         exit_status=INTERRUPTED if interrupted else verdicts.exit_status,
         stages=(*verdicts.stages, *times),
     )
-    return Found(snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest())
+    return Found(snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest(), unsaved=unsaved)
 
 
 class _Stage:
@@ -126,26 +131,40 @@ class _Stage:
         return result
 
 
-def _write(directory: rundir.RunDir, found: Found, checks: Mapping[str, Check], telling: Telling) -> None:
+def _write(
+    directory: rundir.RunDir, found: Found, checks: Mapping[str, Check], telling: Telling
+) -> Sequence[DiagError]:
+    """Every file that can be written; the errors of those that cannot."""
     xml = junit_xml(found.verdicts, checks, found.snapshot)
-    directory.save("verdicts.json", verdicts_json(found.verdicts))
-    directory.save("plan.json", plan_json(found.plan))
-    directory.save("junit.xml", xml)
-    directory.keep_only(evidence.sha256 for node in found.snapshot.nodes for evidence in node.evidence)
-    telling.write_junit(xml)
+    writes: tuple[Callable[[], object], ...] = (
+        lambda: directory.save("verdicts.json", verdicts_json(found.verdicts)),
+        lambda: directory.save("plan.json", plan_json(found.plan)),
+        lambda: directory.save("junit.xml", xml),
+        lambda: directory.keep_only(one.sha256 for node in found.snapshot.nodes for one in node.evidence),
+        lambda: telling.write_junit(xml),
+    )
+    errors = (found.unsaved, *map(_error_of, writes))
+    return [error for error in errors if error is not None]
+
+
+def _error_of(work: Callable[[], object]) -> DiagError | None:
+    try:
+        work()
+    except DiagError as error:
+        return error
+    return None
 
 
 def _tell(order: Order, found: Found, checks: Mapping[str, Check], directory: rundir.RunDir) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        order.telling.tell(
-            Shown(
-                verdicts=found.verdicts,
-                snapshot=found.snapshot,
-                checks=checks,
-                plan=found.plan,
-                place=directory.shown(),
-                verbosity=order.telling.verbosity,
-                slowest=found.slowest,
-                exit_status=found.verdicts.exit_status,
-            )
+    order.telling.tell(
+        Shown(
+            verdicts=found.verdicts,
+            snapshot=found.snapshot,
+            checks=checks,
+            plan=found.plan,
+            place=directory.shown(),
+            verbosity=order.telling.verbosity,
+            slowest=found.slowest,
+            exit_status=found.verdicts.exit_status,
         )
+    )

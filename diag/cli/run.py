@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from diag.cli.options import FOLDER, as_deadlines, as_size, judging, telling
+from diag.cli.options import FOLDER, as_deadlines, as_message_size, as_seconds, judging, telling
 
 LEVELS = ("passive", "quick", "normal")
 
@@ -21,7 +21,7 @@ LEVELS = ("passive", "quick", "normal")
 @click.option("--ask-pass", is_flag=True, help="Ask once for a password; it is kept in memory only.")
 @click.option("--ssh-config", type=FOLDER, metavar="FILE", help="Instead of ~/.ssh/config and /etc/ssh/ssh_config.")
 @click.option("--accept-new-host-keys", is_flag=True, help="Add unknown host keys; changed ones are still refused.")
-@click.option("--connect-timeout", type=click.FloatRange(0.1), metavar="SECONDS", help="For each connection.")
+@click.option("--connect-timeout", type=float, callback=as_seconds, metavar="SECONDS", help="For each connection.")
 @click.option("--python", metavar="PATH", help="Interpreter on the nodes; torch is looked for under it.")
 @click.option("--exec", "wrapper", metavar="COMMAND", help="In front of it, e.g. 'docker exec -i vllm'.")
 @click.option("--interface", metavar="NAME", help="The interface that carries data between nodes.")
@@ -40,7 +40,7 @@ LEVELS = ("passive", "quick", "normal")
     "--max-size",
     default="64MiB",
     show_default=True,
-    callback=as_size,
+    callback=as_message_size,
     metavar="SIZE",
     help="Largest message of the all-reduce.",
 )

@@ -31,6 +31,9 @@ def hosts(text: str | None, host_file: Path | None, inventory: Path | None) -> l
 
 def settings(*, wrapper: str | None, **given: Any) -> dict[str, Any]:
     """Fields of every host that were typed."""
+    for option, text in given.items():
+        if isinstance(text, str) and not text.strip():
+            raise DiagError(f"--{option}", f"{text!r}: empty", do="give it a value, or leave it out")
     return given | {"exec": commandline.wrapper(wrapper)}
 
 

@@ -31,6 +31,8 @@ def entry(part: str, where: str, *, whole: str = "") -> list[Host]:
     user, at, rest = part.rpartition("@")
     if at and not user and rest:
         raise DiagError(where, f"{part!r}: groups of this machine are not used", do=EXAMPLE)
+    if at and not rest:
+        raise DiagError(where, f"{part!r}: no host after @", do="expected e.g. ops@gpu[01-04]")
     if at and not re.fullmatch(r"[\w.][\w.\\@$-]*", user):
         raise DiagError(where, f"{part!r}: {user!r} is no user name", do="expected e.g. ops@gpu[01-04]")
     names, port = _names_and_port(rest, where, part=part, whole=whole)

@@ -53,7 +53,8 @@ def test_what_cannot_be_parsed_is_asked_wrongly(diag, arguments):
     done = diag(*arguments)
     assert done.status == 2
     assert done.out == ""
-    assert "Error: " in done.err
+    assert done.err.startswith("diag: ")
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -77,6 +78,33 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     )  # fmt: skip
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_the_status_is_kept_where_nobody_reads(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        '"""Wrong."""\n\ndef check_nothing_is_right(cluster):\n    """Why.\n\n    Do."""\n    assert False\n'
+    )
+    command = f"{sys.executable} -m diag check {RECORDED} -v --checks {tmp_path} | true"
+    piped = ["bash", "-c", f"set -o pipefail; {command}"]
+    done = subprocess.run(piped, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "line"),
+    [
+        (">/dev/full", 2, "diag: standard output: no space left on device"),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&-", 0, ""),
+    ],
+)
+def test_a_stream_that_cannot_be_used_is_no_bug(streams, status, line):
+    command = ["bash", "-c", f"{sys.executable} -m diag check {RECORDED} {streams}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == status
+    assert done.stderr.strip() == line
 
 
 def test_a_bug_of_ours_keeps_its_traceback():

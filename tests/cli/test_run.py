@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -99,6 +100,33 @@ def test_an_interrupt_after_the_measuring_loses_nothing(tmp_path):
     assert {"verdicts.json", "plan.json", "junit.xml"} <= {entry.name for entry in (tmp_path / "mine").iterdir()}
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it mounts a disk of 64 KiB")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_costs_the_files_not_the_answer(diag, small_disk):
+    done = diag(*PASSIVE, "--out", small_disk / "run")
+    assert done.status == 2
+    assert "── plan: vllm " in done.out
+    assert done.err.splitlines()[-1].startswith(f"diag: {small_disk}/run")
+    assert "cannot be written: no space left on device; name another run directory" in done.err
+    assert not list((small_disk / "run").rglob("*.part"))
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2> >(true)"])
+def test_progress_that_nobody_reads_costs_nothing(tmp_path, stderr):
+    command = f"{sys.executable} -m diag run --level passive --json --out {tmp_path / 'mine'} {stderr}"
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, cwd=ROOT, timeout=60)
+    assert json.loads(done.stdout)["exit_status"] == done.returncode
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -136,6 +164,9 @@ def test_what_was_asked_wrongly_is_one_line_before_the_run(diag, arguments, line
         (["--max-size", "big"], "'big' is no size; expected e.g. 64GiB"),
         (["--level", "full"], "'full' is not one of"),
         (["--port", "0"], "0 is not in the range"),
+        (["--max-size", "0"], "'0': too small to be measured; expected at least 8KiB"),
+        (["--connect-timeout", "nan"], "nan is no number of seconds"),
+        (["--interface", ""], "--interface: '': empty"),
     ],
 )
 def test_an_option_that_makes_no_sense_says_what_would(diag, arguments, words):
