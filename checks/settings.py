@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from diag.facts.derived import accelerators, addresses, has_accelerator, hcas, setting, several_nodes
+from diag.facts.derived import accelerators, addresses, has_accelerator, hcas, names_set, setting, several_nodes
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -88,7 +88,7 @@ def check_interface_variables_are_set_on_all_nodes_or_none(node: Node, peers: Pe
 
 def steering(node: Node) -> tuple[str, ...]:
     """NCCL's and GLOO's settings that all ranks must share, as NAME=value."""
-    names = {entry.name for entry in node.settings if entry.name.startswith(("NCCL_", "GLOO_"))}
+    names = {name for name in names_set(node) if name.startswith(("NCCL_", "GLOO_"))}
     return tuple(f"{name}={setting(node, name)}" for name in sorted(names) if not OWN_TO_A_NODE.search(name))
 
 

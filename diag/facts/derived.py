@@ -106,10 +106,18 @@ def package(node: Node, name: str) -> str | None:
 
 
 def setting(node: Node, name: str) -> str | None:
-    """Value of an environment variable or configuration line, the environment first; None: not set."""
-    found = [entry for entry in node.settings if entry.name == name]
+    """Value of an environment variable or configuration line, the environment first; None: not set.
+
+    Raises NotMeasured where a file could not be read that comes before the first line with that name.
+    """
+    found = [entry for entry in node.settings if entry.name in {name, ""}]
     found.sort(key=lambda entry: entry.source != "environment")
     return found[0].value if found else None
+
+
+def names_set(node: Node) -> frozenset[str]:
+    """All variables that are set. Raises NotMeasured where a file could not be read that may set more."""
+    return frozenset(entry.name for entry in node.settings if entry.name or entry.value)
 
 
 def filesystem(node: Node, use: str) -> Filesystem | None:

@@ -33,7 +33,8 @@ class Setting(Record, frozen=True, kw_only=True):
     """An environment variable or a line of a file that steers NCCL, GLOO, CUDA, Ray or an engine; secrets masked."""
 
     name: str
-    value: str
+    """Empty: stands for whatever the file sets that could not be read; its value is Missing."""
+    value: Known[str]
     source: str
     """``environment`` or the file's path."""
 

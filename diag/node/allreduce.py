@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import alive
 import markers
+import settings
 from rollcall import Roll
 from sums import Payload
 
@@ -192,8 +193,10 @@ def library(torch: Any, backend: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What steered the library in this process."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(STEERING)}
+    """What steered the library in this process; secrets masked."""
+    return {
+        name: settings.masked(name, value) for name, value in sorted(os.environ.items()) if name.startswith(STEERING)
+    }
 
 
 if __name__ == "__main__":

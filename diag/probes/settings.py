@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from diag.facts.software import Setting
-from diag.probes.probe import Answers, Probe, always, told
+from diag.probes.probe import Answers, Probe, always, gap, told
 from diag.probes.verbs import Ask, Request
 
 
 def read(answers: Answers) -> tuple[Setting, ...]:
     rows = told(answers, "settings", tuple[tuple[str, str, str], ...])
-    return tuple(Setting(name=name, value=value, source=source) for name, value, source in rows)
+    return tuple(Setting(name=name, value=value if name else gap(value), source=source) for name, value, source in rows)
 
 
 PROBE = Probe(topic="settings", requests=always(Request(name="settings", verb=Ask("settings:settings"))), read=read)

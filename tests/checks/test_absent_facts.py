@@ -17,9 +17,10 @@ from diag.facts.network import Resolution
 from diag.facts.node import Node, Reach
 from diag.facts.record import Record, peek
 from diag.facts.snapshot import Snapshot
+from diag.facts.software import Setting
 from diag.facts.verdict import Verdict
 from diag.outcomes import Hearing, Question
-from tests.checks.changes import Change, both, item, more, named, of_cluster, on
+from tests.checks.changes import Change, both, item, more, named, of_cluster, on, without
 from tests.checks.healthy import gpu_cluster
 from tests.checks.machines import gpu_node
 from tests.checks.pair import Pair
@@ -116,6 +117,14 @@ def test_a_peer_whose_resolver_is_silent_leaves_the_others_answers_not_enough(ch
 def _one_outcome(check: str, node: str, change: Change) -> str:
     (outcome,) = (verdict.outcome for verdict in asked(check, change(gpu_cluster())) if verdict.node == node)
     return outcome
+
+
+@pytest.mark.parametrize("check", ["nccl_settings_are_the_same_on_all_nodes", "allocator_lets_gpus_share_memory"])
+def test_a_settings_file_that_was_not_read_is_not_an_empty_one(check):
+    closed = Setting(name="", value=GONE, source="/etc/nccl.conf")
+    unset = without(named("PYTORCH_CUDA_ALLOC_CONF"))
+    change = on("gpu02", settings=lambda rows: (*unset(rows), closed))
+    assert _one_outcome(check, "gpu02", change) == "not_measured"
 
 
 class Listener(Hearing):

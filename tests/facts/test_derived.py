@@ -57,6 +57,17 @@ def test_the_environment_goes_before_files():
     assert derived.setting(gpu_node(1), "NCCL_ALGO") is None
 
 
+def test_a_file_that_was_not_read_may_set_what_no_earlier_one_does():
+    closed = Setting(name="", value=Missing("/root/.nccl.conf cannot be read"), source="/root/.nccl.conf")
+    node = having(settings=lambda rows: (closed, *rows))(gpu_node(1))
+    assert derived.setting(node, "NCCL_SOCKET_IFNAME") == "=bond0"
+    for name in ("NCCL_P2P_LEVEL", "NCCL_ALGO"):
+        with pytest.raises(NotMeasured, match="cannot be read"):
+            derived.setting(node, name)
+    with pytest.raises(NotMeasured, match="cannot be read"):
+        derived.names_set(node)
+
+
 def test_memory_is_usable_within_the_limit_of_the_cgroup():
     limited = having(memory=having(cgroup_limit_bytes=8 << 30, cgroup_used_bytes=3 << 30))(cpu_node(1))
     assert derived.usable_memory_bytes(limited) == 5 << 30

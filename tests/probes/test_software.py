@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from diag.facts.record import Missing, peek
 from diag.facts.software import Package, Process, Setting
 from tests.probes.recorded import answers, read
 
@@ -52,6 +53,13 @@ def test_ollamas_version_is_read_out_of_its_sentence():
 
 def test_settings_keep_their_source():
     assert read("settings") == (Setting(name="NCCL_DEBUG", value="WARN", source="environment"),)
+
+
+def test_a_settings_file_that_was_not_read_is_not_known():
+    rows = [["NCCL_DEBUG", "INFO", "environment"], ["", "/etc/nccl.conf cannot be read", "/etc/nccl.conf"]]
+    known, closed = read("settings", settings=rows)
+    assert known.value == "INFO"
+    assert (closed.name, peek(closed, "value")) == ("", Missing("/etc/nccl.conf cannot be read"))
 
 
 def test_processes_are_in_the_order_of_their_pids():
