@@ -17,7 +17,7 @@ PIDS_AT_MOST = 4096
 
 def listeners(ranges: list[list[int]], root: str = "/") -> list[dict[str, Any]]:
     """Listening ports within ``ranges`` ([low, high] each); ``pid`` None: the process is not visible to this user."""
-    found = []
+    found: list[dict[str, Any]] = []
     for family, name in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
         for address, port, inode in _listening(os.path.join(root, "proc/net", name), family):
             if any(low <= port <= high for low, high in ranges):
