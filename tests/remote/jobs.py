@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from diag import probes
+from diag.errors import NodeError
 from diag.facts.collective import Collective
 from diag.facts.node import Agent, Node, Reach
 from diag.inventory import Host
 from diag.participants import Participants, participants
 from diag.remote.collective import sizes_bytes
 from diag.remote.job import Job
-from diag.remote.local import LocalChannel
+from diag.remote.local import LocalChannel, LocalTransport
 from diag.remote.meeting import meet
 from diag.remote.outcome import collective
 from diag.remote.session import Session, open_session
 from tests.lab.cluster import Lab
+from tests.lab.host import ENVIRONMENT
+from tests.remote.agents import until
 
 MIB = 1024**2
 
@@ -30,13 +32,14 @@ class InsideTransport:
 
     def __init__(self, lab: Lab) -> None:
         self.hosts = {host.name: host for host in lab.hosts}
+        self.channels: list[LocalChannel] = []
 
-    def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:  # noqa: ARG002 - the Protocol's
-        pipe = subprocess.PIPE
+    def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:
         there = self.hosts[host.name]
-        process: Any = there.popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=False, bufsize=0)
-        channel = LocalChannel(host.name, process)
+        environment = (f"{name}={value}" for name, value in ENVIRONMENT.items())
+        channel = LocalTransport().open(host, ("env", "-i", *environment, *there.inside(argv)), timeout_s)
         channel.address = there.address
+        self.channels.append(channel)
         return channel
 
 
@@ -49,7 +52,14 @@ def lab_sessions(lab: Lab) -> Iterator[dict[str, Session]]:
         yield sessions
     finally:
         for session in sessions.values():
+            with contextlib.suppress(NodeError):
+                session.end(5)
             session.abort()
+        assert until(lambda: all(map(has_let_go, transport.channels)), 10), "agents that did not end"
+
+
+def has_let_go(channel: LocalChannel) -> bool:
+    return channel.exit_status(0.1) is not None and all(stream.closed for stream in channel._streams)
 
 
 def facts(sessions: Mapping[str, Session]) -> list[Node]:
