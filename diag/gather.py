@@ -212,6 +212,7 @@ class _Run:
                 deadline_s=self.wishes.deadline_s("collectives"),
                 max_size_bytes=self.wishes.max_size_bytes,
                 on_done=self.progress.done,
+                keep=self._keep_output,
             )
             done, note = len(self.collective.nodes), self.collective.summary
         except NotMeasured as why:
@@ -294,6 +295,11 @@ class _Run:
             return f"not reached: {self.nodes[name].reach.summary}"
         lock = self.sessions[name].hello.lock
         return busy.why_busy(self.nodes[name]) if lock.held else lock.why
+
+    def _keep_output(self, name: str, output: str) -> None:
+        raw = output.encode()
+        kept = Evidence(topic="collective", sha256=self.store(raw), size_bytes=len(raw))
+        self._set(name, evidence=(*self.nodes[name].evidence, kept))
 
     def _keep(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:
         return tuple(

@@ -95,7 +95,7 @@ def test_a_slip_in_a_node_set_is_one_line_that_says_what_was_expected(text):
         ("[::1]:99999", "'[::1]:99999': '99999' is no port; expected 1 to 65535"),
         ("[::1]:", "'[::1]:': '' is no port; expected 1 to 65535"),
         ("-l@gpu01", "'-l@gpu01': '-l' is no user name; expected e.g. ops@gpu[01-04]"),
-        ("ops@", "'ops@': a comma with no host beside it"),
+        ("ops@", "'ops@': no host after @; expected e.g. ops@gpu[01-04]"),
     ],
 )
 def test_a_slip_in_an_entry_is_one_line(text, line):

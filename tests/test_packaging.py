@@ -45,6 +45,7 @@ def test_the_wheel_carries_the_checks_and_the_agent(wheel):
     assert not any(name.startswith("tests/") for name in names)
 
 
+@pytest.mark.may_skip
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("version", ["3.10", "3.13"])
 def test_the_wheel_serves_a_controller_without_torch(wheel, version, tmp_path):

@@ -47,6 +47,7 @@ def test_all_files_of_a_run_are_there_and_can_be_read(run):
     }  # fmt: skip
     stored = {path.name.split(".")[0] for path in (out / "evidence").iterdir()}
     assert {evidence.sha256 for evidence in node.evidence} <= stored
+    assert {"system", "interfaces", "collective"} <= {evidence.topic for evidence in node.evidence}
     assert ET.parse(out / "junit.xml").getroot().tag == "testsuites"
     assert json.loads((out / "plan.json").read_text())["schema"] == 1
 

@@ -40,8 +40,11 @@ def measure(
     max_size_bytes: int = 64 * MIB,
     ranks_per_node: int | None = None,
     on_done: Callable[[str], None],
+    keep: Callable[[str, str], None] = lambda _node, _output: None,
 ) -> Collective:
     """All-reduce over ``nodes``, each with its session; over within ``deadline_s``.
+
+    ``keep`` gets each node's name and the last of what its ranks wrote, as evidence.
 
     ``excluded``: selected nodes that others ruled out, with why. ``ranks_per_node``: of GLOO; None: one, two on a node
     alone. Raises NotMeasured when too few nodes can take part.
@@ -62,6 +65,8 @@ def measure(
         on_done=on_done,
     )
     heard = job.run()
+    for node, output in job.outputs.items():
+        keep(node, output)
     return collective(
         heard,
         rendezvous=endpoint(who.places[0].address, met.port),

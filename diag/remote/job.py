@@ -53,6 +53,8 @@ class Job:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.heard = Hearing(who)
         self.running = 0
+        self.outputs: dict[str, str] = {}
+        """Node -> the last that its launcher and ranks wrote, for those that could still say so."""
         self.told: set[str] = set()
 
     @property
@@ -186,6 +188,8 @@ class Job:
             self.running -= 1
             if node is not None:
                 self.heard.end(node, said)
+                if isinstance(said, JobEnd):
+                    self.outputs[self.who.names[node]] = said.output
         return event
 
     def _stop(self) -> None:
