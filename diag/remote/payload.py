@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import io
+import threading
 import zipfile
 from pathlib import Path
 
@@ -23,9 +24,17 @@ BOOTSTRAP = (
 )
 
 
-@functools.cache
+_building = threading.Lock()
+
+
 def payload() -> bytes:
-    """The same bytes for every node and every run of one version."""
+    """The same bytes for every node and every run of one version; built once, whoever of many threads asks first."""
+    with _building:
+        return _payload()
+
+
+@functools.cache
+def _payload() -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for path in (*sorted(NODE_FOLDER.glob("*.py")), _pynvml()):

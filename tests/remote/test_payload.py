@@ -17,6 +17,22 @@ def test_it_is_the_same_bytes_every_time():
     assert len(hashes) == 1
 
 
+def test_many_threads_that_ask_at_once_have_it_built_once():
+    script = """
+import threading, zipfile
+from diag.remote import payload
+made = []
+class Counted(zipfile.ZipFile):
+    def __init__(self, *given, **named): made.append(1); super().__init__(*given, **named)
+zipfile.ZipFile = Counted
+threads = [threading.Thread(target=payload.payload) for _ in range(16)]
+for one in threads: one.start()
+for one in threads: one.join()
+print(len(made))
+"""
+    assert subprocess.check_output([sys.executable, "-c", script]) == b"1\n"
+
+
 def test_it_holds_the_agent_and_pynvml_and_no_more():
     names = zipfile.ZipFile(io.BytesIO(payload.payload().partition(b"\0")[2])).namelist()
     assert {"agent.py", "jobs.py", "pynvml.py"} <= set(names)
