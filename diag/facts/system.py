@@ -43,6 +43,8 @@ class Limits(Record, frozen=True, kw_only=True):
     nofile_hard: Known[int | None] = UNASKED
     nproc_soft: Known[int | None] = UNASKED
     stack_soft_bytes: Known[int | None] = UNASKED
+    ipc_lock: Known[bool] = UNASKED
+    """Whether it may lock all memory in spite of ``memlock`` (CAP_IPC_LOCK: root, outside a container)."""
 
 
 class Clock(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from diag.facts.record import unknown
 from diag.facts.system import Limits
 from diag.probes.probe import Answers, Probe, always, told
 from diag.probes.verbs import Ask, Request
@@ -16,6 +17,7 @@ class _Limits(msgspec.Struct, frozen=True):
     nofile: tuple[int | None, int | None]
     nproc: tuple[int | None, int | None]
     stack: tuple[int | None, int | None]
+    ipc_lock: bool | None = None
 
 
 def read(answers: Answers) -> Limits:
@@ -27,6 +29,7 @@ def read(answers: Answers) -> Limits:
         nofile_hard=limits.nofile[1],
         nproc_soft=limits.nproc[0],
         stack_soft_bytes=limits.stack[0],
+        ipc_lock=unknown("its capabilities cannot be read") if limits.ipc_lock is None else limits.ipc_lock,
     )
 
 

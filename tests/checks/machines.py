@@ -105,6 +105,7 @@ def _node(name: str, address: str, **topics: Any) -> Node:
             nofile_hard=1048576,
             nproc_soft=None,
             stack_soft_bytes=8 * MIB,
+            ipc_lock=False,
         ),
         "clock": Clock(offset_s=0.0011, uncertainty_s=0.0004),
         "container": Container(kind=None, told_by="the first mount namespace"),
