@@ -48,10 +48,7 @@ LOST = {"rank_missing", "rank_frozen", "rank_died", "agent_silent"}
 CUT_OFF = LOST | {"firewall_blocks_ports", "mtu_mismatch"}
 
 EXPLAINS: Mapping[str, set[str]] = {
-    "gloo_hostname_loopback": LOST,
     "rendezvous_master_not_recognised": LOST,
-    "nccl_socket_ifname_wrong": CUT_OFF,
-    "gloo_ifname_invalid": LOST,
     "no_usable_ip_interface": CUT_OFF,
     "container_bridge_network_advertised": CUT_OFF,
     "firewall_blocks_ports": LOST,
@@ -73,11 +70,19 @@ EXPLAINS: Mapping[str, set[str]] = {
     "driver_too_old": {"rank_died"},
     "xid79_gpu_off_bus": {"rank_died", "rank_frozen"},
 }
-"""Cause on a node -> what is seen of its ranks and links because of it."""
+"""Cause on a node -> what is seen of its ranks and links because of it.
+
+What the job itself sets for its ranks (the interface's name) explains nothing of their end, wrong as it may be there.
+"""
+STOPPED = ("reach@", "link_carries_data@", "every_rank_comes_through@")
+"""Evidence that a culprit kept a node or the collective from its end."""
 
 
 def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> tuple[Culprit, ...]:
-    """Surest first. A blocked link or a rank's end is no culprit of its own where its node has a cause for it."""
+    """What stopped the run, then the others; surest first.
+
+    A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
+    """
     causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
     for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
@@ -86,7 +91,11 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
         else:
             evidence = (*causes[explaining].evidence, *symptom.evidence)
             causes[explaining] = msgspec.structs.replace(causes[explaining], evidence=evidence)
-    return tuple(sorted(causes, key=lambda culprit: -culprit.confidence))
+    return tuple(sorted(causes, key=lambda culprit: (not _has_stopped(culprit), -culprit.confidence)))
+
+
+def _has_stopped(culprit: Culprit) -> bool:
+    return any(evidence.startswith(STOPPED) for evidence in culprit.evidence)
 
 
 def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:

@@ -30,11 +30,8 @@ from diag.probes.verbs import Answer
 from diag.remote import collective, fanout
 from diag.remote.session import Session, open_session
 from diag.remote.transport import Transport
+from diag.wishes import Wishes
 
-DEADLINES_S: Mapping[str, float] = {
-    "reach": 10, "facts": 20, "measure": 60, "collectives": 90, "judge": 30, "plan": 10,
-}  # fmt: skip
-LEVELS = ("passive", "quick", "normal")
 CONNECTIONS_AT_ONCE = 2048
 """A place for each host of all but the largest clusters: who hangs takes nobody's place."""
 SHARED_READERS_AT_ONCE = 4
@@ -43,18 +40,6 @@ REPORT_S = 0.3
 """How much sooner than its stage a connection gives up."""
 
 T = TypeVar("T")
-
-
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user asked of a run. Bytes and seconds."""
-
-    level: str = "normal"
-    model_path: str | None = None
-    deadlines_s: dict[str, float] = {}
-    max_size_bytes: int = 64 * 1024**2
-
-    def deadline_s(self, stage: str) -> float:
-        return self.deadlines_s.get(stage, DEADLINES_S[stage])
 
 
 class Progress(Protocol):
@@ -150,7 +135,7 @@ class _Run:
         requests = probes.requests_for(model_path=self.wishes.model_path, names=names)
 
         def ask(session: Session) -> Callable[[], tuple[tuple[Answer, ...], Clock]]:
-            return lambda: (session.ask(requests, deadline_s), _clock(session))
+            return lambda: (session.ask(requests, deadline_s), roster.clock(session))
 
         resolved: dict[str, tuple[Answer, ...]] = {}
 
@@ -161,8 +146,10 @@ class _Run:
             resolved[name], clock = outcome
             self._set(name, clock=clock, evidence=self._keep(resolved[name]), **probes.facts_from(resolved[name]))
 
-        self._stage("facts", {name: ask(session) for name, session in self.sessions.items()}, keep)
-        self.resolutions = probes.fold_resolutions(resolved)
+        try:
+            self._stage("facts", {name: ask(session) for name, session in self.sessions.items()}, keep)
+        finally:
+            self.resolutions = probes.fold_resolutions(resolved)
 
     def measure(self) -> None:
         """Read speed of the model path: all at once on local disks, four at a time on a shared file system."""
@@ -197,13 +184,10 @@ class _Run:
             self.collective = unknown("level passive starts no collective")
             return
         willing = self._willing(None)
-        if not willing:
-            reasons = {self._unwilling(name): name for name in self.hosts}
-            self.collective = unknown("; ".join(f"{name}: {why}" for why, name in reasons.items()))
-            return
+        excluded = {name: self._unwilling(name) for name in self.hosts if name not in willing}
+        done = 0
         began = time.monotonic()
         self.progress.stage("collectives", willing)
-        excluded = {name: self._unwilling(name) for name in self.hosts if name not in willing}
         try:
             self.collective = collective.measure(
                 {name: self.sessions[name] for name in willing},
@@ -213,13 +197,18 @@ class _Run:
                 max_size_bytes=self.wishes.max_size_bytes,
                 on_done=self.progress.done,
                 keep=self._keep_output,
+                lose=lambda name, error: self._lose(name, "collectives", error),
             )
-            done, note = len(self.collective.nodes), self.collective.summary
+            done, note = len(self.collective.nodes_through), self.collective.summary
         except NotMeasured as why:
             self.collective = unknown(str(why))
-            done, note = 0, f"not measured: {why}"
-        self.stages.append(_stage("collectives", began, done, len(self.hosts)))
-        self.progress.ended(note)
+            note = f"not measured: {why}"
+        except KeyboardInterrupt:
+            self.collective, note = unknown("the run was interrupted before the all-reduce ended"), "interrupted"
+            raise
+        finally:
+            self.stages.append(_stage("collectives", began, done, len(self.hosts)))
+            self.progress.ended(note)
 
     def mark_interrupted(self) -> None:
         for name, node in self.nodes.items():
@@ -229,7 +218,7 @@ class _Run:
     def end(self, interruptible: Callable[[], AbstractContextManager[None]]) -> None:
         """Let every agent clean up and say what it could not; those that do not answer are dropped."""
         goodbyes = {name: partial(session.end, END_S) for name, session in self.sessions.items()}
-        left: dict[str, tuple[str, ...] | NodeError] = dict.fromkeys(goodbyes, ("unknown: the run was interrupted",))
+        left: dict[str, tuple[str, ...] | NodeError] = {}
         try:
             with interruptible():
                 left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1)
@@ -238,10 +227,10 @@ class _Run:
         finally:
             for session in self.sessions.values():
                 session.abort()
-        for name, outcome in left.items():
-            lines = (f"unknown: {outcome.args[0]}",) if isinstance(outcome, NodeError) else outcome
-            if lines:
-                self._set(name, left_behind=lines)
+        for name in goodbyes:
+            outcome = left.get(name, NodeError(name, "agent_silent", "the run was interrupted"))
+            lines = unknown(f"no goodbye: {outcome.what}") if isinstance(outcome, NodeError) else outcome
+            self._set(name, left_behind=lines)
 
     def level_why(self) -> str:
         reasons = {name: busy.why_busy(self.nodes[name]) for name in self.sessions}
@@ -280,7 +269,7 @@ class _Run:
         summary = f"stopped answering in {stage}: {error.what}"
         self._set(name, reach=Reach(outcome=error.cause, summary=summary, do=error.do))
         lost = [topic for topic in probes.TOPICS if not is_known(self.nodes[name], topic)]
-        self._set(name, **roster.not_known(lost, f"not measured: {summary}"))
+        self._set(name, **roster.not_known([*lost, "left_behind"], f"not measured: {summary}"))
 
     def _willing(self, topic: str | None) -> list[str]:
         """Nodes that may be loaded: reached, not locked by another run, not busy; the others get the reason."""
@@ -310,8 +299,3 @@ class _Run:
 
 def _stage(name: str, began: float, done: int, total: int) -> Stage:
     return Stage(name=name, seconds=round(time.monotonic() - began, 3), nodes_done=done, nodes_total=total)
-
-
-def _clock(session: Session) -> Clock:
-    offset_s, uncertainty_s = session.clock()
-    return Clock(offset_s=offset_s, uncertainty_s=uncertainty_s)

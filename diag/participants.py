@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from diag.data_interface import Place, choose
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
+from diag.inventory import fold
 
 ALONE_RANKS = 2
 """What a single node needs for a collective of GLOO."""
@@ -140,5 +141,5 @@ def _too_few(selected: int, left_out: Mapping[str, str]) -> str:
         by_reason.setdefault(why, []).append(name)
     if selected == 1:
         return next(iter(by_reason), "no node is there")
-    reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in by_reason.items())
+    reasons = "; ".join(f"{fold(names)}: {why}" for why, names in by_reason.items())
     return f"{selected - len(left_out)} of {selected} nodes can take part, expected at least 2: {reasons}"

@@ -9,6 +9,7 @@ from diag import probes
 from diag.errors import NodeError
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import unknown
+from diag.facts.system import Clock
 from diag.inventory import Host
 from diag.remote.session import Session
 
@@ -42,3 +43,8 @@ def reached(host: Host, session: Session) -> Node:
             pid=hello.pid, python=hello.python, executable=hello.executable, user=hello.user, wrapper=tuple(host.exec)
         ),
     )
+
+
+def clock(session: Session) -> Clock:
+    offset_s, uncertainty_s = session.clock()
+    return Clock(offset_s=offset_s, uncertainty_s=uncertainty_s)

@@ -23,15 +23,21 @@ def size(n_bytes: float) -> str:
 
 
 def gb_per_s(bytes_per_s: float) -> str:
-    """Bandwidth of memory, PCIe and collectives: GB/s of 10⁹ bytes."""
-    value = bytes_per_s / GB
-    return f"{value:.1f} GB/s" if value >= 1 else f"{value:.3f} GB/s"
+    """Bandwidth of memory, PCIe and collectives: GB/s of 10⁹ bytes; what is far below is written in MB/s or kB/s."""
+    for unit, scale in (("GB/s", GB), ("MB/s", 10**6), ("kB/s", 1000)):
+        if bytes_per_s >= scale * 0.1:
+            value = bytes_per_s / scale
+            return f"{value:.1f} {unit}" if value >= 1 else f"{value:.3f} {unit}"
+    return f"{bytes_per_s:.0f} B/s"
 
 
 def gbit_per_s(bytes_per_s: float) -> str:
     """Bandwidth of network links: Gbit/s of 10⁹ bits."""
-    value = bytes_per_s * 8 / 1e9
-    return f"{value:.1f} Gbit/s" if value >= 10 else f"{value:.2f} Gbit/s"  # noqa: PLR2004 - two digits below ten
+    for unit, scale in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        value = bytes_per_s * 8 / scale
+        if value >= 0.1:  # noqa: PLR2004 - below, the next unit reads better
+            return f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"  # noqa: PLR2004 - two digits below
+    return f"{bytes_per_s * 8:.0f} bit/s"
 
 
 def seconds(duration_s: float) -> str:

@@ -19,9 +19,10 @@ from diag.culprits import culprits
 from diag.errors import NodeError
 from diag.facts.record import is_known, peek
 from diag.facts.snapshot import Snapshot
-from diag.gather import Wishes, gather
+from diag.gather import gather
 from diag.inventory import Host
 from diag.probes.verbs import Answer
+from diag.wishes import Wishes
 from tests.remote.fake import HELLO, FakeTransport, Recorded, Scripted
 
 ANSWERS = Path(__file__).parent / "data" / "answers" / "vm.json"
@@ -29,18 +30,20 @@ MODEL = "/tmp/models/Qwen3-tiny"  # as recorded
 
 
 class Watcher:
-    """A Progress that remembers; ``interrupt`` names the node whose end is the moment of Ctrl-C."""
+    """A Progress that remembers; the end of ``interrupt`` in ``stage`` is the moment of Ctrl-C."""
 
-    def __init__(self, interrupt: str = "") -> None:
+    def __init__(self, interrupt: str = "", stage: str = "reach") -> None:
         self.told: list[tuple[str, ...]] = []
-        self.interrupt = interrupt
+        self.interrupt = (stage, interrupt)
+        self.at = ""
 
     def stage(self, name: str, nodes: Sequence[str]) -> None:
         self.told.append(("stage", name, *nodes))
+        self.at = name
 
     def done(self, node: str, *, lost: bool = False) -> None:
         self.told.append(("lost" if lost else "done", node))
-        if node == self.interrupt:
+        if (self.at, node) == self.interrupt:
             raise KeyboardInterrupt
 
     def ended(self, note: str) -> None:
@@ -166,7 +169,32 @@ def test_a_node_that_another_run_holds_is_read_and_not_loaded(lock):
     snapshot = visit({"a": node(hello=held)}, level="normal", model_path=MODEL)
     assert snapshot.node("a").memory.total_bytes > 0
     assert peek(snapshot.node("a"), "read_speed").why == "another diag"
-    assert peek(snapshot, "collective").why == "a: another diag"
+    assert peek(snapshot, "collective").why == "another diag"
+    assert [stage.name for stage in snapshot.stages] == ["reach", "facts", "measure", "collectives"]
+
+
+def test_nodes_that_may_not_be_loaded_are_all_named_with_the_reason():
+    lock = {"held": False, "pid": 812, "started": 1.0, "user": "ops", "why": "another diag"}
+    held = {"hello": {**HELLO["hello"], "lock": lock}}
+    snapshot = visit({f"n{number}": node(hello=held) for number in range(1, 4)}, level="normal")
+    assert peek(snapshot, "collective").why.endswith("expected at least 2: n[1-3]: another diag")
+
+
+def test_names_are_folded_also_when_the_facts_are_interrupted():
+    snapshot = visit({"a": node(), "b": Scripted(lambda _: ())}, Watcher("a", "facts"))
+    assert snapshot.interrupted
+    assert {name for one in snapshot.resolutions for name in one.nodes} == {"a"}
+
+
+def test_an_agent_that_says_no_goodbye_leaves_it_open_what_is_left():
+    answering = node()._reply
+
+    def mute(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        return () if message["do"] == "end" else answering(message)
+
+    snapshot = visit({"a": node(), "b": Scripted(mute)})
+    assert snapshot.node("a").left_behind == ()
+    assert peek(snapshot.node("b"), "left_behind").why.startswith("no goodbye: no answer within")
 
 
 def test_a_busy_node_is_read_and_not_loaded():

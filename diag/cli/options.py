@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from diag.units import parse_size
+from diag.wishes import DEADLINES_S
 
 F = TypeVar("F", bound=Callable[..., Any])
-STAGES = ("reach", "facts", "measure", "collectives", "judge", "plan")
 FAIL_ON = ("failed", "missing", "never")
 FOLDER = click.Path(path_type=Path)
 LONGEST_S = 7 * 86400.0
@@ -46,8 +46,8 @@ def as_deadlines(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     deadlines_s = {}
     for value in values:
         stage, equals, text = value.partition("=")
-        if not equals or stage not in STAGES:
-            what = f"{value!r}: expected STAGE=SECONDS, STAGE one of {', '.join(STAGES)}"
+        if not equals or stage not in DEADLINES_S:
+            what = f"{value!r}: expected STAGE=SECONDS, STAGE one of {', '.join(DEADLINES_S)}"
             raise click.BadParameter(what, ctx, param)
         try:
             deadlines_s[stage] = float(text.removesuffix("s"))

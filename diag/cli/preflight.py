@@ -19,7 +19,7 @@ from diag.errors import DiagError
 from diag.facts.plan import Plan
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
-from diag.gather import Wishes, gather
+from diag.gather import gather
 from diag.inventory import Host
 from diag.remote.local import LocalTransport
 from diag.remote.ssh import SshTransport
@@ -28,6 +28,7 @@ from diag.report.junit import junit_xml
 from diag.report.live import Display
 from diag.report.machine import plan_json, verdicts_json
 from diag.report.shown import Shown
+from diag.wishes import Wishes
 
 INTERRUPTED = 130
 T = TypeVar("T")

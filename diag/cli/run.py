@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from diag.cli.options import FOLDER, as_deadlines, as_message_size, as_seconds, judging, telling
-
-LEVELS = ("passive", "quick", "normal")
+from diag.wishes import LEVELS
 
 
 @click.command("run")

@@ -84,3 +84,9 @@ class Collective(Record, frozen=True, kw_only=True):
     """Pairs that could not exchange data; ``excluded`` says what followed for whom."""
     summary: str = ""
     """One line: how it ended."""
+
+    @property
+    def nodes_through(self) -> tuple[str, ...]:
+        """Those of which every rank came to its end."""
+        halted = {rank.node for rank in self.ranks if rank.outcome != "done"}
+        return tuple(node for node in self.nodes if node not in halted)

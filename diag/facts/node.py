@@ -74,5 +74,5 @@ class Node(Record, frozen=True, kw_only=True):
     model: Known[ModelFiles] = UNASKED
     read_speed: Known[ReadSpeed] = UNASKED
     evidence: tuple[Evidence, ...] = ()
-    left_behind: tuple[str, ...] = ()
-    """What could not be removed or killed, e.g. ``pid 4121 (D state)``; empty: nothing known to be left."""
+    left_behind: Known[tuple[str, ...]] = ()
+    """What could not be removed or killed, e.g. ``pid 4121 (D state)``; empty: its agent said that nothing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -84,7 +85,7 @@ def load(path: Path) -> Snapshot:
         raise DiagError(str(path), "no such Snapshot", do="name a snapshot.json or a run directory") from error
     except IsADirectoryError as error:
         raise DiagError(str(path), "a directory, not a Snapshot") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, EOFError, OSError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
         raise DiagError(str(path), f"not a Snapshot of diag: {error}") from error
     if snapshot.schema > SCHEMA:
         raise DiagError(

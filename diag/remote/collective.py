@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from diag.errors import NodeError
 from diag.facts.collective import Collective
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
@@ -41,13 +42,13 @@ def measure(
     ranks_per_node: int | None = None,
     on_done: Callable[[str], None],
     keep: Callable[[str, str], None] = lambda _node, _output: None,
+    lose: Callable[[str, NodeError], None] = lambda _node, _error: None,
 ) -> Collective:
     """All-reduce over ``nodes``, each with its session; over within ``deadline_s``.
 
-    ``keep`` gets each node's name and the last of what its ranks wrote, as evidence.
-
     ``excluded``: selected nodes that others ruled out, with why. ``ranks_per_node``: of GLOO; None: one, two on a node
-    alone. Raises NotMeasured when too few nodes can take part.
+    alone. ``keep`` gets each node's name and the last of what its ranks wrote, ``lose`` each node that answers no more.
+    Raises NotMeasured when too few nodes can take part.
     """
     began = time.monotonic()
     who = participants(nodes, excluded or {}, ranks_per_node)
@@ -67,6 +68,8 @@ def measure(
     heard = job.run()
     for node, output in job.outputs.items():
         keep(node, output)
+    for number, error in heard.lost.items():
+        lose(who.names[number], error)
     return collective(
         heard,
         rendezvous=endpoint(who.places[0].address, met.port),

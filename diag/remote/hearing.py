@@ -160,6 +160,15 @@ class Hearing:
         """Whether this rank, or who speaks for it, has said how it ended."""
         return self.is_done(rank) or rank in self.blamed or rank in self.failed
 
+    def accused(self) -> set[int]:
+        """Nodes that the board missed, or that have a rank which it missed."""
+        silent = {t.who for t in self.troubles.values() if t.cause in ("rank_frozen", "rank_missing")}
+        return {
+            node
+            for node in range(len(self.who.places))
+            if silent & {f"node:{node}", *(f"rank:{rank}" for rank in self.who.ranks_of(node))}
+        }
+
     def nodes_done(self) -> set[str]:
         return {
             place.node

@@ -6,6 +6,7 @@ ranks are done, or a moment after the first trouble: long enough for the others 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import secrets
@@ -24,6 +25,7 @@ BOARD_S = 8.0
 LAST_WORDS_S = 2.5
 """Enough for a rank that is not frozen, but cut off, to notice that and say so."""
 STOP_S = 3.0
+SILENT = "it answers no more, and neither do its ranks"
 MONITOR_S = 0.3
 """torchrun ends the ranks beside a dead one this late at the earliest, so the board can tell who was first."""
 LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); import launch; launch.main(sys.path[0])"
@@ -53,6 +55,8 @@ class Job:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.heard = Hearing(who)
         self.running = 0
+        self.answered: set[int] = set()
+        """Nodes that still answered when they were told to end their job."""
         self.outputs: dict[str, str] = {}
         """Node -> the last that its launcher and ranks wrote, for those that could still say so."""
         self.told: set[str] = set()
@@ -189,24 +193,27 @@ class Job:
             if node is not None:
                 self.heard.end(node, said)
                 if isinstance(said, JobEnd):
+                    self.answered.add(node)
                     self.outputs[self.who.names[node]] = said.output
         return event
 
     def _stop(self) -> None:
         """End what still runs; a node that does not answer is not waited for: its agent ends the job by itself."""
         self.heard.stopping = True
-        for session in self.sessions:
-            threading.Thread(target=_stop_jobs, args=(session,), daemon=True).start()
+        for node, session in enumerate(self.sessions):
+            threading.Thread(target=self._stop_on, args=(node, session), daemon=True).start()
         until = time.monotonic() + STOP_S
         while self.running and time.monotonic() < until:
             self._next(until - time.monotonic())
+        for node in self.heard.accused() - self.answered:
+            self.heard.lost.setdefault(node, NodeError(self.who.names[node], "agent_silent", SILENT))
 
-
-def _stop_jobs(session: Session) -> None:
-    try:
-        session.stop_jobs()
-    except NodeError:
-        return  # whoever waits for the job learns the same
+    def _stop_on(self, node: int, session: Session) -> None:
+        """Whoever waits for the job learns what goes wrong here."""
+        with contextlib.suppress(NodeError):
+            session.stop_jobs()
+            session.clock(samples=1, deadline_s=STOP_S)
+            self.answered.add(node)
 
 
 def _words(end: JobEnd | NodeError) -> str:

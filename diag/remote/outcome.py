@@ -75,11 +75,13 @@ def culprits(heard: Hearing) -> dict[int, tuple[str, str]]:
     found: dict[int, tuple[str, str]] = {}
     for node, error in heard.lost.items():
         for rank in heard.who.ranks_of(node):
-            found[rank] = ("agent_silent", f"its agent: {error.what}")
+            found[rank] = ("agent_silent", error.what)
     for trouble in sorted(heard.troubles.values(), key=lambda trouble: trouble.who.startswith("node:")):
         if trouble.cause != "failed":
+            launcher = trouble.who.startswith("node:") and trouble.cause != "rank_missing"
+            about = "torchrun there: " if launcher else ""
             for rank in _ranks(heard, trouble):
-                found.setdefault(rank, (trouble.cause, _words(heard, rank, trouble.what)))
+                found.setdefault(rank, (trouble.cause, _words(heard, rank, about + trouble.what)))
     if not found:
         found = _without_board(heard)
     if not found:

@@ -124,4 +124,5 @@ def _notes(snapshot: Snapshot) -> list[str]:
 
 
 def _left_behind(snapshot: Snapshot) -> list[str]:
-    return [f"{node.name}: {line}" for node in snapshot.nodes for line in node.left_behind]
+    known = [node for node in snapshot.nodes if is_known(node, "left_behind")]
+    return [f"{node.name}: {line}" for node in known for line in node.left_behind]

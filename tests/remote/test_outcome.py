@@ -149,10 +149,7 @@ def test_a_node_whose_agent_ended_is_named_with_that():
     )
     heard.end(0, NodeError("n0", "agent_silent", "the agent ended"))
     assert outcomes(ended(heard)) == ["agent_silent", "stopped", "stopped"]
-    assert (
-        ended(heard).summary
-        == "n0: rank 0 agent silent after phase first_collective (5.0 s): its agent: the agent ended"
-    )
+    assert ended(heard).summary == "n0: rank 0 agent silent after phase first_collective (5.0 s): the agent ended"
 
 
 def test_a_rank_that_lost_the_board_alone_is_cut_off():
