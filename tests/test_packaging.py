@@ -1,4 +1,4 @@
-"""Does what a user installs work: the wheel, without torch, under the oldest and the newest supported Python?"""
+"""Does what a user gets work: the source archive, the wheel built from it, without torch, under old and new Pythons?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -29,19 +30,36 @@ def interpreter(version: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory) -> Path:
+    """A folder with the source archive, and the wheel that was built from it rather than from this checkout."""
+    out = tmp_path_factory.mktemp("built")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    return next(out.glob("*.whl"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built) -> Path:
+    return next(built.glob("*.whl"))
+
+
+def test_the_source_archive_carries_what_its_commands_and_texts_name(built):
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= {
+        "Makefile", ".ci/run", "constraints.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md",
+        "CONTRIBUTING.md", "SECURITY.md", "checks/limits.py", "diag/judge.ini", "tests/lab/packages.txt",
+        "tests/test_packaging.py",
+    }  # fmt: skip
+    assert not any(".venv" in name or "_cache" in name or name.endswith(".pyc") for name in names)
 
 
 def test_the_wheel_carries_the_checks_and_the_agent(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.startswith("diag/checks/") and name.endswith(".py") for name in names)
-    assert "diag/node/agent.py" in names
+    assert {"diag/node/agent.py", "diag/judge.ini"} <= set(names)
     assert not any(name.startswith("tests/") for name in names)
 
 
