@@ -1,5 +1,8 @@
 """``python -m diag`` is ``diag``."""
 
-from diag.cli import main
+try:
+    from diag.cli import main
 
-main()
+    main()
+except KeyboardInterrupt:  # before main listens
+    raise SystemExit(130) from None

@@ -19,7 +19,7 @@ def command(shell: str) -> None:
     zsh   eval "$(diag completion zsh)"                              in ~/.zshrc
     fish  diag completion fish > ~/.config/fish/completions/diag.fish
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
-    from diag.cli import cli  # noqa: PLC0415 - cli imports this file
+    from diag.cli.commands import cli  # noqa: PLC0415 - it imports this file
 
     completion = get_completion_class(shell)
     assert completion is not None, "click knows these shells"

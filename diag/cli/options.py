@@ -8,22 +8,26 @@ from typing import Any, TypeVar
 
 import click
 
-from diag.units import parse_size
+from diag.units import GIB, KIB, parse_size
 from diag.wishes import DEADLINES_S
 
 F = TypeVar("F", bound=Callable[..., Any])
 FAIL_ON = ("failed", "missing", "never")
 FOLDER = click.Path(path_type=Path)
 LONGEST_S = 7 * 86400.0
-SMALLEST_MESSAGE_BYTES = 8 * 1024
+SMALLEST_MESSAGE_BYTES, LARGEST_MESSAGE_BYTES = 8 * KIB, 8 * GIB
 
 
 def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """``64MiB`` -> bytes."""
+    if value is None:
+        return None
     try:
-        return None if value is None else parse_size(value)
+        return parse_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+    except OverflowError as error:  # hundreds of digits
+        raise click.BadParameter(f"'{value[:20]}…' is no size; expected e.g. 64GiB", ctx, param) from error
 
 
 def as_message_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -31,6 +35,8 @@ def as_message_size(ctx: click.Context, param: click.Parameter, value: str) -> i
     n_bytes = as_size(ctx, param, value) or 0
     if n_bytes < SMALLEST_MESSAGE_BYTES:
         raise click.BadParameter(f"{value!r}: too small to be measured; expected at least 8KiB", ctx, param)
+    if n_bytes > LARGEST_MESSAGE_BYTES:
+        raise click.BadParameter(f"{value!r}: too large for a message; expected at most 8GiB", ctx, param)
     return n_bytes
 
 

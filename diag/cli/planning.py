@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from diag.engines import ENGINES, plan_launch
+from diag.engines.versions import is_version
 from diag.errors import DiagError
 from diag.facts import snapshot as snapshots
 from diag.facts.plan import EngineName, Plan
@@ -22,12 +23,13 @@ STATUS = {"FITS": 0, "RISKY": 0, "NO": 1, "UNKNOWN": 3}
 
 
 def engine_and_version(text: str) -> tuple[str, str | None]:
-    """``vllm==0.33.0`` -> name and version. Raises DiagError for an engine that diag does not know."""
+    """``vllm==0.33.0`` -> name and version. Raises DiagError for what names none that diag knows."""
     name, pinned, version = text.partition("==")
     if name not in ENGINES:
         raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}")
-    if pinned and not version:
-        raise DiagError("--engine", f"{text!r}: no version after ==", do=f"expected e.g. {name}==0.33.0")
+    if pinned and not is_version(version):
+        what = f"{version!r} is no version" if version else "no version after =="
+        raise DiagError("--engine", f"{text!r}: {what}", do=f"expected e.g. {name}==0.33.0")
     return name, version or None
 
 

@@ -12,17 +12,21 @@ import msgspec
 
 from diag import rundir
 from diag.catalogue import Check
+from diag.cli import INTERRUPTED
 from diag.cli.judging import Judging, Telling
 from diag.cli.planning import engine_and_version, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
 from diag.errors import DiagError
 from diag.facts.plan import Plan
+from diag.facts.remedy import Ways
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
 from diag.gather import gather
 from diag.inventory import Host
+from diag.inventory.texts import require_one_line
 from diag.remote.local import LocalTransport
 from diag.remote.ssh import SshTransport
+from diag.remote.ssh_by_hand import ssh_by_hand
 from diag.remote.ssh_options import SshOptions
 from diag.report.junit import junit_xml
 from diag.report.live import Display
@@ -30,7 +34,6 @@ from diag.report.machine import plan_json, verdicts_json
 from diag.report.shown import Shown
 from diag.wishes import Wishes
 
-INTERRUPTED = 130
 T = TypeVar("T")
 
 
@@ -57,6 +60,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             max_size_bytes=self.max_size_bytes,
         )
 
+    @property
+    def ways(self) -> Ways:
+        """How each host can be reached by hand; this machine without any words."""
+        return {host.name: ssh_by_hand(host, self.login) if host.transport == "ssh" else () for host in self.hosts}
+
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to know."""
@@ -71,13 +79,14 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 def run(order: Order) -> int:
     """The exit status. What was asked wrongly is said before any host is touched."""
     engine_and_version(order.engine)
+    require_one_line(order.model or "", "", "--model")
     order.telling.require_writable()
     checks = order.judging.checks()
     directory = rundir.create(order.out)
     store = rundir.EvidenceStore(directory)
     with heard() as signals:
         found = _find_out(order, directory, signals, store)
-        unwritten = [error for error in (store.unwritten, *_write(directory, found, checks, order.telling)) if error]
+        unwritten = [error for error in (store.unwritten, *_write(order, directory, found, checks)) if error]
         if not unwritten:
             rundir.point_latest(directory)
         _tell(order, found, checks, directory)
@@ -124,7 +133,7 @@ class _Stage:
 
     def do(self, work: Callable[[], T]) -> T:
         began = time.monotonic()
-        self.display.stage(self.name, ())
+        self.display.stage(self.name, None)
         with within(self.limit_s, self.name):
             result = work()
         self.seconds = round(time.monotonic() - began, 3)
@@ -132,17 +141,15 @@ class _Stage:
         return result
 
 
-def _write(
-    directory: rundir.RunDir, found: Found, checks: Mapping[str, Check], telling: Telling
-) -> Sequence[DiagError]:
+def _write(order: Order, directory: rundir.RunDir, found: Found, checks: Mapping[str, Check]) -> Sequence[DiagError]:
     """Every file that can be written; the errors of those that cannot."""
-    xml = junit_xml(found.verdicts, checks, found.snapshot)
+    xml = junit_xml(found.verdicts, checks, found.snapshot, order.ways)
     writes: tuple[Callable[[], object], ...] = (
         lambda: directory.save("verdicts.json", verdicts_json(found.verdicts)),
         lambda: directory.save("plan.json", plan_json(found.plan)),
         lambda: directory.save("junit.xml", xml),
         lambda: directory.keep_only(one.sha256 for node in found.snapshot.nodes for one in node.evidence),
-        lambda: telling.write_junit(xml),
+        lambda: order.telling.write_junit(xml),
     )
     errors = (found.unsaved, *map(_error_of, writes))
     return [error for error in errors if error is not None]
@@ -167,5 +174,6 @@ def _tell(order: Order, found: Found, checks: Mapping[str, Check], directory: ru
             verbosity=order.telling.verbosity,
             slowest=found.slowest,
             exit_status=found.verdicts.exit_status,
+            ways=order.ways,
         )
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from diag.cli.signals import unwound
 from diag.errors import DiagError
 from diag.inventory import Host, commandline, hostfile, toml
 from diag.inventory.commandline import override
+from diag.inventory.texts import expanded, require_command, require_one_line
 from diag.remote.ssh_options import SshOptions
 
 __all__ = ["hosts", "login", "override", "settings"]
@@ -34,6 +37,8 @@ def settings(*, wrapper: str | None, **given: Any) -> dict[str, Any]:
     for option, text in given.items():
         if isinstance(text, str) and not text.strip():
             raise DiagError(f"--{option}", f"{text!r}: empty", do="give it a value, or leave it out")
+        if isinstance(text, str):
+            (require_command if option == "python" else require_one_line)(text, "", f"--{option}")
     return given | {"exec": commandline.wrapper(wrapper)}
 
 
@@ -46,23 +51,30 @@ def login(
     ask_pass: bool,
 ) -> SshOptions:
     """What holds for every SSH connection; files that were named must be there."""
-    for option, paths in (("--ssh-config", [config] if config else []), ("--identity", identities)):
-        for path in paths:
-            if not path.expanduser().is_file():
-                raise DiagError(option, f"{path}: no such file")
     return SshOptions(
-        config_path=str(config.expanduser()) if config is not None else None,
-        identity_files=tuple(str(path.expanduser()) for path in identities),
+        config_path=_file(config, "--ssh-config") if config is not None else None,
+        identity_files=tuple(_file(path, "--identity") for path in identities),
         accept_new_host_keys=accept_new_host_keys,
         connect_timeout_s=connect_timeout_s,
         password=_asked_once() if ask_pass else None,
     )
 
 
+def _file(path: Path, option: str) -> str:
+    place = expanded(path, option)
+    try:
+        if not place.is_file() and str(place) != os.devnull:  # which is how ssh -F is given nothing to read
+            raise DiagError(option, f"{path}: no {'regular' if place.exists() else 'such'} file")
+    except OSError as error:
+        raise DiagError(option, f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return str(place)
+
+
 def _asked_once() -> Callable[[], str]:
     """Asked before anything else is on the terminal; a script may pipe it in. Nothing but this function holds it."""
     if sys.stdin is not None and sys.stdin.isatty():
-        password = getpass.getpass("Password for the hosts: ", sys.stderr)
+        with unwound():
+            password = getpass.getpass("Password for the hosts: ", sys.stderr)
     else:
         password = sys.stdin.readline().rstrip("\n") if sys.stdin is not None else ""
     if not password:

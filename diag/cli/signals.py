@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 from types import FrameType
 
-from diag.cli import ENDING
+from diag.cli import ENDING, end_at_once
 from diag.errors import DiagError
 
 INSISTING = 2
@@ -66,6 +66,19 @@ def heard() -> Generator[Signals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def unwound() -> Generator[None]:
+    """An interrupt ends what is inside step by step, where a terminal has to be put back as it was."""
+    if signal.getsignal(signal.SIGINT) is not end_at_once:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, end_at_once)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Which version of an engine is installed on the nodes?"""
+"""Which version of an engine is installed on the nodes, and what is a version?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from collections import defaultdict
 
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
+
+_VERSION = re.compile(
+    r"[0-9]+(\.[0-9]+)+([-_.]?(a|b|c|rc|alpha|beta|pre|preview|post|rev|r|dev)[-_.]?[0-9]*)*(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
+    re.IGNORECASE,
+)
+"""As packages are numbered (PEP 440), with a second number as every engine has."""
+
+
+def is_version(text: str) -> bool:
+    """``0.33.0``, ``0.11.0rc1``, ``0.10.2.dev1+cu129``."""
+    return _VERSION.fullmatch(text) is not None
 
 
 def installed(snapshot: Snapshot, engine: str) -> tuple[str | None, str | None]:

@@ -2,20 +2,27 @@
 
 ``About.do`` is a sentence; its last line may start with ``$ ``: a command for the controller's shell. In both, these
 stand for the verdict's own: {node} {address} {hostname} {path} (the model path) {subject} (``3`` of ``gpu:3``).
-On the controller itself ``ssh {node} '…'`` becomes the bare command.
+On the controller itself ``ssh {node} '…'`` becomes the bare command. Elsewhere ``ssh … {node}`` becomes the words that
+reached the node in this run, where these are known (``Ways``): with the user, the port and the files that were named.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 
 from diag.facts.node import Node
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import About, Verdict
 
+Ways = Mapping[str, tuple[str, ...]]
+"""Node -> ``ssh`` and its words up to the host; no words: it is this machine. Not of a Snapshot that was loaded."""
+NO_WAYS: Ways = {}
+
 PROMPT = "$ "
+_SSH = re.compile(r"ssh((?: -\w+)*) \{node\}(?= |$)")
 PLACEHOLDERS = ("node", "address", "hostname", "path", "subject")
 
 
@@ -25,16 +32,22 @@ def advice(about: About, verdict: Verdict, snapshot: Snapshot, node: Node | None
     return _filled(sentence, verdict, snapshot, node)
 
 
-def command(about: About, verdict: Verdict, snapshot: Snapshot, node: Node | None = None) -> str | None:
+def command(
+    about: About, verdict: Verdict, snapshot: Snapshot, node: Node | None = None, ways: Ways = NO_WAYS
+) -> str | None:
     """The one command to copy; None: the check names none."""
     last = about.do.splitlines()[-1] if about.do else ""
     if not last.startswith(PROMPT):
         return None
     node = node or _node(verdict, snapshot)
     line = last[len(PROMPT) :]
-    if node is not None and _is_here(node, snapshot) and line.startswith("ssh {node} "):
+    way = None if node is None else ways.get(node.name, () if _is_here(node, snapshot) else None)
+    if way == () and line.startswith("ssh {node} "):
         line = " ".join(shlex.split(line)[2:])
-    return _filled(line, verdict, snapshot, node)
+    found = _SSH.match(line)
+    if not way or found is None:
+        return _filled(line, verdict, snapshot, node)
+    return f"ssh{found[1]} {shlex.join(way[1:])}{_filled(line[found.end() :], verdict, snapshot, node)}"
 
 
 def _filled(text: str, verdict: Verdict, snapshot: Snapshot, node: Node | None) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from diag.errors import DiagError
 from diag.inventory.entries import hosts_in, once_each
 from diag.inventory.host import Host
+from diag.inventory.texts import require_command, require_one_line
 
 OPTION = "--hosts"
 
@@ -43,7 +44,11 @@ def _override(host: Host, settings: Mapping[str, Any]) -> Host:
 
 def wrapper(text: str | None, where: str = "--exec") -> tuple[str, ...]:
     """``docker exec -i vllm`` -> its words."""
+    require_one_line(text or "", "", where)
     try:
-        return tuple(shlex.split(text or ""))
+        words = tuple(shlex.split(text or ""))
     except ValueError as error:
         raise DiagError(where, f"{text!r}: {error}", do="expected e.g. 'docker exec -i vllm'") from error
+    if words:
+        require_command(words[0], "", where)
+    return words

@@ -17,9 +17,12 @@ from diag.errors import DiagError
 from diag.inventory.entries import entry, once_each, port_number
 from diag.inventory.host import Host
 from diag.inventory.nodesets import split_parts
+from diag.inventory.texts import TEXTS, written
 
 KEYS = ("slots", "gpus", "max_slots", "address", "user", "port", "identity_file", "python", "interface")
 """``max_slots`` (Open MPI) is read and means nothing here."""
+_HANDED_IN = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
+"""What a shell hands in, as in ``--hostfile <(sinfo …)``: somebody writes into it."""
 
 
 def read(path: Path) -> list[Host]:
@@ -35,8 +38,10 @@ def read(path: Path) -> list[Host]:
 
 
 def text_of(path: Path) -> str:
-    """The file's text, or one line that says why there is none."""
+    """The file's text, or one line that says why there is none. A pipe without a writer is never opened."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir() or _HANDED_IN.fullmatch(str(path))):
+            raise DiagError(str(path), "no regular file", do="expected a text file")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DiagError(str(path), "no such file") from error
@@ -90,8 +95,8 @@ def _set(settings: dict[str, Any], key: str, value: str, where: str) -> None:
         meant = port_number(value, where, f"{key}={value}")
     elif field in {"slots", "max_slots"}:
         meant = count(value, where, f"{key}={value}")
-    elif key == "identity_file":
-        meant = str(Path(value).expanduser())
+    elif field in TEXTS:
+        meant = written(field, value, where)
     if field in settings and settings[field] != meant:
         raise DiagError(where, f"{key}={value} contradicts {settings[field]}", do=f"give {field} once")
     settings[field] = meant

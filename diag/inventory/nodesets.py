@@ -14,6 +14,7 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from ClusterShell.RangeSet import RangeSet
 
 from diag.errors import DiagError
+from diag.inventory.texts import require_host_name
 
 EXAMPLE = "expected e.g. gpu[01-04]"
 MOST_HOSTS = 100_000
@@ -50,9 +51,12 @@ def expand_part(part: str, where: str, *, whole: str = "") -> list[str]:
         raise DiagError(where, f"{whole!r}: a comma with no host beside it", do=EXAMPLE)
     _refuse_what_is_no_node_set(part, where)
     try:
-        return list(NodeSet(part, resolver=RESOLVER_NOGROUP))
+        names = list(NodeSet(part, resolver=RESOLVER_NOGROUP))
     except NodeSetException as error:
         raise DiagError(where, f"{part!r}: {error}", do=EXAMPLE) from error
+    for name in names:
+        require_host_name(name, where)
+    return names
 
 
 def _refuse_what_is_no_node_set(part: str, where: str) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from diag.errors import DiagError
 from diag.inventory.commandline import wrapper
 from diag.inventory.entries import port_number
 from diag.inventory.hostfile import count
+from diag.inventory.texts import TEXTS, require_command, require_one_line, written
 
-TEXTS = ("address", "user", "identity_file", "python", "interface")
 KEYS = ("address", "user", "port", "identity_file", "python", "exec", "env", "interface", "slots", "gpus", "transport")
 TRANSPORTS = ("ssh", "local")
 
@@ -46,13 +45,17 @@ def _value(field: str, value: Any, where: str) -> Any:
 def _text(field: str, value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DiagError(where, f"{field} = {value!r:.40}", do="expected a text in quotes")
-    return str(Path(value).expanduser()) if field == "identity_file" else value
+    return written(field, value, where)
 
 
 def _words(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return wrapper(value, where)
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        for word in value:
+            require_one_line(word, "exec:", where)
+        if value:
+            require_command(value[0], "exec:", where)
         return tuple(value)
     raise DiagError(where, f"exec = {value!r:.40}", do="expected e.g. 'docker exec -i vllm' or a list of its words")
 
@@ -61,6 +64,8 @@ def _environment(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise DiagError(where, f"env = {value!r:.40}", do='expected e.g. env = { NCCL_DEBUG = "WARN" }')
     for name, setting in value.items():
+        require_one_line(name, "env", where)
         if isinstance(setting, bool) or not isinstance(setting, (str, int)) or "=" in name or not name:
             raise DiagError(where, f"env {name} = {setting!r:.40}", do="expected a text in quotes")
+        require_one_line(str(setting), f"env {name} =", where)
     return {name: str(setting) for name, setting in value.items()}

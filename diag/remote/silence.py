@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 from diag.errors import NodeError
 from diag.inventory import Host
 from diag.remote.frames import Reader
 from diag.remote.transport import Channel
 
 NOT_RUN = (126, 127)
-OTHER = "name another with --python"
+OTHER, OTHER_WRAPPER = "name another with --python", "name another with --exec"
+INSTEAD = "see whether sshd or a login script there starts something else instead (ForceCommand, exit)"
 TOO_OLD = "diag: python too old: "
+ABSENT = re.compile(r"not found|no such file|unknown command|cannot execute|permission denied", re.IGNORECASE)
 
 
 def explain(host: Host, command: str, channel: Channel, reader: Reader, *, ended: bool, deadline_s: float) -> NodeError:
@@ -20,15 +25,38 @@ def explain(host: Host, command: str, channel: Channel, reader: Reader, *, ended
     if TOO_OLD in words:
         found = words.partition(TOO_OLD)[2].splitlines()[0]
         return NodeError(host.name, "python_missing", f"Python is too old: {found}", do=OTHER)
-    if status in NOT_RUN or "SyntaxError" in words:
-        return NodeError(host.name, "python_missing", f"{command} does not run there: {last or status}", do=OTHER)
-    if host.exec and ended:
-        return NodeError(host.name, "python_missing", f"{command} does not run there: {last or status}")
+    if status in NOT_RUN or "SyntaxError" in words or (host.exec and ended):
+        what = f"{command} does not run there: {last or _ending(status)}"
+        return NodeError(host.name, "python_missing", what, do=_other(host, command, words))
+    said = f"; the last it printed: {last!r}" if last else ""
+    if status == 0 and host.python:  # an agent that cannot go on ends with 1
+        what = f"{host.python} is no Python: it ended with status 0 before the agent spoke{said}"
+        return NodeError(host.name, "python_missing", what, do=OTHER)
     if ended:
         about = "" if status is None else f" (status {status})"
-        return NodeError(host.name, "agent_silent", f"the agent ended before it spoke{about}: {last or 'no message'}")
-    said = f"; the last it printed: {last!r}" if last else ""
+        what = f"the agent ended before it spoke{about}: {last or 'no message'}"
+        return NodeError(host.name, "agent_silent", what, do=INSTEAD if status == 0 else "")
     return NodeError(host.name, "agent_silent", f"connected, but no agent spoke within {deadline_s:g} s{said}")
+
+
+def _ending(status: int | None) -> str:
+    return "it ended without a word" if status is None else f"it ended with status {status} and no message"
+
+
+def _other(host: Host, command: str, words: str) -> str:
+    """What to name differently: the interpreter, or what is in front of it."""
+    python = command.removeprefix(" ".join(host.exec)).strip()
+    if not host.exec or _is_absent(python, words):
+        return OTHER
+    if _is_absent(host.exec[0], words):
+        return f"{host.exec[0]!r} is not found there: install it, or {OTHER_WRAPPER}"
+    return f"try {shlex.join((*host.exec, python, '--version'))} there, or {OTHER_WRAPPER}"
+
+
+def _is_absent(program: str, words: str) -> bool:
+    """A line says so of it; ``sh: 1: …`` is sh that speaks."""
+    named = re.compile(rf"(?<![\w/.-]){re.escape(program)}(?![\w/.-]|: (line )?\d+:)")
+    return any(ABSENT.search(line) and named.search(line) for line in words.splitlines())
 
 
 def last_line(text: str) -> str:

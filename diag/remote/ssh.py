@@ -19,7 +19,7 @@ from diag.remote.ssh_alarm import Alarm
 from diag.remote.ssh_channel import SshChannel
 from diag.remote.ssh_command import command_line
 from diag.remote.ssh_connect import Connector, Limit
-from diag.remote.ssh_identities import Identity, PublicKey, Unusable
+from diag.remote.ssh_identities import Identity, PublicKey, Unusable, why_unusable
 from diag.remote.ssh_keys import Keys
 from diag.remote.ssh_login import Lost, Step
 from diag.remote.ssh_options import SshOptions
@@ -229,7 +229,7 @@ def _load(path: str) -> Identity:
         what = f"{path} is encrypted, and no agent holds it"
         raise Unusable(what, f"eval $(ssh-agent); ssh-add {path}") from error
     except (paramiko.SSHException, UnknownKeyType, OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise Unusable(f"{path} is no private key that can be read: {error}") from error
+        raise Unusable(why_unusable(path, error)) from error
     key.public_blob = None  # paramiko has loaded a certificate beside it; ours are chosen by the caller
     return Identity(path, PublicKey(key.get_name(), key.asbytes()), key)
 

@@ -96,7 +96,7 @@ class Connector(Generic[C]):
             key = connection.exchange_keys(ssh_trust.known_types(settings, self._book))
             connection.advice += ssh_trust.verify(settings.name, settings, key, self._book, behind=bool(jumps))
         with connection.within(limit):
-            log_in(connection, settings, self._keyring, password)
+            connection.advice += log_in(connection, settings, self._keyring, password)
         return connection
 
     def _wired(

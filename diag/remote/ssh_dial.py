@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from diag.errors import NodeError
+from diag.inventory.texts import why_no_name
 from diag.remote.ssh_settings import SshSettings
 from diag.remote.ssh_socket import ProxyCommand, Wire
 
@@ -66,7 +67,7 @@ def _addresses(settings: SshSettings, until: float, said_s: float) -> list[tuple
     try:
         flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return list(socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=flags))
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         pass
     answer: queue.SimpleQueue[list[tuple[Any, ...]] | Exception] = queue.SimpleQueue()
     threading.Thread(
@@ -78,7 +79,8 @@ def _addresses(settings: SshSettings, until: float, said_s: float) -> list[tuple
         what = f"the resolver did not answer for {settings.host} within {said_s:g} s"
         raise _unreachable(settings, what, do="check /etc/resolv.conf or give its address") from None
     if isinstance(found, Exception):
-        reason = found.strerror if isinstance(found, socket.gaierror) else found
+        no_name = why_no_name(settings.host) if isinstance(found, UnicodeError) else str(found)
+        reason = found.strerror if isinstance(found, socket.gaierror) else no_name
         what = f"the name {settings.host} does not resolve here: {reason}"
         raise _unreachable(settings, what, do="add it to /etc/hosts or DNS, or give its address")
     return found

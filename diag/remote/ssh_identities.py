@@ -12,9 +12,10 @@ from diag.remote.ssh_settings import SshSettings
 
 CERTIFICATE = "-cert-v01@openssh.com"
 CERTIFICATE_SUFFIX = "-cert.pub"
+PRIVATE = b"PRIVATE KEY-----"
 
 
-class Unusable(Exception):  # noqa: N818 - a fact, told only when nothing else logs in
+class Unusable(Exception):  # noqa: N818 - a fact, told when nothing else logs in or when the user named the file
     """Why a key file is no key for us, and what to do about it."""
 
     def __init__(self, what: str, do: str = "") -> None:
@@ -50,8 +51,8 @@ class Keyring(Protocol):
         """As ``read_public``."""
 
 
-def identities(settings: SshSettings, keyring: Keyring, notes: list[Unusable]) -> Iterator[Identity]:
-    """Named keys, the agent's, default keys, each behind its certificates. ``notes`` grows by what cannot be used."""
+def identities(settings: SshSettings, keyring: Keyring, notes: dict[str, Unusable]) -> Iterator[Identity]:
+    """Named keys, the agent's, default keys, each behind its certificates. ``notes`` grows by files of no use."""
     agent = keyring.agent()
     certificates = [(path, found) for path in _certificate_paths(settings) for found in keyring.public(path)]
     files = _from_files(settings, keyring, agent, notes)
@@ -75,7 +76,7 @@ def _in_turn(
 
 
 def _from_files(
-    settings: SshSettings, keyring: Keyring, agent: Sequence[Identity], notes: list[Unusable]
+    settings: SshSettings, keyring: Keyring, agent: Sequence[Identity], notes: dict[str, Unusable]
 ) -> Iterator[Identity]:
     """The named files' keys; the agent's copy where it has one, which needs no passphrase."""
     for path in settings.identity_files:
@@ -89,9 +90,9 @@ def _from_files(
                 yield keyring.file(path)
             except FileNotFoundError:
                 if settings.identities_named:
-                    notes.append(Unusable(f"{path} does not exist"))
+                    notes[path] = Unusable(f"{path} does not exist")
             except Unusable as unusable:
-                notes.append(unusable)
+                notes[path] = unusable
 
 
 def _certificate_paths(settings: SshSettings) -> tuple[str, ...]:
@@ -124,7 +125,20 @@ def read_public(path: str) -> list[PublicKey]:
     """What a public key file holds: nothing when it does not exist or is something else."""
     try:
         words = Path(path).read_text(errors="replace").split()
-        blob = base64.b64decode(words[1], validate=True) if len(words) > 1 else b""
-    except (OSError, ValueError):
+        blob = base64.b64decode(words[1], validate=True)
+    except (OSError, ValueError, IndexError):
         return []
     return [PublicKey(words[0], blob)] if blob[4:].startswith(words[0].encode()) else []
+
+
+def why_unusable(path: str, error: Exception) -> str:
+    """Of a file that could not be loaded as a private key; ``error`` is what the library says."""
+    try:
+        there = PRIVATE in Path(path).read_bytes()
+    except OSError as unread:
+        return f"{path} cannot be read: {(unread.strerror or str(unread)).lower()}"
+    if there:
+        return f"{path} is no private key that can be read: {' '.join(str(error).split())}"
+    if read_public(path):
+        return f"{path} is a public key, and no agent holds its private key"
+    return f"{path} is no private key: there is no line -----BEGIN … PRIVATE KEY----- in it"

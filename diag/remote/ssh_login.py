@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -31,14 +32,15 @@ class Door(Protocol):
     def ask_methods(self, user: str) -> Step: ...
 
 
-def log_in(door: Door, settings: SshSettings, keyring: Keyring, password: Callable[[], str] | None) -> None:
-    """Raises NodeError(ssh_auth_failed) that names what was tried."""
+def log_in(door: Door, settings: SshSettings, keyring: Keyring, password: Callable[[], str] | None) -> tuple[str, ...]:
+    """Advice on the keys that the user named. Raises NodeError(ssh_auth_failed) that names what was tried."""
     attempt = _Attempt(door, settings)
     try:
         if not attempt.with_keys(keyring) and not attempt.with_password(password):
             raise attempt.failed("")
     except Lost as lost:
         raise attempt.failed(str(lost)) from lost
+    return attempt.advice()
 
 
 class _Attempt:
@@ -47,7 +49,7 @@ class _Attempt:
     def __init__(self, door: Door, settings: SshSettings) -> None:
         self._door, self._settings = door, settings
         self._tried: list[str] = []
-        self._unusable: list[Unusable] = []
+        self._unusable: dict[str, Unusable] = {}
         self._methods: tuple[str, ...] | None = None
 
     def with_keys(self, keyring: Keyring) -> bool:
@@ -80,19 +82,25 @@ class _Attempt:
         self._methods = step.methods if step.methods is not None else self._methods
         return step.logged_in
 
+    def advice(self) -> tuple[str, ...]:
+        """Another key was good enough; the user believes that it was the named one."""
+        asked = self._settings.identities_asked
+        return tuple(f"named key not used: {note}" for path, note in self._unusable.items() if path in asked)
+
     def failed(self, ended: str) -> NodeError:
         settings = self._settings
         said = [f"tried {', '.join(self._tried)}" if self._tried else "there was nothing to try"]
-        said += [str(unusable) for unusable in self._unusable]
+        said += [str(unusable) for unusable in self._unusable.values()]
         said += [f"sshd accepts {', '.join(self._methods)}"] if self._methods else []
         said += [f"sshd ended the connection: {ended}"] if ended else []
         what = f"{settings.address} does not let {settings.user} in: {'; '.join(said)}"
         return NodeError(settings.name, "ssh_auth_failed", what, do=self._what_to_do())
 
     def _what_to_do(self) -> str:
-        for unusable in self._unusable:
+        for unusable in self._unusable.values():
             if unusable.do:
                 return unusable.do
         if "password" not in self._tried and {*PASSWORDS} & {*(self._methods or ())}:
             return "install a key with ssh-copy-id, or give a password: --ask-pass"
-        return f"try: ssh -v {self._settings.name} true"
+        ssh, *rest = self._settings.by_hand
+        return f"try: {shlex.join((ssh, '-v', *rest, 'true'))}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from diag.inventory import Host
+from diag.remote.ssh_by_hand import ssh_by_hand
 from diag.remote.ssh_config import SshConfig
 from diag.remote.ssh_options import SshOptions
 from diag.remote.ssh_tokens import TokenError, expand, expand_path, tokens
@@ -48,6 +49,8 @@ class SshSettings(msgspec.Struct, frozen=True, kw_only=True):
     identity_files: tuple[str, ...]
     identities_named: bool
     """The files were named, not the default ones: a missing one is worth a word."""
+    identities_asked: tuple[str, ...] = ()
+    """Those that the command line or the inventory names: one that cannot be used is worth a word in any case."""
     identities_only: bool
     certificate_files: tuple[str, ...]
     user_known_hosts: tuple[str, ...]
@@ -59,6 +62,8 @@ class SshSettings(msgspec.Struct, frozen=True, kw_only=True):
     jumps: tuple[Hop, ...]
     proxy_command: str | None
     advice: tuple[str, ...] = ()
+    by_hand: tuple[str, ...] = ()
+    """The words of an ssh command that reaches it."""
 
     @property
     def address(self) -> str:
@@ -70,12 +75,15 @@ def for_host(host: Host, options: SshOptions, config: SshConfig) -> SshSettings:
     """The settings of a selected host. Raises ValueError with one line when ssh_config says what cannot be."""
     given = _given(host.address, host.user or options.user, host.port or options.port)
     identities = (*((host.identity_file,) if host.identity_file else ()), *options.identity_files)
-    return _settings(host.name, given, identities, options, config)
+    settings = _settings(host.name, given, identities, options, config)
+    return msgspec.structs.replace(settings, by_hand=ssh_by_hand(host, options))
 
 
 def for_hop(hop: Hop, options: SshOptions, config: SshConfig) -> SshSettings:
     """A jump host's settings: from ssh_config, as OpenSSH does; the command line's user and keys are not for it."""
-    return _settings(hop.name, _given(None, hop.user, hop.port), (), options, config)
+    settings = _settings(hop.name, _given(None, hop.user, hop.port), (), options, config)
+    host = Host(name=hop.name, user=hop.user, port=hop.port)
+    return msgspec.structs.replace(settings, by_hand=ssh_by_hand(host, SshOptions(config_path=options.config_path)))
 
 
 def _given(address: str | None, user: str | None, port: int | None) -> dict[str, str]:
@@ -88,7 +96,8 @@ def _settings(
 ) -> SshSettings:
     said = _Said(config.lookup(name, given), name)
     timeout_s = options.connect_timeout_s
-    named = (*(expand_path(path, said.tokens) for path in identities), *said.paths("identityfile", ()))
+    asked = tuple(expand_path(path, said.tokens) for path in identities)
+    named = (*asked, *said.paths("identityfile", ()))
     return SshSettings(
         name=name,
         host=said.host,
@@ -96,6 +105,7 @@ def _settings(
         user=said.user,
         identity_files=named or said.expanded(DEFAULT_IDENTITIES),
         identities_named=bool(named),
+        identities_asked=asked,
         identities_only=said.yes("identitiesonly"),
         certificate_files=said.paths("certificatefile", ()),
         user_known_hosts=said.paths("userknownhostsfile", USER_KNOWN_HOSTS),

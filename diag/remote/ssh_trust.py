@@ -93,7 +93,7 @@ def _unknown(node: str, settings: SshSettings, key: HostKey, entries: Sequence[E
 def _how_to_accept(settings: SshSettings, key: HostKey, *, behind: bool) -> str:
     path = settings.user_known_hosts[0] if settings.user_known_hosts else "known_hosts"
     if behind or settings.host_key_alias:
-        return f"ssh {shlex.quote(settings.name)} true"
+        return shlex.join((*settings.by_hand, "true"))
     type_ = "rsa" if key.type == RSA else "ecdsa" if key.type.startswith("ecdsa") else key.type.removeprefix("ssh-")
     port = "" if settings.port == 22 else f"-p {settings.port} "  # noqa: PLR2004 - SSH's own
     return f"ssh-keyscan -t {type_} {port}{shlex.quote(settings.host)} >> {shlex.quote(path)}"

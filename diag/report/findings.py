@@ -79,7 +79,7 @@ def _finding(group: Group, shown: Shown, ink: Ink, *, with_why: bool) -> Iterabl
         yield from _field("why", about.why, ink)
     if do := remedy.advice(about, verdict, shown.snapshot):
         yield from _field("do", do, ink)
-    if command := remedy.command(about, verdict, shown.snapshot):
+    if command := remedy.command(about, verdict, shown.snapshot, ways=shown.ways):
         yield f"{'':{FIELD}}{ink('$ ' + command, 'command')}"
 
 

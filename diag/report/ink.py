@@ -5,7 +5,6 @@ Lines are made here rather than by rich's renderer: a page for 1,000 nodes must 
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +13,8 @@ from typing import TextIO
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.style import Style
+
+from diag.report.printable import printable
 
 STYLES = {
     "passed": "green", "failed": "bold red", "broken": "bold magenta", "not_measured": "yellow", "advice": "cyan",
@@ -81,18 +82,6 @@ class Ink:
 @lru_cache(maxsize=64)
 def _style(definition: str) -> Style:
     return Style.parse(definition)
-
-
-def printable(text: str) -> str:
-    """What came from a node must not steer the terminal: control characters are shown, not sent."""
-    if text.isprintable():
-        return text
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", _shown, text)
-
-
-def _shown(match: re.Match[str]) -> str:
-    character = match[0]
-    return " " if character in "\n\t" else character.encode("unicode_escape").decode()
 
 
 def encodable(text: str, encoding: str) -> str:

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from diag.catalogue import Check
 from diag.facts import remedy
 from diag.facts.node import Node
+from diag.facts.remedy import NO_WAYS, Ways
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import About, Verdict, Verdicts
 from diag.report.places import place
 
-NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_XML = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 ELEMENTS = {"failed": "failure", "broken": "error", "not_measured": "error", "skipped": "skipped"}
 COUNTED = ("failure", "error", "skipped")
 
 
-def junit_xml(verdicts: Verdicts, checks: Mapping[str, Check], snapshot: Snapshot) -> bytes:
-    """The whole document, UTF-8."""
+def junit_xml(verdicts: Verdicts, checks: Mapping[str, Check], snapshot: Snapshot, ways: Ways = NO_WAYS) -> bytes:
+    """The whole document, UTF-8. ``ways``: how the nodes were reached in this run."""
     by_check: dict[str, list[Verdict]] = {}
     for verdict in verdicts.verdicts:
         by_check.setdefault(verdict.check, []).append(verdict)
-    nodes = {node.name: node for node in snapshot.nodes}
-    suites = [_Suite(check, verdicts.checks.get(check), checks.get(check), snapshot, nodes) for check in by_check]
+    asked = _Asked(snapshot, {node.name: node for node in snapshot.nodes}, ways)
+    suites = [_Suite(check, verdicts.checks.get(check), checks.get(check), asked) for check in by_check]
     bodies = [suite.xml(by_check[suite.check]) for suite in suites]
     totals = {name: sum(suite.counts[name] for suite in suites) for name in COUNTED}
     time_s = sum(stage.seconds for stage in verdicts.stages)
@@ -38,24 +40,29 @@ def junit_xml(verdicts: Verdicts, checks: Mapping[str, Check], snapshot: Snapsho
     return "\n".join(lines).encode()
 
 
+class _Asked(NamedTuple):
+    """Of what the verdicts are."""
+
+    snapshot: Snapshot
+    nodes: Mapping[str, Node]
+    ways: Ways
+
+
 class _Suite:
     """One check with its cases."""
 
-    def __init__(
-        self, check: str, about: About | None, known: Check | None, snapshot: Snapshot, nodes: Mapping[str, Node]
-    ) -> None:
+    def __init__(self, check: str, about: About | None, known: Check | None, asked: _Asked) -> None:
         self.check = check
         self.about = about or About(title=check, why="", do="")
         self.optional = known is not None and known.optional
         self.file = _quoted(known.file.rpartition("/")[2].removesuffix(".py") if known is not None else "checks")
-        self.snapshot = snapshot
-        self.nodes = nodes
+        self.asked = asked
         self.counts = dict.fromkeys(COUNTED, 0)
 
     def xml(self, verdicts: list[Verdict]) -> str:
         cases = [self._case(verdict) for verdict in verdicts]
         counts = _counts(len(cases), self.counts)
-        head = f"<testsuite name={_quoted(self.check)} {counts} timestamp={_quoted(self.snapshot.taken_at)}>"
+        head = f"<testsuite name={_quoted(self.check)} {counts} timestamp={_quoted(self.asked.snapshot.taken_at)}>"
         return "\n".join([head, *self._properties(), *cases, "</testsuite>"])
 
     def _properties(self) -> Iterator[str]:
@@ -81,9 +88,10 @@ class _Suite:
         return f"<{element} type={_quoted(verdict.outcome)} message={_quoted(summary)}>{body}</{element}>"
 
     def _told(self, verdict: Verdict) -> str:
-        node = self.nodes.get(verdict.node or "")
-        do = remedy.advice(self.about, verdict, self.snapshot, node)
-        command = remedy.command(self.about, verdict, self.snapshot, node)
+        snapshot, nodes, ways = self.asked
+        node = nodes.get(verdict.node or "")
+        do = remedy.advice(self.about, verdict, snapshot, node)
+        command = remedy.command(self.about, verdict, snapshot, node, ways)
         lines = [f"found     {verdict.found or verdict.summary}"]
         lines += [f"expected  {verdict.expected}"] if verdict.expected else []
         lines += [f"do        {do}"] if do else []

@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.text import Text
 
 from diag.inventory import fold
-from diag.report.ink import encodable, printable
+from diag.report.ink import encodable
+from diag.report.printable import printable
 
 NAMED, SHORT = 3, 24
 """So many of those who are waited for are named, or all of them where their node set is as short as this."""
@@ -28,11 +29,16 @@ PATIENCE_S = 10.0
 
 
 class Stage:
-    """One stage while it runs. Times are of the monotonic clock."""
+    """One stage while it runs, on those of all selected nodes that are still there. Times are of the monotonic clock.
 
-    def __init__(self, name: str, nodes: Sequence[str]) -> None:
+    ``nodes`` None: the controller's own work, done for all of them at once.
+    """
+
+    def __init__(self, name: str, nodes: Sequence[str] | None, selected: int | None = None) -> None:
         self.name = name
-        self.total = len(nodes)
+        self.own = nodes is None
+        nodes = nodes or ()
+        self.total = len(nodes) if selected is None else selected
         self.waiting = dict.fromkeys(nodes)
         self.took_s: dict[str, float] = {}
         self.lost: list[str] = []
@@ -57,8 +63,13 @@ class Stage:
 
     def line(self) -> str:
         elapsed_s = self.ended_s if self.ended_s is not None else time.monotonic() - self.began
-        of = f"{self.total - len(self.waiting) - len(self.lost)}/{self.total}" if self.total else ""
-        return f"{self.name:<13}{of:<9}{elapsed_s:>6.1f} s   {self.tail()}".rstrip()
+        return f"{self.name:<13}{self.counted():<9}{elapsed_s:>6.1f} s   {self.tail()}".rstrip()
+
+    def counted(self) -> str:
+        """``2/3``: on how many of the selected nodes it is done, as the page says it."""
+        if self.own:
+            return f"{self.total}/{self.total}" if self.ended_s is not None else ""
+        return f"{len(self.took_s) - len(self.lost)}/{self.total}"
 
     def tail(self) -> str:
         """Whom it waits for, or how it ended."""
@@ -109,9 +120,11 @@ class Display:
         if self.ticker is not None:
             self.ticker.join(1)
 
-    def stage(self, name: str, nodes: Sequence[str]) -> None:
+    def stage(self, name: str, nodes: Sequence[str] | None) -> None:
+        """The first stage is of all selected nodes; see Stage."""
         with self.lock:
-            self.stages.append(Stage(name, nodes))
+            selected = self.stages[0].total if self.stages else None
+            self.stages.append(Stage(name, nodes, selected))
 
     def done(self, node: str, *, lost: bool = False) -> None:
         with self.lock:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import msgspec
 
 from diag.facts.plan import Plan
 from diag.facts.verdict import About, Culprit, StageTime, Verdict, Verdicts
+
+_NOT_ASCII = re.compile(rb"[\x7f-\xff]+")
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -47,7 +52,7 @@ def verdicts_json(verdicts: Verdicts) -> bytes:
         verdicts.schema, verdicts.diag, verdicts.exit_status, verdicts.checks,
         [_entry(verdict) for verdict in verdicts.verdicts], verdicts.culprits, verdicts.stages,
     )  # fmt: skip
-    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    return _written(document)
 
 
 def _entry(verdict: Verdict) -> Passed | Judged:
@@ -59,4 +64,17 @@ def _entry(verdict: Verdict) -> Passed | Judged:
 
 
 def plan_json(plan: Plan) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n"
+    return _written(plan)
+
+
+def _written(document: Document | Plan) -> bytes:
+    """JSON allows a terminal's control characters above U+007F as they are; here no terminal is steered."""
+    return _NOT_ASCII.sub(_escaped, msgspec.json.format(msgspec.json.encode(document), indent=1)) + b"\n"
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    """Only inside of strings are there such bytes, so each character may be written as its number."""
+    text = match[0].decode()
+    if text.isprintable():
+        return match[0]
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text).encode()

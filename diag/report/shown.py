@@ -8,6 +8,7 @@ import msgspec
 
 from diag.catalogue import Check
 from diag.facts.plan import Plan
+from diag.facts.remedy import NO_WAYS, Ways
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Verdicts
 
@@ -24,3 +25,5 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     slowest: Mapping[str, str] = {}
     """Stage -> the node that the others waited for."""
     exit_status: int = 0
+    ways: Ways = NO_WAYS
+    """How the nodes were reached in this run."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from diag.cli import status_of
+from diag.cli.commands import status_of
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "data" / "snapshots" / "healthy-gpu.json"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from diag import __version__
-from diag.cli import COMMANDS
+from diag.cli.commands import COMMANDS
 from tests.cli.conftest import RECORDED, ROOT
 
 HEAVY = {"paramiko", "pytest", "rich", "msgspec", "ClusterShell", "cryptography", "torch"}
@@ -108,10 +110,50 @@ def test_a_stream_that_cannot_be_used_is_no_bug(streams, status, line):
 
 
 def test_a_bug_of_ours_keeps_its_traceback():
-    program = "import sys, diag.cli as c; c.FILES['run'] = 'nowhere'; sys.argv = ['diag', 'run']; c.main()"
+    broken = "import sys, diag.cli, diag.cli.commands as c; c.FILES['run'] = 'nowhere'"
+    program = f"{broken}; sys.argv = ['diag', 'run']; diag.cli.main()"
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
     )
     assert done.returncode == 70
     assert "Traceback" in done.stderr
     assert "diag.cli.nowhere" in done.stderr
+
+
+INTERRUPTED_AT = """
+import os, runpy, signal, sys
+
+class Impatience:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatience())
+sys.argv = ["diag", "run", "--hosts", "localhost:1"]
+runpy.run_module("diag", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["diag.cli", "click", "diag.cli.commands", "msgspec", "paramiko", "pytest", "rich"])
+def test_an_interrupt_during_the_imports_ends_without_a_traceback(name):
+    program = INTERRUPTED_AT.format(name=name)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr in {"", "diag: interrupted\n"}
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.15, 0.3])
+def test_an_early_interrupt_ends_with_130(delay_s, tmp_path):
+    """Python's own start, which nobody can interrupt in peace, is over when it prints."""
+    arguments = ["diag", "run", "--hosts", "localhost:1", "--out", str(tmp_path / "run")]
+    program = f"import sys; sys.argv = {arguments}; print('up', flush=True); from diag.cli import main; main()"
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", program], **streams, text=True, cwd=ROOT)
+    assert process.stdout.readline() == "up\n"
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode in {130, 3}, err  # 3: it was done by then

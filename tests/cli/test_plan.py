@@ -42,6 +42,12 @@ def test_the_engine_may_be_pinned(diag):
     assert diag("plan", RECORDED, "--engine", "vllm==0.1").status == 3
 
 
+@pytest.mark.parametrize("version", ["0.33.0", "0.11.0rc1", "0.10.2.dev1+gabc123.cu129", "0.9.0.post1", "1.0"])
+def test_every_version_that_a_package_may_have_is_one(diag, version):
+    done = diag("plan", RECORDED, "--json", "--engine", f"vllm=={version}")
+    assert json.loads(done.out)["engine"]["version"] == version
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -50,6 +56,11 @@ def test_the_engine_may_be_pinned(diag):
         ([RECORDED, "--hardware", "8xH100"], "diag: --hardware: and a Snapshot ("),
         ([RECORDED, "--engine", "nosuch"], "diag: --engine: 'nosuch' is not known; known: vllm"),
         ([RECORDED, "--engine", "vllm=="], "diag: --engine: 'vllm==': no version after ==; expected e.g. vllm==0.33.0"),
+        (
+            [RECORDED, "--engine", "vllm==abc"],
+            "diag: --engine: 'vllm==abc': 'abc' is no version; expected e.g. vllm==0.33.0",
+        ),
+        ([RECORDED, "--engine", "vllm==0.33.0 "], "diag: --engine: 'vllm==0.33.0 ': '0.33.0 ' is no version"),
         ([RECORDED, "--model", "/nosuch"], "diag: /nosuch: no model: "),
         ([], "diag: no run yet; "),
     ],

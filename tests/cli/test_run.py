@@ -17,6 +17,7 @@ import pytest
 from diag import rundir
 from diag.facts import snapshot as snapshots
 from tests.cli.conftest import ROOT
+from tests.remote.ssh import sshd
 
 PASSIVE = ("run", "--level", "passive")
 SILENT = "sh -c 'exec cat >/dev/null'"
@@ -138,6 +139,20 @@ def test_progress_that_nobody_reads_costs_nothing(tmp_path, stderr):
         (["--ssh-config", "nosuch"], "diag: --ssh-config: nosuch: no such file"),
         (["--identity", "nosuch"], "diag: --identity: nosuch: no such file"),
         (["--engine", "nosuch"], "diag: --engine: 'nosuch' is not known"),
+        (["--engine", "vllm==abc"], "diag: --engine: 'vllm==abc': 'abc' is no version; expected e.g. vllm==0.33.0"),
+        (["--hosts", "x" * 64], f"diag: --hosts: '{'x' * 40}'…: no host name: a part longer than 63 characters"),
+        (["--python=-c"], "diag: --python: '-c': begins with a dash; expected a program's name or path"),
+        (["--python", "/a\nb"], "diag: --python: '/a\\nb': a line break in it; leave it out"),
+        (["--python", "/a\udcff"], "diag: --python: '/a\\udcff': a byte that is no UTF-8 in it; leave it out"),
+        (["--exec", "a\nb"], "diag: --exec: 'a\\nb': a line break in it; leave it out"),
+        (["--exec=-c"], "diag: --exec: '-c': begins with a dash; expected a program's name or path"),
+        (["--exec", "''"], "diag: --exec: '': empty; expected a program's name or path"),
+        (["--model", "/a\nb"], "diag: --model: '/a\\nb': a line break in it; leave it out"),
+        (["--hostfile", "/dev/zero"], "diag: /dev/zero: no regular file; expected a text file"),
+        (["--inventory", "/dev/zero"], "diag: /dev/zero: no regular file; expected a text file"),
+        (["--hostfile", "a\x1b[31m\nb"], "diag: a\\x1b[31m b: no such file"),
+        (["--ssh-config", "/dev/zero"], "diag: --ssh-config: /dev/zero: no regular file"),
+        (["--identity", "~nosuch/x"], "diag: --identity: ~nosuch/x: ~nosuch is nobody's home here"),
         (["--checks", "nosuch"], "diag: --checks: "),
         (["-k", "nosuch"], "diag: -k: 'nosuch' matches no check"),
         (["--out", "/proc/nosuch"], "diag: /proc/nosuch: cannot be written"),
@@ -153,6 +168,30 @@ def test_what_was_asked_wrongly_is_one_line_before_the_run(diag, arguments, line
     assert done.err.count("\n") == 1
 
 
+def test_the_commands_to_copy_go_the_way_of_the_run(diag, tmp_path, monkeypatch):
+    if lacking := sshd.missing():
+        pytest.skip(lacking)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / "own").mkdir()
+    about = '"""Why.\n\n    Do: look.\n    $ ssh {node} \'uptime; id\'"""'
+    check = f"def check_never(node):\n    {about}\n    assert not node.name\n"
+    (tmp_path / "own" / "own.py").write_text(f'"""It fails."""\n\n{check}')
+    key, config = sshd.make_key(tmp_path / "key"), tmp_path / "config"
+    with sshd.running_sshd(tmp_path / "sshd", authorized=[key]) as node:
+        (tmp_path / "known").write_text(f"{node.name} {node.host_key}\n")
+        config.write_text(f"UserKnownHostsFile {tmp_path}/known\nGlobalKnownHostsFile none\n")
+        (tmp_path / "hosts").write_text("here address=127.0.0.1\n")
+        done = diag(
+            *PASSIVE, "--hostfile", tmp_path / "hosts", "--port", node.port, "--user", sshd.USER, "--identity", key,
+            "--ssh-config", config, "--checks", tmp_path / "own", "-k", "never", "--out", tmp_path / "mine",
+        )  # fmt: skip
+    way = f"$ ssh -F {config} -i {key} -p {node.port} -l {sshd.USER} -o HostName=127.0.0.1 here 'uptime; id'"
+    assert done.status == 1, done.err
+    assert way in done.out
+    assert way in (tmp_path / "mine" / "junit.xml").read_text()
+    assert "$ uptime; id\n" in diag("check", tmp_path / "mine", "--checks", tmp_path / "own", "-k", "never").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -164,6 +203,8 @@ def test_what_was_asked_wrongly_is_one_line_before_the_run(diag, arguments, line
         (["--max-size", "big"], "'big' is no size; expected e.g. 64GiB"),
         (["--level", "full"], "'full' is not one of"),
         (["--port", "0"], "0 is not in the range"),
+        (["--max-size", "9TiB"], "'9TiB': too large for a message; expected at most 8GiB"),
+        (["--max-size", "9" * 400], "'99999999999999999999…' is no size; expected e.g. 64GiB"),
         (["--max-size", "0"], "'0': too small to be measured; expected at least 8KiB"),
         (["--connect-timeout", "nan"], "nan is no number of seconds"),
         (["--interface", ""], "--interface: '': empty"),

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from diag.cli.signals import heard, within
+from diag.cli import end_at_once
+from diag.cli.signals import heard, unwound, within
 from diag.errors import DiagError
 
 
@@ -79,6 +80,16 @@ def test_under_nohup_a_hangup_ends_nothing():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_prompt_is_unwound_and_what_follows_ends_at_once():
+    before = signal.signal(signal.SIGINT, end_at_once)
+    try:
+        with pytest.raises(KeyboardInterrupt), unwound():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is end_at_once
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_inside_a_stage_is_none_of_its_deadline():

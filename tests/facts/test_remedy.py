@@ -33,3 +33,22 @@ def test_a_check_without_a_command_has_none():
 def test_what_is_no_placeholder_stays():
     about = About(title="", why="", do="Look.\n$ ssh {node} awk '{print $1}' /proc/loadavg")
     assert command(about, FAILED, gpu_cluster()) == "ssh gpu02 awk '{print $1}' /proc/loadavg"
+
+
+def test_the_command_goes_the_way_that_the_run_went():
+    ways = {"gpu02": ("ssh", "-F", "my lab.conf", "-p", "2222", "-l", "ops", "-o", "HostName=10.0.0.9", "gpu02")}
+    ssh = "ssh -F 'my lab.conf' -p 2222 -l ops -o HostName=10.0.0.9 gpu02"
+    assert command(ABOUT, FAILED, gpu_cluster(), ways=ways) == f"{ssh} 'nvidia-smi -i 3; ls /models/Qwen3-32B'"
+    about = About(title="", why="", do="Look.\n$ ssh -G {node}")
+    assert command(about, FAILED, gpu_cluster(), ways=ways) == ssh.replace("ssh", "ssh -G", 1)
+    about = About(title="", why="", do="Look.\n$ getent ahosts {node}")
+    assert command(about, FAILED, gpu_cluster(), ways=ways) == "getent ahosts gpu02"
+
+
+def test_on_this_machine_among_others_the_command_is_bare():
+    about = About(title="", why="", do="Look.\n$ ssh {node} 'df -h'")
+    assert command(about, FAILED, gpu_cluster(), ways={"gpu02": ()}) == "df -h"
+
+
+def test_a_node_whose_way_is_not_known_is_reached_by_its_name():
+    assert command(ABOUT, FAILED, gpu_cluster(), ways={"gpu01": ("ssh", "x")}) == command(ABOUT, FAILED, gpu_cluster())

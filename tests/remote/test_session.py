@@ -195,6 +195,57 @@ def test_a_wrapper_that_fails_says_its_own_last_words():
     assert error.cause == "python_missing"
     assert "docker exec -i vllm python3" in error.what
     assert "No such container: vllm" in error.what
+    assert error.do == "try docker exec -i vllm python3 --version there, or name another with --exec"
+
+
+NO_DOCKER = "'docker' is not found there: install it, or name another with --exec"
+
+
+@pytest.mark.parametrize(
+    ("words", "do"),
+    [
+        ("bash: line 1: exec: docker: not found\n", NO_DOCKER),
+        ("zsh:1: command not found: docker\n", NO_DOCKER),
+        (
+            'OCI runtime exec failed: exec: "python3": executable file not found in $PATH\n',
+            "name another with --python",
+        ),
+        (
+            "docker: 1: nosuch: not found\n",
+            "try docker exec -i vllm python3 --version there, or name another with --exec",
+        ),
+    ],
+)
+def test_what_is_not_there_before_or_behind_a_wrapper_is_told_apart(words, do):
+    host = Host(name="gpu01", exec=("docker", "exec", "-i", "vllm"))
+    error = refusal(Recorded(b"", words=words, status=127), host)
+    assert (error.cause, error.do) == ("python_missing", do)
+
+
+@pytest.mark.parametrize(("status", "said"), [(None, "it ended without a word"), (3, "it ended with status 3 and no")])
+def test_a_wrapper_that_says_nothing_is_told_by_its_status(status, said):
+    error = refusal(Recorded(b"", status=status), Host(name="gpu01", exec=("nsenter",)))
+    assert f"nsenter python3 does not run there: {said}" in error.what
+
+
+def test_a_program_that_ends_well_without_speaking_is_no_python():
+    error = refusal(Recorded(b"", status=0), Host(name="gpu01", python="/bin/true"))
+    assert (error.cause, error.do) == ("python_missing", "name another with --python")
+    assert error.what == "/bin/true is no Python: it ended with status 0 before the agent spoke"
+    error = refusal(Recorded(b"-B -c import\n", b"", status=0), Host(name="gpu01", python="/bin/echo"))
+    assert error.what.endswith("before the agent spoke; the last it printed: '-B -c import'")
+
+
+@pytest.mark.parametrize("status", [1, -9, None])
+def test_an_agent_that_died_before_it_spoke_is_not_taken_for_another_program(status):
+    error = refusal(Recorded(b"", words="MemoryError\n", status=status), Host(name="gpu01", python="/opt/python3"))
+    assert (error.cause, "MemoryError" in error.what) == ("agent_silent", True)
+
+
+def test_where_nobody_named_the_interpreter_another_program_may_run_in_its_place():
+    error = refusal(Recorded(b"Hi ops, no shell for you\n", b"", status=0))
+    assert (error.cause, "no shell for you" in error.what) == ("agent_silent", True)
+    assert "ForceCommand" in error.do
 
 
 def test_an_account_that_only_says_goodbye_is_shown_with_what_it_said():

@@ -44,9 +44,9 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
 
 @pytest.fixture
 def connect(node, workshop) -> Callable[..., Session]:
-    def open_(python: str = sys.executable, deadline_s: float = 20) -> Session:
+    def open_(python: str = sys.executable, deadline_s: float = 20, wrapper: tuple[str, ...] = ()) -> Session:
         transport = SshTransport(SshOptions(config_path=str(node.folder / "ssh_config")))
-        host = Host(name="node", python=python, env=(("TMPDIR", str(workshop.folder)),))
+        host = Host(name="node", python=python, exec=wrapper, env=(("TMPDIR", str(workshop.folder)),))
         workshop.sessions.append(open_session(host, transport, deadline_s))
         return workshop.sessions[-1]
 
@@ -76,6 +76,17 @@ def test_an_interpreter_that_is_not_there_is_named_with_what_to_do(connect):
         connect("/no/python3")
     assert (caught.value.cause, caught.value.do) == ("python_missing", "name another with --python")
     assert "/no/python3" in caught.value.what
+
+
+def test_a_program_that_is_no_python_and_a_wrapper_that_is_not_there_are_named(connect):
+    with pytest.raises(NodeError) as caught:
+        connect("/bin/true")
+    assert caught.value.cause == "python_missing"
+    assert caught.value.what == "/bin/true is no Python: it ended with status 0 before the agent spoke"
+    with pytest.raises(NodeError) as caught:
+        connect(wrapper=("nonexist", "-i"))
+    assert caught.value.cause == "python_missing"
+    assert caught.value.do == "'nonexist' is not found there: install it, or name another with --exec"
 
 
 def test_a_dropped_connection_ends_the_agent_and_its_job(connect, workshop):

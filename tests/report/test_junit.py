@@ -51,6 +51,12 @@ def test_a_failure_says_what_was_found_and_what_to_do():
     assert failure.text.endswith("$ ssh gpu02 'hostname -i'")
 
 
+def test_a_command_to_copy_goes_the_way_that_the_run_went():
+    ways = {"gpu02": ("ssh", "-l", "ops", "gpu02")}
+    text = junit_xml(samples.verdicts(), samples.CHECKS, samples.snapshot(), ways).decode()
+    assert "$ ssh -l ops gpu02 'hostname -i'" in text
+
+
 def test_a_suite_carries_why_and_what_to_do():
     root = ET.fromstring(junit_xml(samples.verdicts(), samples.CHECKS, samples.snapshot()))
     suite = next(suite for suite in root if suite.attrib["name"] == "mtu_is_uniform")

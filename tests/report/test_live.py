@@ -98,3 +98,19 @@ def test_a_lost_node_is_not_counted_as_done_and_is_named_at_the_end():
     stage.ended_s = 0.5
     assert "2/3" in stage.line()
     assert stage.line().endswith("without gpu02")
+
+
+def test_every_stage_is_counted_out_of_all_selected_nodes_as_on_the_page():
+    stream = io.StringIO()
+    with Display(stream) as display:
+        display.stage("reach", ["a", "b", "c"])
+        for node in ("a", "b", "c"):
+            display.done(node, lost=True)
+        display.ended("")
+        display.stage("facts", ())
+        display.ended("")
+        display.stage("judge", None)
+        assert display.stages[-1].line().startswith("judge                 ")
+        display.ended("")
+    counts = [re.split(" {2,}", line)[:2] for line in stream.getvalue().splitlines()]
+    assert counts == [["reach", "0/3"], ["facts", "0/3"], ["judge", "3/3"]]

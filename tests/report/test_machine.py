@@ -7,7 +7,7 @@ import json
 import msgspec
 
 from diag.facts.plan import EngineName, Plan
-from diag.facts.verdict import Verdicts
+from diag.facts.verdict import Verdict, Verdicts
 from diag.report.machine import plan_json, verdicts_json
 from tests.report import samples
 
@@ -40,3 +40,16 @@ def test_an_unknown_plan_has_every_object_and_null_leaves():
     assert document["recipe"] == {"argv": [], "env": {}}
     assert document["lever"] is None
     assert len(document["parameters"]) == 14
+
+
+def test_no_control_character_reaches_a_terminal_and_none_is_lost():
+    odd = "\x1b]0;x\x07 \x7f \x9b31m \u202e \u2028 \ufeff \U000e0041"
+    plain = "Zürich 日本 5 µs … 😀"
+    said = Verdict(check="x", node="a", subject=None, outcome="failed", found=f"{odd} {plain}")
+    every = msgspec.structs.replace(samples.verdicts(), verdicts=(said,))
+    text = verdicts_json(every).decode()
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    assert "\\u009b31m" in text
+    assert plain in text
+    assert msgspec.json.decode(text, type=Verdicts) == every
+    assert b"\\u0085" in plan_json(Plan(verdict="UNKNOWN", reason="\x85", engine=EngineName(name="vllm")))

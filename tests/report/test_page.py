@@ -12,9 +12,9 @@ import pytest
 from diag.catalogue import Check
 from diag.facts.record import Missing
 from diag.facts.verdict import About, Culprit, Verdict, Verdicts
-from diag.report.ink import Ink, encodable, printable
+from diag.report.ink import Ink, encodable
 from diag.report.page import page
-from diag.report.places import counted, folded, place
+from diag.report.printable import printable
 from diag.report.shown import Shown
 from tests.report import samples
 
@@ -267,31 +267,6 @@ def test_what_a_node_said_does_not_steer_the_terminal():
     assert printable("a\x1b[2Jb\rc\u202ed\udc80") == "a\\x1b[2Jb\\rc\\u202ed\\udc80"
     several = [samples.verdict("c", "gpu01", "failed", found="\x1b]0;x\x07", expected="y")]
     assert "\x1b" not in printed(verdicts=judged("c", several))
-
-
-@pytest.mark.parametrize(
-    ("node", "subject", "text"),
-    [
-        ("gpu03", None, "gpu03"),
-        (None, None, "cluster"),
-        ("gpu03", "gpu:5", "gpu03:5"),
-        ("gpu03", "port:mlx5_0/1", "gpu03:mlx5_0/1"),
-        ("a", "link:a>b", "a>b"),
-        ("a", "filesystem:/dev/shm", "a:/dev/shm"),
-        ("a", "device:0000:3b:00.0", "a:0000:3b:00.0"),
-    ],
-)
-def test_a_subject_is_named_beside_its_node(node, subject, text):
-    assert place(node, subject) == text
-    assert folded([(node, subject)]) == text
-
-
-def test_places_fold_by_node_and_part():
-    eight = [(f"gpu0{node}", f"gpu:{gpu}") for node in (1, 2) for gpu in range(8)]
-    assert folded(eight) == "gpu[01-02]:[0-7]"
-    assert counted(eight) == "16 gpus"
-    assert counted([("a1", "interface:eth0"), ("a2", None)]) == "1 interface and 1 node"
-    assert folded([("a1", "link:a1>a2"), ("a2", "link:a2>a1")]) == "a1>a2, a2>a1"
 
 
 def test_a_thousand_nodes_are_reported_in_seconds():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import threading
@@ -131,7 +132,7 @@ def test_an_unknown_host_behind_a_jump_host_is_not_asked_to_be_scanned(jump_conf
     with pytest.raises(NodeError) as caught:
         connect(config)
     assert caught.value.cause == "host_key_unknown"
-    assert "check it, then ssh node true" in caught.value.do
+    assert f"check it, then ssh -F {shlex.quote(config)} node true" in caught.value.do
 
 
 def test_a_jump_host_that_cannot_be_reached_is_named(jump_config, bastion, connect):

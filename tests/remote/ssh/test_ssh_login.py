@@ -122,6 +122,39 @@ def test_a_file_that_is_no_key_is_said(node, bare_config, connect):
     assert "/etc/passwd is no private key" in refused(connect, bare_config(node, "IdentityFile /etc/passwd")).what
 
 
+def test_a_named_file_that_is_no_key_is_advice_where_another_key_logs_in(node, ssh_config, connect, tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+    channel = connect(ssh_config(node), identity_files=("/etc/passwd", str(empty)))
+    first, second = channel.advice
+    because = "is no private key: there is no line -----BEGIN … PRIVATE KEY----- in it"
+    assert first == f"named key not used: /etc/passwd {because}"
+    assert second == f"named key not used: {empty} {because}"
+    [missing] = connect(ssh_config(node), host=Host(name="node", identity_file="/no/key")).advice
+    assert missing == "named key not used: /no/key does not exist"
+
+
+def test_keys_that_ssh_config_names_or_that_are_good_need_no_advice(node, ssh_config, connect, key):
+    assert connect(ssh_config(node, "IdentityFile /etc/passwd")).advice == ()
+    assert connect(ssh_config(node), identity_files=(str(key),)).advice == ()
+
+
+def test_what_is_wrong_with_a_named_file_is_said_in_words_of_ours(node, ssh_config, connect, tmp_path):
+    broken = tmp_path / "broken"
+    broken.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
+    named = (str(broken), str(tmp_path), str(make_key(tmp_path / "other")) + ".pub")
+    said = connect(ssh_config(node), identity_files=named).advice
+    assert said[0].startswith(f"named key not used: {broken} is no private key that can be read: ")
+    assert said[1] == f"named key not used: {tmp_path} cannot be read: is a directory"
+    assert said[2] == f"named key not used: {named[2]} is a public key, and no agent holds its private key"
+
+
+def test_a_named_file_that_is_no_key_is_said_where_nothing_logs_in(node, bare_config, connect, tmp_path):
+    wrong = make_key(tmp_path / "wrong")
+    error = refused(connect, bare_config(node), identity_files=("/etc/passwd", str(wrong)))
+    assert f"tried key {wrong}; /etc/passwd is no private key: " in error.what
+
+
 def test_a_host_that_ends_the_login_after_many_keys_is_quoted(make_node, bare_config, connect, tmp_path):
     keys = [make_key(tmp_path / f"wrong{number}") for number in range(4)]
     node = make_node(more="MaxAuthTries 2")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 
@@ -136,7 +137,7 @@ def test_an_alias_is_looked_up_instead_of_the_name(node, ssh_config, connect, ho
     config = ssh_config(node, "HostKeyAlias cluster", known=False)
     assert connect(config).advice == ()
     note(home)
-    assert "ssh node true" in refused(connect, config).do
+    assert f"ssh -F {shlex.quote(config)} node true" in refused(connect, config).do
 
 
 def test_the_global_file_counts(node, ssh_config, connect, tmp_path):
