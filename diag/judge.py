@@ -60,7 +60,19 @@ def judge(
         checks=_asked(verdicts, checks.abouts()),
         verdicts=verdicts,
         culprits=culprits(snapshot, verdicts, known),
-        stages=tuple(msgspec.convert(stage, StageTime, from_attributes=True) for stage in snapshot.stages),
+        stages=_stages(snapshot),
+    )
+
+
+def nothing_judged(snapshot: Snapshot) -> Verdicts:
+    """What is known without any check: how the nodes were reached, and where ranks ended."""
+    return Verdicts(
+        diag=__version__,
+        exit_status=NOTHING_JUDGED,
+        checks={},
+        verdicts=(),
+        culprits=culprits(snapshot, (), {}),
+        stages=_stages(snapshot),
     )
 
 
@@ -149,6 +161,10 @@ def _lies_in(module: object, folders: Sequence[Path]) -> bool:
     file = getattr(module, "__file__", None)
     places = [file] if file else list(getattr(module, "__path__", []))
     return any(Path(place).is_relative_to(folder) for place in places for folder in folders)
+
+
+def _stages(snapshot: Snapshot) -> tuple[StageTime, ...]:
+    return tuple(msgspec.convert(stage, StageTime, from_attributes=True) for stage in snapshot.stages)
 
 
 def _asked(verdicts: Iterable[Verdict], about: Mapping[str, About]) -> dict[str, About]:

@@ -62,6 +62,11 @@ def plan_or_why_not(snapshot: Snapshot, model: str | None, engine: str) -> Plan:
     try:
         return plan_launch(snapshot, model, name, version)
     except DiagError as error:
-        reason = f"{error.where}: {error.what}" if error.where else error.what
-        engine_name = EngineName(name=name, version=version)
-        return Plan(verdict="UNKNOWN", reason=reason, lever=error.do or None, engine=engine_name)
+        return not_planned(engine, error)
+
+
+def not_planned(engine: str, why: DiagError) -> Plan:
+    name, version = engine_and_version(engine)
+    reason = f"{why.where}: {why.what}" if why.where else why.what
+    engine_name = EngineName(name=name, version=version)
+    return Plan(verdict="UNKNOWN", reason=reason, lever=why.do or None, engine=engine_name)

@@ -14,7 +14,7 @@ from diag import rundir
 from diag.catalogue import Check
 from diag.cli import INTERRUPTED
 from diag.cli.judging import Judging, Telling
-from diag.cli.planning import engine_and_version, plan_or_why_not
+from diag.cli.planning import engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
 from diag.errors import DiagError
 from diag.facts.plan import Plan
@@ -23,6 +23,7 @@ from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
 from diag.gather import gather
 from diag.inventory import Host
+from diag.judge import nothing_judged
 from diag.inventory.texts import require_one_line
 from diag.remote.local import LocalTransport
 from diag.remote.ssh import SshTransport
@@ -74,6 +75,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     slowest: Mapping[str, str]
     unsaved: DiagError | None
+    late: DiagError | None
+    """The judging was not done in time."""
 
 
 def run(order: Order) -> int:
@@ -92,6 +95,8 @@ def run(order: Order) -> int:
         _tell(order, found, checks, directory)
     if unwritten:  # it is told all the same: measuring again on a full disk would not help
         raise unwritten[0]
+    if found.late is not None:
+        raise found.late
     return found.verdicts.exit_status
 
 
@@ -108,9 +113,11 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
         )
         unsaved = _error_of(lambda: directory.save_snapshot(snapshot))  # before it is judged, since judging may fail
         judge = _Stage("judge", order.wishes, display)
-        verdicts = judge.do(lambda: order.judging.judge(snapshot))
+        verdicts = judge.do(lambda: order.judging.judge(snapshot), lambda _: nothing_judged(snapshot))
         plan = _Stage("plan", order.wishes, display)
-        planned = plan.do(lambda: plan_or_why_not(snapshot, order.model, order.engine))
+        planned = plan.do(
+            lambda: plan_or_why_not(snapshot, order.model, order.engine), lambda late: not_planned(order.engine, late)
+        )
     count = len(snapshot.nodes)
     times = [StageTime(name=s.name, seconds=s.seconds, nodes_done=count, nodes_total=count) for s in (judge, plan)]
     interrupted = snapshot.interrupted or bool(signals)  # noted while it was judged: it was asked to end
@@ -119,7 +126,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
         exit_status=INTERRUPTED if interrupted else verdicts.exit_status,
         stages=(*verdicts.stages, *times),
     )
-    return Found(snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest(), unsaved=unsaved)
+    return Found(snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest(), unsaved=unsaved, late=judge.late)
 
 
 class _Stage:
@@ -130,14 +137,21 @@ class _Stage:
         self.limit_s = wishes.deadline_s(name)
         self.display = display
         self.seconds = 0.0
+        self.late: DiagError | None = None
 
-    def do(self, work: Callable[[], T]) -> T:
+    def do(self, work: Callable[[], T], otherwise: Callable[[DiagError], T]) -> T:
+        """``otherwise``: what stands in for the result past the deadline; the other files are written all the same."""
         began = time.monotonic()
         self.display.stage(self.name, None)
-        with within(self.limit_s, self.name):
-            result = work()
+        note = ""
+        try:
+            with within(self.limit_s, self.name):
+                result = work()
+        except DiagError as error:
+            self.late = error
+            note, result = error.what, otherwise(error)
         self.seconds = round(time.monotonic() - began, 3)
-        self.display.ended("")
+        self.display.ended(note)
         return result
 
 

@@ -14,7 +14,7 @@ from diag.inventory import fold
 from diag.report.ink import Ink
 from diag.report.places import number_of
 from diag.report.shown import Shown
-from diag.units import gb_per_s, seconds, size
+from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 LABEL = 13
 NEAR = 0.9
@@ -88,8 +88,9 @@ def _all_reduce(snapshot: Snapshot) -> Iterable[str]:
         return
     collective = snapshot.collective
     steps = collective.steps
+    spelled = gb_per_s if collective.backend == "nccl" else gbit_per_s  # gloo crosses network links only
     rates = ", ".join(
-        f"{gb_per_s(s.busbw_bytes_per_s)} at {size(s.size_bytes)}" for s in (steps[-1], steps[0])[: len(steps)]
+        f"{spelled(s.busbw_bytes_per_s)} at {size(s.size_bytes)}" for s in (steps[-1], steps[0])[: len(steps)]
     )
     sums = "every sum right" if all(step.verified for step in steps) else "SUMS WRONG"
     over = f" over {collective.interface}" if collective.interface else ""

@@ -192,6 +192,18 @@ def test_the_commands_to_copy_go_the_way_of_the_run(diag, tmp_path, monkeypatch)
     assert "$ uptime; id\n" in diag("check", tmp_path / "mine", "--checks", tmp_path / "own", "-k", "never").out
 
 
+def test_a_judge_that_is_not_done_in_time_costs_its_verdicts_and_no_file(diag, tmp_path):
+    done = diag(*PASSIVE, "--deadline", "judge=0.01", "--out", tmp_path / "mine", "--json")
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == (
+        "diag: judge: not done within 0.01 s; give it more time: --deadline judge=SECONDS"
+    )
+    written = json.loads((tmp_path / "mine" / "verdicts.json").read_text())
+    assert written == json.loads(done.out)
+    assert (written["exit_status"], written["verdicts"], written["stages"][-2]["name"]) == (2, [], "judge")
+    assert {"plan.json", "junit.xml", "snapshot.json"} <= {path.name for path in (tmp_path / "mine").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
