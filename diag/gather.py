@@ -160,7 +160,9 @@ class _Run:
                 self._set(name, read_speed=unknown(why))
             return
         deadline_s = self.wishes.deadline_s("measure")
-        willing = self._willing("read_speed")
+        willing = self._willing()
+        for name in self.sessions.keys() - willing:
+            self._set(name, read_speed=unknown(self._unwilling(name)))
         readers = [name for name in willing if busy.has_model(self.nodes[name])]
         shared = any(busy.reads_shared_files(self.nodes[name]) for name in readers)
         at_once = SHARED_READERS_AT_ONCE if shared else CONNECTIONS_AT_ONCE
@@ -183,7 +185,7 @@ class _Run:
         if self.wishes.level == "passive":
             self.collective = unknown("level passive starts no collective")
             return
-        willing = self._willing(None)
+        willing = self._willing()
         excluded = {name: self._unwilling(name) for name in self.hosts if name not in willing}
         done = 0
         began = time.monotonic()
@@ -271,13 +273,9 @@ class _Run:
         lost = [topic for topic in probes.TOPICS if not is_known(self.nodes[name], topic)]
         self._set(name, **roster.not_known([*lost, "left_behind"], f"not measured: {summary}"))
 
-    def _willing(self, topic: str | None) -> list[str]:
-        """Nodes that may be loaded: reached, not locked by another run, not busy; the others get the reason."""
-        willing = [name for name in self.sessions if not self._unwilling(name)]
-        if topic is not None:
-            for name in set(self.sessions) - set(willing):
-                self._set(name, **{topic: unknown(self._unwilling(name))})
-        return willing
+    def _willing(self) -> list[str]:
+        """Nodes that may be loaded: reached, not locked by another run, not busy; in an order that every run has."""
+        return [name for name in self.hosts if not self._unwilling(name)]
 
     def _unwilling(self, name: str) -> str:
         if name not in self.sessions:

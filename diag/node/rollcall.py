@@ -21,8 +21,8 @@ PLACE = "DIAG_BOARD"
 """JSON: address and port of the board, source: the node's own data address, node: its number."""
 TOKEN = "DIAG_TOKEN"  # noqa: S105 - the variable's name
 BEAT_S = 1.0
-LOST_S = 12.0
-"""Later than the board loses us, so that it is the first to say who is cut off."""
+LOST_S = 11.0
+"""Later than the board loses us, so that it is the first to say who is cut off; soon enough to be heard after it."""
 CONNECT_S = 10.0
 BYE_S = 0.3
 TERMINATED_S = 0.5

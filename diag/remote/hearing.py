@@ -160,18 +160,28 @@ class Hearing:
         """Whether this rank, or who speaks for it, has said how it ended."""
         return self.is_done(rank) or rank in self.blamed or rank in self.failed
 
+    def has_lost_its_board(self) -> bool:
+        """Most ranks hear nothing from the board: not they are cut off, but the first node, or nothing runs there."""
+        return len(self.lost_the_board) > self.who.world_size / 2
+
     def accused(self) -> set[int]:
-        """Nodes that the board missed, or that have a rank which it missed."""
-        silent = {t.who for t in self.troubles.values() if t.cause in ("rank_frozen", "rank_missing")}
-        return {
-            node
-            for node in range(len(self.who.places))
-            if silent & {f"node:{node}", *(f"rank:{rank}" for rank in self.who.ranks_of(node))}
-        }
+        """Nodes whose agent has to answer, or they are lost: whom the board missed, or who said no word.
+
+        And the first one, on which the board runs, where ranks lost the board.
+        """
+        missed = {t.who for t in self.troubles.values() if t.cause in ("rank_frozen", "rank_missing")}
+        if self.lost_the_board:
+            missed.add("node:0")
+        return {node for node in self._nodes() if f"node:{node}" in missed or self._is_missed(node, missed)}
+
+    def _is_missed(self, node: int, missed: set[str]) -> bool:
+        return any(f"rank:{rank}" in missed or not self.has_spoken(rank) for rank in self.who.ranks_of(node))
 
     def nodes_done(self) -> set[str]:
-        return {
-            place.node
-            for number, place in enumerate(self.who.places)
-            if all(map(self.is_done, self.who.ranks_of(number)))
-        }
+        return {self.who.names[node] for node in self._nodes() if self._is_through(node)}
+
+    def _is_through(self, node: int) -> bool:
+        return all(map(self.is_done, self.who.ranks_of(node)))
+
+    def _nodes(self) -> range:
+        return range(len(self.who.places))

@@ -11,6 +11,8 @@ from diag.participants import Participants
 from diag.remote.hearing import Hearing, Trouble
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
+CUT_OFF = "its node answers the controller but not the other nodes: its data network is cut"
+
 
 def collective(
     heard: Hearing, *, rendezvous: str, environment: Mapping[str, str], blocked: tuple[Blocked, ...], taken_s: float
@@ -76,12 +78,8 @@ def culprits(heard: Hearing) -> dict[int, tuple[str, str]]:
     for node, error in heard.lost.items():
         for rank in heard.who.ranks_of(node):
             found[rank] = ("agent_silent", error.what)
-    for trouble in sorted(heard.troubles.values(), key=lambda trouble: trouble.who.startswith("node:")):
-        if trouble.cause != "failed":
-            launcher = trouble.who.startswith("node:") and trouble.cause != "rank_missing"
-            about = "torchrun there: " if launcher else ""
-            for rank in _ranks(heard, trouble):
-                found.setdefault(rank, (trouble.cause, _words(heard, rank, about + trouble.what)))
+    if not heard.has_lost_its_board():
+        found = _seen_by_board(heard) | found
     if not found:
         found = _without_board(heard)
     if not found:
@@ -89,6 +87,18 @@ def culprits(heard: Hearing) -> dict[int, tuple[str, str]]:
     if not found:
         found = _failed_alone(heard)
     return {rank: cause for rank, cause in found.items() if not heard.is_done(rank)}
+
+
+def _seen_by_board(heard: Hearing) -> dict[int, tuple[str, str]]:
+    """A rank's own trouble goes before that of its launcher."""
+    found: dict[int, tuple[str, str]] = {}
+    for trouble in sorted(heard.troubles.values(), key=lambda trouble: trouble.who.startswith("node:")):
+        if trouble.cause != "failed":
+            launcher = trouble.who.startswith("node:") and trouble.cause != "rank_missing"
+            about = "torchrun there: " if launcher else ""
+            for rank in _ranks(heard, trouble):
+                found.setdefault(rank, (trouble.cause, _words(heard, rank, about + trouble.what)))
+    return found
 
 
 def _ranks(heard: Hearing, trouble: Trouble) -> tuple[int, ...]:
@@ -101,12 +111,15 @@ def _ranks(heard: Hearing, trouble: Trouble) -> tuple[int, ...]:
 
 
 def _without_board(heard: Hearing) -> dict[int, tuple[str, str]]:
-    """Few ranks lost the board: they are cut off. Most did: it is gone, and it ran on the first node."""
+    """Few ranks lost the board: they are cut off. Most did: the first node is, or the board is gone there too."""
     lost = heard.lost_the_board
-    if len(lost) > heard.who.world_size / 2:
-        what = f"diag's own process there, at which the ranks meet: {next(iter(lost.values()))}"
-        return dict.fromkeys(heard.who.ranks_of(0), ("agent_silent", what))
-    return {rank: ("rank_frozen", _words(heard, rank, what)) for rank, what in lost.items()}
+    if not heard.has_lost_its_board():
+        return {rank: ("rank_frozen", _words(heard, rank, what)) for rank, what in lost.items()}
+    beside_it = heard.who.ranks_of(0)
+    if not lost.keys() & set(beside_it):
+        return dict.fromkeys(beside_it, ("rank_frozen", CUT_OFF))
+    what = f"diag's own process there, at which the ranks meet: {next(iter(lost.values()))}"
+    return dict.fromkeys(beside_it, ("agent_silent", what))
 
 
 def _exited(heard: Hearing) -> list[int]:
@@ -134,7 +147,7 @@ def _words(heard: Hearing, rank: int, seen: str) -> str:
     code = heard.exit_codes.get(rank)
     ended = f"killed by signal {-code} ({_signal(-code)})" if code is not None and code < 0 else ""
     cut_off = rank in heard.lost_the_board and node != 0
-    unheard = "its node answers the controller but not the other nodes: its data network is cut" if cut_off else ""
+    unheard = CUT_OFF if cut_off else ""
     own = heard.failed.get(rank) or heard.launcher_failed.get(node, "")
     return "; ".join(part for part in (ended, own, unheard) if part) or seen or _last_output(heard, node)
 

@@ -12,7 +12,7 @@ By hand, from the project's root::
     python -m tests.lab exec 1 df -h /dev/shm
     python -m tests.lab net 2 blackhole  # heal, drop:P, reject:P, rate:R, mtu:N, loss:PCT, bigdrop:N
     python -m tests.lab freeze 3 sshd    # thaw, kill: processes by a part of their command
-    python -m tests.lab down
+    python -m tests.lab down             # all that were made by hand; down 3: that one
 
 In tests, marked ``lab`` (fixtures of ``tests/conftest.py``)::
 

@@ -1,4 +1,7 @@
-"""The lab by hand, from the project's root: ``python -m tests.lab up 4``."""
+"""The lab by hand, from the project's root: ``python -m tests.lab up 4``.
+
+exec, net, freeze, thaw and kill act on the newest lab made by hand; down without a number removes all of those.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from tests.lab.faults import FAULTS
 from tests.lab.host import ENVIRONMENT, Host
 from tests.lab.needs import missing_for_lab
 
+NONE_STANDS = "no lab made by hand stands; python -m tests.lab up 4 makes one"
 NETWORK: dict[str, Callable[[Host, str], object]] = {
     "blackhole": lambda host, _: host.blackhole(),
     "heal": lambda host, _: host.heal(),
@@ -51,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--fault", action="append", default=[], metavar="I=NAME,NAME")
     up.add_argument("--share", action="append", default=[], metavar="PATH=FOLDER", help="hosts see FOLDER at PATH")
     up.set_defaults(act=_up)
-    down = commands.add_parser("down", help="remove labs made by hand and what crashed runs left")
-    down.add_argument("number", type=int, nargs="?", help="only this lab")
+    down = commands.add_parser("down", help="remove all labs made by hand, and what crashed runs left")
+    down.add_argument("number", type=int, nargs="?", help="only this one: the number in its ssh_config's path")
     down.add_argument("--all", action="store_true", help="also those of tests that run now")
     down.set_defaults(act=_down)
     run = _host_command(commands.add_parser("exec", help="run a command in host I"), _exec)
@@ -86,15 +90,20 @@ def _up(asked: argparse.Namespace) -> None:
 
 
 def _down(asked: argparse.Namespace) -> None:
-    removable = registry.everything() if asked.all else registry.standing() + registry.abandoned()
-    for number in removable if asked.number is None else [asked.number]:
+    removable = registry.everything() if asked.all else sorted({*registry.standing(), *registry.abandoned()})
+    if asked.number is not None and asked.number not in removable:
+        stand = ", ".join(map(str, removable)) or "none stands"
+        raise RuntimeError(f"down: found {asked.number}, expected a lab made by hand ({stand})")
+    chosen = removable if asked.number is None else [asked.number]
+    for number in chosen:
         registry.remove(number)
+    print(f"removed: {', '.join(map(str, chosen))}" if chosen else NONE_STANDS)
 
 
 def _host(asked: argparse.Namespace) -> Host:
     labs = registry.standing()
     if not labs:
-        raise RuntimeError("no lab is up; python -m tests.lab up 4 makes one")
+        raise RuntimeError(NONE_STANDS)
     hosts = Lab.load(labs[-1]).hosts
     if not 0 <= asked.host < len(hosts):
         raise RuntimeError(f"host: found {asked.host}, expected 0 to {len(hosts) - 1}")

@@ -148,6 +148,10 @@ class Host:
                 os.kill(one.pid, number)
         return len(hit)
 
+    def die(self) -> None:
+        """End all its processes at once, as a loss of power does; its network stack stays and says so to its peers."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def freeze_sshd(self) -> None:
         """From now on a connection is accepted by the kernel and nobody says a word."""
         if self.freeze("sshd: /usr/sbin/sshd") == 0:

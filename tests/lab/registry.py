@@ -71,8 +71,10 @@ def remove(lab: int) -> None:
 
 
 def standing() -> list[int]:
-    """Labs made by hand, which a person removes."""
-    return [lab for lab in _numbers() if _owner(lab) is None]
+    """Labs made by hand, which a person removes; the newest last, whatever its number."""
+    return sorted(
+        (lab for lab in _numbers() if _owner(lab) is None), key=lambda lab: (folder(lab) / "owner").stat().st_mtime
+    )
 
 
 def everything() -> list[int]:

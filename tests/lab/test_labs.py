@@ -26,8 +26,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def by_hand(*arguments: str) -> str:
+    return tried_by_hand(*arguments, check=True).stdout
+
+
+def tried_by_hand(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
     argv = (sys.executable, "-m", "tests.lab", *arguments)
-    return subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=check, timeout=60)
 
 
 def test_down_leaves_no_trace_on_this_machine():
@@ -93,3 +97,26 @@ def test_a_lab_made_by_hand_outlives_its_maker():
     finally:
         by_hand("down", login.split("/")[3])
     assert not Path(login.split()[2]).exists()
+
+
+def test_commands_by_hand_act_on_the_newest_lab_also_when_it_has_an_older_ones_number():
+    numbers = [number_of(by_hand("up", "1")) for _ in range(2)]
+    try:
+        by_hand("down", numbers[0])
+        numbers[0] = number_of(by_hand("up", "1", "--names", "newest"))
+        assert by_hand("exec", "0", "hostname") == "newest\n"
+    finally:
+        for number in numbers:
+            assert by_hand("down", number) == f"removed: {number}\n"
+
+
+def test_a_lab_that_does_not_stand_or_is_a_tests_own_is_not_removed_by_its_number(lab4):
+    for number in ("15", str(lab4.number)):
+        refused = tried_by_hand("down", number)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert refused.stderr.startswith(f"tests.lab: down: found {number}, expected a lab made by hand (")
+    assert lab4.hosts[0].run(("hostname",)) == "n000\n"
+
+
+def number_of(printed: str) -> str:
+    return printed.split()[2].split("/")[3]

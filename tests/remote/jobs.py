@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,7 @@ from diag.remote.outcome import collective
 from diag.remote.session import Session, open_session
 from tests.lab.cluster import Lab
 from tests.lab.host import ENVIRONMENT
+from tests.lab.running import AGENT
 from tests.remote.agents import until
 
 MIB = 1024**2
@@ -56,6 +59,19 @@ def lab_sessions(lab: Lab) -> Iterator[dict[str, Session]]:
                 session.end(5)
             session.abort()
         assert until(lambda: all(map(has_let_go, transport.channels)), 10), "agents that did not end"
+
+
+@contextmanager
+def frozen_agent(session: Session, lab: Lab) -> Iterator[None]:
+    """The agent of a host of ``lab_sessions`` stands still; its ranks do not."""
+    host = next(host for host in lab.hosts if host.name == session.host.name)
+    assert host.freeze(AGENT) > 0
+    try:
+        yield
+    finally:
+        assert isinstance(session.channel, LocalChannel)
+        os.kill(session.channel._process.pid, signal.SIGCONT)  # nsenter stops with its child
+        host.thaw(AGENT)
 
 
 def has_let_go(channel: LocalChannel) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from diag.participants import participants
 from diag.remote import collective
 from diag.remote.meeting import meet
 from tests.lab import network
-from tests.remote.jobs import MIB, Running, facts, lab_sessions
+from tests.remote.jobs import MIB, Running, facts, frozen_agent, lab_sessions
 
 pytestmark = [pytest.mark.lab, pytest.mark.torch]
 
@@ -36,6 +38,30 @@ def test_a_rank_killed_in_the_middle_is_named_by_all_others(lab4, leaves_nothing
     assert [rank.outcome for rank in ended.ranks] == ["stopped", "stopped", "rank_died", "stopped"]
     assert all(rank.said.startswith("rank 2: its process ended") for rank in ended.ranks if rank.rank != 2)
     assert ended.summary.startswith("n002: rank 2 died after phase size_")
+
+
+@pytest.mark.parametrize("place", [2, 0], ids=["in_the_middle", "first"])
+def test_a_host_cut_off_from_the_others_but_not_from_the_controller_is_named_alone(lab4, leaves_nothing, place):
+    with leaves_nothing(lab4), lab_sessions(lab4) as sessions:
+        running = Running(sessions, max_size_bytes=512 * MIB)
+        running.wait_for(place, "size_65536")
+        lab4.hosts[place].blackhole()  # its agent is heard through a pipe all the same
+        ended = running.result(40)
+    assert [rank.outcome for rank in ended.ranks] == [
+        "rank_frozen" if number == place else "stopped" for number in range(4)
+    ]
+    assert ended.ranks[place].said.endswith("its data network is cut"), ended.ranks[place].said
+    assert ended.nodes_through == ()
+
+
+def test_a_host_that_is_lost_when_the_time_is_over_is_not_called_alive(lab4, leaves_nothing):
+    with leaves_nothing(lab4), lab_sessions(lab4) as sessions:
+        running = Running(sessions, max_size_bytes=512 * MIB)
+        running.wait_for(2, "size_65536")
+        with frozen_agent(sessions["n002"], lab4):
+            running.job.until = time.monotonic()
+            ended = running.result(20)
+    assert [rank.outcome for rank in ended.ranks] == ["stopped", "stopped", "agent_silent", "stopped"]
 
 
 def test_hosts_whose_own_name_is_a_loopback_address_find_each_other_all_the_same(make_lab):
