@@ -283,9 +283,8 @@ class _Run:
         lock = self.sessions[name].hello.lock
         return busy.why_busy(self.nodes[name]) if lock.held else lock.why
 
-    def _keep_output(self, name: str, output: str) -> None:
-        raw = output.encode()
-        kept = Evidence(topic="collective", sha256=self.store(raw), size_bytes=len(raw))
+    def _keep_output(self, name: str, output: str, size_bytes: int) -> None:
+        kept = Evidence(topic="collective", sha256=self.store(output.encode()), size_bytes=size_bytes)
         self._set(name, evidence=(*self.nodes[name].evidence, kept))
 
     def _keep(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:

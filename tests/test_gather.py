@@ -205,3 +205,25 @@ def test_a_busy_node_is_read_and_not_loaded():
     assert is_known(snapshot.node("a"), "processes")
     assert "vllm runs there (pid 7)" in snapshot.level_why
     assert "vllm runs there" in peek(snapshot, "collective").why
+
+
+def test_a_node_that_falls_silent_before_the_all_reduce_leaves_the_run_with_its_cause():
+    def elsewhere(answers: dict[str, Any]) -> None:
+        answers["interfaces"] = msgspec.json.decode(
+            msgspec.json.encode(answers["interfaces"]).replace(b"192.0.2.2/", b"192.0.2.3/")
+        )
+
+    answering = node(elsewhere)._reply
+
+    def dies(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        gone = any(request["name"] == "free_port" for request in message.get("requests", ()))
+        return () if gone else answering(message)
+
+    def meets(answers: dict[str, Any]) -> None:
+        answers["free_port"] = 20000
+
+    snapshot = visit({"a": node(meets), "b": Scripted(dies)}, level="normal")
+    assert snapshot.node("b").reach.outcome == "agent_silent"
+    assert snapshot.node("b").reach.summary == "stopped answering in collectives: no answer within 8 s"
+    assert [(culprit.cause, culprit.nodes) for culprit in culprits(snapshot, (), {})] == [("agent_silent", ("b",))]
+    assert snapshot.node("a").reach.outcome == "answered"

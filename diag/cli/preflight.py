@@ -126,7 +126,9 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
         exit_status=INTERRUPTED if interrupted else verdicts.exit_status,
         stages=(*verdicts.stages, *times),
     )
-    return Found(snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest(), unsaved=unsaved, late=judge.late)
+    return Found(
+        snapshot=snapshot, verdicts=verdicts, plan=planned, slowest=display.slowest(), unsaved=unsaved, late=judge.late
+    )
 
 
 class _Stage:

@@ -11,6 +11,7 @@ import time
 
 import descendants
 import private_dir
+import settings
 import shared_memory
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ class Job:
         self.said: list[dict[str, Any]] = []
         self._deadline: float = self.started + message["deadline_s"]
         self._timed_out = False
-        self._output, self._line = b"", b""
+        self._output, self._line, self._written = b"", b"", 0
         self.older = shared_memory.names()
         places = {"{pyz}": pyz, "{dir}": folder, "{python}": sys.executable}
         argv = [_filled(word, places) for word in message["argv"]]
@@ -62,6 +63,7 @@ class Job:
             os.close(fd)
             self._pipes.remove(fd)
         self._output = (self._output + chunk)[-KEPT_BYTES:]
+        self._written += len(chunk)
         if fd == self._stdout:
             self._cut_lines(chunk or b"\n")
         return bool(chunk)
@@ -90,11 +92,13 @@ class Job:
         for fd in list(self._pipes):
             self._drain(fd)
         descendants.reap()
+        output = self._output.decode("utf-8", "replace")
         return {
             "id": self.id,
             "event": "exit",
             **_outcome(descendants.ended.pop(self.pid, None)),
-            "output": self._output.decode("utf-8", "replace"),
+            "output": "\n".join(settings.masked("", line) for line in output.split("\n")),
+            "output_bytes": self._written,
             "seconds": round(seconds, 6),
             "timed_out": self._timed_out,
             "left_behind": left_behind,

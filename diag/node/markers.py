@@ -6,6 +6,8 @@ import json
 import os
 import time
 
+import settings
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,10 +32,10 @@ def say(**line: Any) -> None:
 
 
 def one_line(error: object) -> str:
-    """The first lines of an error's text, without torch's C++ stack."""
+    """The first lines of an error's text, without torch's C++ stack and without what announces itself as a secret."""
     kind = type(error).__name__ + ": " if isinstance(error, BaseException) else ""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [
         line for line in lines if not line.startswith(("Exception raised from", "frame #", "C++ CapturedTraceback"))
     ]
-    return (kind + " ".join(kept))[:WORDS_AT_MOST]
+    return settings.masked("", (kind + " ".join(kept))[:WORDS_AT_MOST])

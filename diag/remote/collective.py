@@ -41,18 +41,20 @@ def measure(
     max_size_bytes: int = 64 * MIB,
     ranks_per_node: int | None = None,
     on_done: Callable[[str], None],
-    keep: Callable[[str, str], None] = lambda _node, _output: None,
+    keep: Callable[[str, str, int], None] = lambda _node, _output, _bytes: None,
     lose: Callable[[str, NodeError], None] = lambda _node, _error: None,
 ) -> Collective:
     """All-reduce over ``nodes``, each with its session; over within ``deadline_s``.
 
     ``excluded``: selected nodes that others ruled out, with why. ``ranks_per_node``: of GLOO; None: one, two on a node
-    alone. ``keep`` gets each node's name and the last of what its ranks wrote, ``lose`` each node that answers no more.
-    Raises NotMeasured when too few nodes can take part.
+    alone. ``keep`` gets each node's name, the last that its ranks wrote, and how many bytes they wrote in all; ``lose``
+    each node that answers no more. Raises NotMeasured when too few nodes can take part.
     """
     began = time.monotonic()
     who = participants(nodes, excluded or {}, ranks_per_node)
     met = meet(sessions, who.places)
+    for name, error in met.lost.items():
+        lose(name, error)
     who, enough = _who_met(who, met)
     if not enough:
         return _blocked(who, met, time.monotonic() - began)
@@ -66,8 +68,8 @@ def measure(
         on_done=on_done,
     )
     heard = job.run()
-    for node, output in job.outputs.items():
-        keep(node, output)
+    for node, end in job.outputs.items():
+        keep(node, end.output, end.output_bytes)
     for number, error in heard.lost.items():
         lose(who.names[number], error)
     return collective(

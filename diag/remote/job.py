@@ -57,8 +57,8 @@ class Job:
         self.running = 0
         self.answered: set[int] = set()
         """Nodes that still answered when they were told to end their job."""
-        self.outputs: dict[str, str] = {}
-        """Node -> the last that its launcher and ranks wrote, for those that could still say so."""
+        self.outputs: dict[str, JobEnd] = {}
+        """Node -> how its launcher ended, for those that could still say so."""
         self.told: set[str] = set()
 
     @property
@@ -194,7 +194,7 @@ class Job:
                 self.heard.end(node, said)
                 if isinstance(said, JobEnd):
                     self.answered.add(node)
-                    self.outputs[self.who.names[node]] = said.output
+                    self.outputs[self.who.names[node]] = said
         return event
 
     def _stop(self) -> None:

@@ -54,32 +54,35 @@ class Meeting:
     port: int
     places: tuple[Place, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, NodeError] = field(default_factory=dict)
+    """Of the excluded those whose agent answers no more."""
     blocked: tuple[Blocked, ...] = ()
 
 
 def meet(sessions: Mapping[str, Session], places: Sequence[Place]) -> Meeting:
     """Exclude who cannot exchange data with the first node; the first itself, if most others cannot reach it."""
     wanted = {place.node: _request("free_port", address=place.address) for place in places}
-    ports, excluded = _ask(sessions, wanted, int)
+    ports, excluded, lost = _ask(sessions, wanted, int)
     there = [place for place in places if place.node in ports]
     blocked: tuple[Blocked, ...] = ()
     while len(there) > 1:
-        found, silent = _round(sessions, there, ports)
+        found, silent, fell_silent = _round(sessions, there, ports)
         cut_off = _cut_off(there, found)
         blocked += found
+        lost |= fell_silent
         excluded |= silent | cut_off
         first = there[0].node
         there = [place for place in there if place.node not in excluded]
         if first not in excluded:
             break
     port = ports[there[0].node] if there else 0
-    return Meeting(port=port, places=tuple(there), excluded=excluded, blocked=blocked)
+    return Meeting(port=port, places=tuple(there), excluded=excluded, lost=lost, blocked=blocked)
 
 
 def _round(
     sessions: Mapping[str, Session], places: Sequence[Place], ports: Mapping[str, int]
-) -> tuple[tuple[Blocked, ...], dict[str, str]]:
-    """The first node dials all others while they dial it: who could not, and who did not answer us."""
+) -> tuple[tuple[Blocked, ...], dict[str, str], dict[str, NodeError]]:
+    """The first node dials all others while they dial it: who could not, who had nothing to tell, who is gone."""
     first, *others = places
     token = secrets.token_hex(16)
     at = {place.node: (place.address, ports[place.node]) for place in places}
@@ -96,13 +99,14 @@ def _round(
             seconds=LISTEN_S,
         )
 
-    met, silent = _ask(sessions, {place.node: listen_and_dial(place) for place in places}, _Met)
-    return tuple(
+    met, silent, lost = _ask(sessions, {place.node: listen_and_dial(place) for place in places}, _Met)
+    blocked = tuple(
         _blocked(source, target, endpoint(*at[target]), failure)
         for source, told in met.items()
         for target, failure in told.failed.items()
         if target not in silent
-    ), silent
+    )
+    return blocked, silent, lost
 
 
 def endpoint(address: str, port: int) -> str:
@@ -144,21 +148,20 @@ def _request(function: str, **arguments: Any) -> Request:
 
 def _ask(
     sessions: Mapping[str, Session], requests: Mapping[str, Request], kind: type[T]
-) -> tuple[dict[str, T], dict[str, str]]:
-    """One request to each node at once: the answers, and why some gave none."""
+) -> tuple[dict[str, T], dict[str, str], dict[str, NodeError]]:
+    """One request to each node at once: the answers, why some gave none, and who of these did not even say that."""
 
     def ask(name: str) -> Callable[[], Answer]:
         return lambda: sessions[name].ask((requests[name],), ASK_S)[0]
 
     told = fanout.each({name: ask(name) for name in requests}, width=WIDTH, deadline_s=ASK_S)
     answers: dict[str, T] = {}
-    failed: dict[str, str] = {}
+    lost = {name: answer for name, answer in told.items() if isinstance(answer, NodeError)}
+    failed = {name: error.what for name, error in lost.items()}
     for name, answer in told.items():
         try:
-            if isinstance(answer, NodeError):
-                failed[name] = answer.what
-            else:
+            if not isinstance(answer, NodeError):
                 answers[name] = answer.decode(kind)
         except NotMeasured as why:
             failed[name] = f"cannot listen on its data address: {why}"
-    return answers, failed
+    return answers, failed, lost

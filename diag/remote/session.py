@@ -47,11 +47,15 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended: by ``status`` or ``signal``; neither when it could not be ended. ``output``: its last 64 KiB."""
+    """How a job ended: by ``status`` or ``signal``; neither when it could not be ended. ``output``: its last 64 KiB.
+
+    Of ``output_bytes`` that were written; what announces itself as a secret is masked.
+    """
 
     status: int | None
     signal: int | None
     output: str
+    output_bytes: int = 0
     seconds: float
     left_behind: tuple[str, ...] = ()
     timed_out: bool = False

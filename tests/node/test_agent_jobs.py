@@ -41,6 +41,14 @@ def test_an_exit_status_and_a_signal_are_told_apart(workshop):
     assert (shell(session, "exit 7")[0].status, shell(session, "kill -SEGV $$")[0].signal) == (7, signal.SIGSEGV)
 
 
+def test_what_announces_itself_as_a_secret_never_leaves_the_node(workshop):
+    end, _ = shell(
+        workshop.session(), "echo started; echo 'Authorization: Bearer abc123'; echo hf_abcdefghijklmnopqrst >&2"
+    )
+    assert end.output == "started\nAuthorization: ***\n***\n"
+    assert end.output_bytes == len("started\nAuthorization: Bearer abc123\nhf_abcdefghijklmnopqrst\n")
+
+
 def test_only_the_end_of_a_long_output_is_kept(workshop):
     end, _ = shell(workshop.session(), "seq 1 200000")
     assert len(end.output) == 65536
