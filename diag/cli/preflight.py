@@ -23,8 +23,8 @@ from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
 from diag.gather import gather
 from diag.inventory import Host
-from diag.judge import nothing_judged
 from diag.inventory.texts import require_one_line
+from diag.judge import nothing_judged
 from diag.remote.local import LocalTransport
 from diag.remote.ssh import SshTransport
 from diag.remote.ssh_by_hand import ssh_by_hand
