@@ -27,7 +27,9 @@ TRIES = 64
 BLOCK_BYTES = 64 << 10
 """Full packets, dozens of them: a path with a smaller MTU than it says passes a handshake, not this."""
 TOKEN_BYTES = 32
-CONNECT_S, EXCHANGE_S, REFUSED_S = 2.5, 2.5, 1.0
+CONNECT_S, EXCHANGE_S, REFUSED_S = 2.5, 2.5, 1.5
+ANSWER_S = EXCHANGE_S + 1.5
+"""Longer than who dials waits: it is to see packets that do not come through, not us giving up."""
 AT_ONCE = 64
 
 
@@ -101,7 +103,7 @@ def _answer(connection: socket.socket, token: str, caller: str, heard: set[str])
     block = _block(token)
     with connection:
         try:
-            connection.settimeout(EXCHANGE_S)
+            connection.settimeout(ANSWER_S)
             if not hmac.compare_digest(_read(connection, TOKEN_BYTES), token.encode()):
                 return
             connection.sendall(block)
@@ -136,7 +138,7 @@ def _dial_all(address: str, token: str, dial: dict[str, list[Any]]) -> dict[str,
 
 
 def _dial(address: str, there: str, port: int, token: str) -> dict[str, str] | None:
-    """None: everything passed. A refusal is asked again for a second: the other side may not listen yet."""
+    """None: everything passed. A refusal is asked again for a while: the other side may not listen yet."""
     step, refused_until = "connect", time.monotonic() + REFUSED_S
     while True:
         try:

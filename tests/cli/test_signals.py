@@ -38,6 +38,15 @@ def test_a_stage_in_time_leaves_no_timer_behind():
     assert signal.getsignal(signal.SIGALRM) == before
 
 
+@pytest.fixture
+def told_of_hangups():
+    """Under nohup they are ignored, by diag too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("told_of_hangups")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_is_remembered(number):
     before = signal.getsignal(number)
