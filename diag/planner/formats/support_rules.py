@@ -1,0 +1,194 @@
+"""Which version of an engine runs which format from which compute capability on: data, each row with its source.
+
+A rule holds until a later one of the same formats. Sources are files of the engine as it was at that version; rules of
+SGLang and LMDeploy were read at 0.5.23 and 0.18.0, older versions may do less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import msgspec
+
+Kind = Literal["native", "weight_only", "unsupported", "unknown"]
+"""``weight_only``: saves memory but multiplies in 16 bit, or in a slow kernel: prefill is slower than the bits say."""
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """``steps``: from this compute capability on; below the first it does not run; none: the engine dropped it."""
+
+    engine: str
+    since: str
+    formats: tuple[str, ...]
+    steps: tuple[tuple[int, Kind], ...]
+    source: str
+    note: str = ""
+    """Why it is not native."""
+    vendor: str = "nvidia"
+    experts: bool = False
+    """Only of routed experts."""
+    method: str = ""
+    """Only of checkpoints of this ``quant_method``."""
+
+
+def _of(engine: str, vendor: str = "nvidia") -> Callable[..., Rule]:
+    def rule(since: str, formats: str, steps: str, source: str, note: str = "", **only: Any) -> Rule:
+        return Rule(
+            engine=engine,
+            since=since,
+            formats=tuple(formats.split()),
+            steps=tuple(_step(step) for step in steps.split(",") if step),
+            source=source,
+            note=note,
+            vendor=vendor,
+            **only,
+        )
+
+    return rule
+
+
+def _step(words: str) -> tuple[int, Kind]:
+    least, kind = words.split()
+    return int(least), cast("Kind", kind)
+
+
+_vllm, _sglang, _lmdeploy, _ollama = _of("vllm"), _of("sglang"), _of("lmdeploy"), _of("ollama")
+
+QUANT = "vllm/model_executor/layers/quantization/"
+MARLIN = "Marlin multiplies in 16 bit"
+CUTLASS = "vllm csrc/quantization/w8a8/cutlass/c3x/scaled_mm_helper.hpp"
+CUDA = "vllm/platforms/cuda.py"
+WNA16 = QUANT + "compressed_tensors/schemes/compressed_tensors_wNa16.py"
+NO_FP8 = "its Triton kernels have no FP8 there"
+
+VLLM = (
+    _vllm("0", "bf16", "80 native", CUDA),
+    _vllm("0", "fp16", "60 native", CUDA),
+    _vllm("0", "fp8", "80 weight_only,89 native", QUANT + "fp8.py", MARLIN),
+    _vllm("0", "fp8_block", "89 native", QUANT + "fp8.py", "Marlin took no blocks before 0.9"),
+    _vllm("0", "fp8", "89 native", QUANT + "fp8.py", "Marlin took no FP8 experts before 0.9", experts=True),
+    _vllm("0.9.0", "fp8 fp8_block", "80 weight_only,89 native", QUANT + "fp8.py", MARLIN),
+    _vllm("0.15.1", "fp8 fp8_block", "75 weight_only,89 native", QUANT + "fp8.py", MARLIN),
+    _vllm("0", "fp8", "89 native", QUANT + "modelopt.py", "ModelOpt's had no Marlin", method="modelopt"),
+    _vllm("0.28", "fp8", "80 weight_only,89 native", QUANT + "modelopt.py", MARLIN, method="modelopt"),
+    _vllm("0.19", "mxfp8", "100 native", QUANT + "modelopt.py"),
+    _vllm("0.24", "mxfp8", "80 weight_only,100 native", QUANT + "modelopt.py", MARLIN),
+    _vllm("0", "int8", "75 native,100 unsupported", CUTLASS, "CUTLASS has no INT8 from sm100 on"),
+    _vllm("0", "awq", "75 weight_only,80 native", QUANT + "awq.py, awq_marlin.py", "a slow kernel, in float16"),
+    _vllm("0.15.1", "awq", "75 native", QUANT + "awq_marlin.py"),
+    _vllm("0", "gptq", "60 weight_only,80 native", QUANT + "gptq.py, gptq_marlin.py", "exllama's kernel, in float16"),
+    _vllm("0.15.1", "gptq", "60 weight_only,75 native", QUANT + "gptq_marlin.py", "exllama's kernel, in float16"),
+    _vllm("0", "int4_weights int8_weights", "80 native", WNA16),
+    _vllm("0.13", "int4_weights int8_weights", "75 native", WNA16),
+    _vllm("0", "nvfp4", "100 native", QUANT + "modelopt.py", "no Marlin for FP4 before 0.9"),
+    _vllm("0.9.0", "nvfp4", "80 weight_only,100 native", QUANT + "modelopt.py", MARLIN),
+    _vllm("0.15.1", "nvfp4", "75 weight_only,100 native", QUANT + "modelopt.py", MARLIN),
+    _vllm("0.9.0", "nvfp4a16", "80 weight_only", QUANT + "modelopt.py", MARLIN),
+    _vllm("0.15.1", "nvfp4a16", "75 weight_only", QUANT + "modelopt.py", MARLIN),
+    _vllm("0.10.1", "mxfp4", "80 weight_only,100 native,120 weight_only", QUANT + "mxfp4.py", MARLIN),
+    _vllm("0", "bnb4 bnb8", "70 weight_only", QUANT + "bitsandbytes.py", "multiplies in 16 bit"),
+    _vllm("0.28", "bnb4 bnb8", "", QUANT + "__init__.py"),
+    _vllm("0", "gguf", "60 weight_only", QUANT + "gguf.py", "multiplies in 16 bit"),
+    _vllm("0.24", "gguf", "", QUANT + "__init__.py"),
+    _vllm("0", "int8_block", "", QUANT + "__init__.py", "never read it"),
+    _vllm("0", "kv_fp8", "80 unknown,90 native", "vllm/v1/attention/backends", "depends on the attention backend"),
+    _vllm("0.32", "kv_fp8", "80 weight_only,89 native", "vllm/v1/attention/backends/flashinfer.py", "16-bit attention"),
+    _vllm("0.32", "kv_nvfp4", "100 native", "vllm/v1/attention/backends/flashinfer.py"),
+)
+
+SRT = "sglang/srt/layers/quantization/"
+
+SGLANG = (
+    _sglang("0", "bf16", "80 native", "sglang/srt/model_executor/model_runner_components/load_model_utils.py"),
+    _sglang("0", "fp16", "75 native", "sglang/srt/model_executor/model_runner_components/load_model_utils.py"),
+    _sglang("0", "fp8 fp8_block", "80 weight_only,89 native", SRT + "fp8_utils.py", MARLIN),
+    _sglang("0", "fp8 fp8_block", "89 native", SRT + "fp8.py", NO_FP8, experts=True),
+    _sglang("0", "fp8", "89 native", SRT + "modelopt_quant.py", "ModelOpt's has no Marlin", method="modelopt"),
+    _sglang("0.5.23", "mxfp8", "100 native", SRT + "fp8.py"),
+    _sglang("0", "int8", "75 native,100 unknown", SRT + "w8a8_int8.py"),
+    _sglang("0", "int8_block", "80 native", SRT + "blockwise_int8.py"),
+    _sglang("0", "awq gptq", "80 native", SRT + "awq/awq.py, gptq/gptq.py"),
+    _sglang("0", "int4_weights int8_weights", "80 native", SRT + "compressed_tensors/schemes"),
+    _sglang("0", "nvfp4", "80 unknown,100 native", SRT + "modelopt_quant.py"),
+    _sglang("0.5.23", "nvfp4", "80 weight_only,100 native", SRT + "modelopt_quant.py", MARLIN),
+    _sglang("0.5.23", "nvfp4a16", "80 weight_only", SRT + "compressed_tensors/schemes", MARLIN),
+    _sglang("0.5", "mxfp4", "80 weight_only,100 native", SRT + "mxfp4.py", "multiplies in 16 bit"),
+    _sglang("0", "bnb4 bnb8", "70 weight_only", SRT + "bitsandbytes.py", "multiplies in 16 bit"),
+    _sglang("0", "gguf", "60 weight_only", SRT + "gguf.py", "multiplies in 16 bit"),
+    _sglang("0", "kv_fp8", "80 unknown,89 native", "sglang/srt/server_args.py"),
+)
+
+TURBOMIND = "lmdeploy/turbomind/converter.py"
+
+LMDEPLOY = (
+    _lmdeploy("0", "bf16", "80 native", "lmdeploy/turbomind"),
+    _lmdeploy("0", "fp16", "70 native", "lmdeploy/turbomind"),
+    _lmdeploy("0", "awq gptq", "70 native", TURBOMIND),
+    _lmdeploy("0", "int4_weights", "70 unknown", TURBOMIND),
+    _lmdeploy("0.18", "int4_weights", "70 native", TURBOMIND),
+    _lmdeploy("0", "fp8_block", "70 unknown,90 native", "lmdeploy/pytorch/check_env/cuda.py", "TurboMind's is"),
+    _lmdeploy("0.10", "mxfp4", "70 weight_only", "README: TurboMind supports MXFP4 from V100", "16-bit arithmetic"),
+    _lmdeploy("0", "nvfp4 mxfp8 bnb4 bnb8 gguf int8_block", "", TURBOMIND, "it reads no such files"),
+    _lmdeploy("0", "kv_int8 kv_int4", "70 native", "lmdeploy/messages.py"),
+    _lmdeploy("0.18", "kv_fp8", "80 unknown,89 native", "lmdeploy/messages.py", "PyTorch engine only"),
+)
+
+OLLAMA = (
+    _ollama("0", "gguf bf16 fp16 kv_q8_0 kv_q4_0", "50 native", "https://docs.ollama.com/gpu"),
+    _ollama("0", "fp8 fp8_block awq gptq nvfp4 int8 int4_weights bnb4", "", "", "it reads GGUF files only"),
+)
+
+_amd, _amd_sglang = _of("vllm", "amd"), _of("sglang", "amd")
+ROCM = "vllm/platforms/rocm.py, model_executor/kernels/linear of 0.32"
+SGLANG_TABLE = "docs.sglang.io/advanced_features/quantization: platform compatibility"
+EMULATED = "emulated in 16 bit"
+NO_MODELOPT = "ModelOpt's needs NVIDIA"
+
+AMD = (
+    _amd("0", "bf16 fp16", "0 native", ROCM),
+    _amd("0", "fp8 fp8_block", "90 unknown,94 native", ROCM, "MI200 has no FP8"),
+    _amd("0.8", "awq gptq", "90 weight_only", ROCM, "dequantized by Triton or exllama's kernel"),
+    _amd("0.32", "int4_weights int8_weights", "90 weight_only", ROCM, "dequantized by Triton or exllama's kernel"),
+    _amd("0.32", "int8", "90 native", ROCM),
+    _amd("0.10.2", "mxfp4", "90 weight_only,95 native", ROCM, EMULATED),
+    _amd("0.21", "mxfp8", "90 weight_only", ROCM, EMULATED),
+    _amd("0.32", "mxfp8", "90 weight_only,95 native", ROCM, EMULATED),
+    _amd("0.32", "nvfp4 nvfp4a16", "90 weight_only", ROCM, EMULATED),
+    _amd("0", "gguf", "90 weight_only", "vllm/platforms/rocm.py of 0.8 to 0.21", "multiplies in 16 bit"),
+    _amd("0.24", "gguf", "", QUANT + "__init__.py"),
+    _amd("0.32", "kv_fp8", "90 unknown,94 native", "vllm/v1/attention/backends/rocm_attn.py", "MI200 has no FP8"),
+    _amd_sglang("0", "bf16 fp16", "0 native", "https://docs.sglang.ai/platforms/amd_gpu.html"),
+    _amd_sglang("0", "fp8 fp8_block int8 int8_block", "90 unknown,94 native", SGLANG_TABLE, "of MI300 and later"),
+    _amd_sglang("0", "fp8 nvfp4", "", SGLANG_TABLE, NO_MODELOPT, method="modelopt"),
+    _amd_sglang("0", "mxfp4", "90 unknown,95 native", SGLANG_TABLE, "where the hardware has MXFP4"),
+    _amd_sglang("0", "awq gptq", "90 unknown,94 weight_only", SGLANG_TABLE, "dequantized by Triton"),
+    _amd_sglang("0", "gguf", "", SGLANG_TABLE, "its kernels are NVIDIA's only"),
+)
+"""Steps are those of ROCm: 90 MI200, 94 MI300 (whose FP8 is another, FNUZ, converted while loading), 95 MI350."""
+
+_metax = _of("vllm", "metax")
+METAX = "https://github.com/MetaX-MACA/vLLM-metax: vllm_metax/platform.py of 0.10.2 to 0.22"
+NOT_TAKEN = "the MetaX plugin does not take it"
+
+OTHERS = (
+    _metax("0", "bf16 fp16", "0 native", "https://github.com/MetaX-MACA/vLLM-metax"),
+    _metax("0.10.2", "awq gptq int4_weights int8_weights", "0 native", METAX),
+    _metax("0.10.2", "int8", "0 native", METAX + ", csrc/quantization/cutlass_w8a8"),
+    _metax("0.10.2", "gguf", "0 weight_only", METAX, "multiplies in 16 bit"),
+    _metax("0.24", "gguf", "", QUANT + "__init__.py"),
+    _metax("0.10.2", "fp8 fp8_block", "", METAX, NOT_TAKEN),
+    _metax("0.17", "fp8 fp8_block", "0 unknown", METAX, "taken with VLLM_METAX_ENABLE_FP8_WEIGHT=1 only"),
+    _metax("0.10.2", "mxfp4 mxfp8 nvfp4 nvfp4a16 bnb4 bnb8", "", METAX, NOT_TAKEN),
+    _metax("0.22", "kv_fp8", "", "vllm_metax/v1/attention/backends/flash_attn.py", "its attention takes 16 bit only"),
+    _of("lmdeploy", "metax")("0", "bf16 fp16", "0 native", "lmdeploy/pytorch/backends/dlinfer/maca"),
+    _of("vllm", "ascend")("0", "bf16 fp16", "0 native", "https://docs.vllm.ai/projects/ascend"),
+    _of("vllm", "ascend")("0.13", "int8", "0 native", "docs.vllm.ai/projects/ascend/en/v0.13.0: quantization guide"),
+    _of("sglang", "ascend")("0", "bf16 fp16", "0 native", SGLANG_TABLE),
+    _of("sglang", "ascend")("0", "awq gptq", "0 weight_only", SGLANG_TABLE, "W4A16 and W8A16 in CANN's kernels"),
+    _of("sglang", "ascend")("0", "int8_block nvfp4", "", SGLANG_TABLE, "not on Ascend"),
+    _of("lmdeploy", "ascend")("0", "bf16 fp16", "0 native", "docs/en/supported_models of LMDeploy"),
+)
+"""16 bit is what these were built for; of what stands in no row nothing was published or read, so it is unknown."""
+
+RULES: tuple[Rule, ...] = (*VLLM, *SGLANG, *LMDEPLOY, *OLLAMA, *AMD, *OTHERS)
