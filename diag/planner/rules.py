@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+from diag.planner.architecture import Architecture, StateCache
+from diag.planner.paging.versions import PagingRules
+from diag.planner.reserve import Reserve
+
+Base = Literal["total", "free before load", "free after load", "free"]
+"""What an engine's memory fraction is a fraction of; ``free``: as others left it, before the engine started."""
+TermName = Literal["activation", "graphs", "non_torch", "fragmentation", "kept", "context"]
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine takes by itself on a device of at least ``total_bytes``."""
+    """What the engine takes by itself on a device of at least ``total_bytes``, or of one of these ``names``.
+
+    ``max_num_batched_tokens`` as a server, ``offline_batched_tokens`` inside a program where that differs (0: not).
+    ``graph_batch``: largest decode batch captured as a CUDA graph, with fewer than 4 ranks and with more; 0: see
+    ``Captures``.
+    """
 
     total_bytes: int
     max_num_batched_tokens: int
     max_num_seqs: int
+    offline_batched_tokens: int = 0
+    graph_batch: tuple[int, int] = (0, 0)
+    names: tuple[str, ...] = ()
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,40 +40,150 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+NOTHING = Spread(low=0, mid=0, high=0, source="none")
+_NO_BATCH = BatchRow(total_bytes=0, max_num_batched_tokens=0, max_num_seqs=0)
+
+
+class Captures(msgspec.Struct, frozen=True, kw_only=True):
+    """Which batch sizes are captured as CUDA graphs: 1, 2, 4, every 8th, above ``fine`` every 16th."""
+
+    most: int = 0
+    """0: nothing is captured."""
+    per_seq: int = 2
+    """Tokens of the largest graph for each of ``max_num_seqs``."""
+    fine: int = 256
+    full: bool = False
+    """Decode batches of up to ``max_num_seqs`` are captured a second time, as one graph."""
+
+    def count(self, max_num_seqs: int) -> int:
+        pieces = self._sizes(min(self.per_seq * max_num_seqs, self.most))
+        return pieces + (self._sizes(min(max_num_seqs, self.most)) if self.full else 0)
+
+    def _sizes(self, largest: int) -> int:
+        small = sum(size <= largest for size in (1, 2, 4))
+        return small + min(largest, self.fine) // 8 + max(0, largest - self.fine) // 16
+
+
+class SecondRunner(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine's newer model runner: for which models it is taken, and its other memory."""
+
+    names: tuple[str, ...] = ()
+    """Of ``architectures`` in the config, always."""
+    dense: bool = False
+    """All without experts and without recurrent states."""
+    every: bool = False
+    sampler: Spread
+    kept: float
+    """Bytes per (sequence × word) that it keeps for penalties."""
+
+    def runs(self, architecture: Architecture) -> bool:
+        if self.every or architecture.name in self.names:
+            return True
+        recurrent = any(isinstance(cache, StateCache) for layer in architecture.layers for cache in layer.caches)
+        return self.dense and not architecture.experts and not recurrent
+
+
 class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory rules of one version. Fractions are of the device's total memory."""
+    """Memory rules of one version. Spreads without another unit are bytes on one GPU."""
 
     engine: str
     version: str
     """Whose rules these are."""
     note: str | None = None
     """Why these rules stand in for another version; None: it is the version that was asked for."""
+
+    fraction_of: Base = "total"
     utilization: float
-    """Fraction it takes by itself."""
+    """Fraction it takes by itself; 0: see ``reserve``."""
+    reserve: Reserve | None = None
+    """How it sets its fraction by itself."""
+    inside: tuple[TermName, ...] = ("activation", "graphs", "non_torch")
+    """Terms that it takes out of its fraction before the KV cache; the others need room outside."""
+    checks_free: bool = True
+    """It refuses to start where its fraction of total memory is not free."""
+
     block_size: int
-    cpu_block_size: int
+    """Of the KV cache, in tokens, before an attention kernel wants another."""
     batches: tuple[BatchRow, ...]
-    """Largest device first."""
-    small_batch_names: tuple[str, ...]
+    """Largest device first; rows with names before those without."""
+    small_batch_names: tuple[str, ...] = ()
     """Devices (part of the name, lower case) that take the last row whatever their memory."""
-    cpu_batch: BatchRow
-    graphs_inside_budget: bool
-    """Whether the KV cache already leaves room for CUDA graphs; if not, they are taken from what lies outside."""
+    batch_of_length: int = 0
+    """Prompts are not divided: a batch has as many tokens as the longest request, unless that is longer than this."""
+    paging: PagingRules | None = None
+
     context: Spread
-    """Bytes of a process's own device context: gone before the engine looks at what is free."""
+    """A process's own device context: gone before the engine looks at what is free."""
+    communicator: Spread = NOTHING
+    """What communication between GPUs takes before the engine looks; 0: afterwards, see ``non_torch_several``."""
     sampler: Spread
     """Bytes per (sequence × word of the vocabulary) of the largest sampling step."""
+    second_runner: SecondRunner | None = None
+    runtime_per_token: int = 0
+    """Bytes per word of the vocabulary that it keeps free for each batched token, by formula."""
+    runtime_per_seq: int = 0
+    """The same for each sequence."""
     graphs: Spread
+    """Of as many captures as it makes by itself."""
+    few_graphs: Spread = NOTHING
+    """Of at most ``FEW`` captures."""
+    captures: Captures = Captures()
+    captures_each_stage: bool = False
+    """All graphs are captured once for each stage of a pipeline, on every rank."""
+    graphs_inside_budget: bool
+    """Whether the KV cache already leaves room for CUDA graphs; if not, they are taken from what lies outside."""
     non_torch_alone: Spread
     """What the libraries take beside torch, on one GPU."""
     non_torch_several: Spread
     """The same with communication between GPUs."""
-    cpu_process: Spread
-    """Resident bytes of the engine's processes on a CPU, without weights and KV cache."""
+    fragmentation: Spread = NOTHING
+    """Held by the allocator, used by nobody."""
+    reserved_more: Spread = NOTHING
+    """The same as a part of the activations, where the engine counts what the allocator reserved at its peak."""
+    state_each_sequence: bool = False
+    """It refuses more sequences than there are blocks where each needs one for its recurrent state."""
+    samples_graphs: bool = False
+    """It never samples more sequences at its start than the largest decode graph has."""
+
     spans_nodes: bool
     """Whether one launch command can place a replica over several nodes without Ray."""
+    one_node: bool = False
+    """A model never leaves a node."""
+    pipelines: bool = True
+    """Layers can be divided over stages."""
+    shares_experts: bool = True
+    """Replicas of the attention can share one set of experts, and ranks can get whole ones."""
+    refines_blocks: bool = False
+    """Blocks of FP8 experts are made finer where ranks do not hold whole ones."""
+    cpu_block_size: int = 0
+    """0: not planned on a CPU, nor what follows."""
+    cpu_batch: BatchRow = _NO_BATCH
+    cpu_process: Spread = NOTHING
+    """Resident bytes of the engine's processes on a CPU, without weights and KV cache."""
+    cpu_swap_bytes: int = 0
+    """RAM that it takes for each GPU to swap requests out."""
 
-    def batch(self, device_name: str, total_bytes: int) -> BatchRow:
-        if any(name in device_name.lower() for name in self.small_batch_names):
+    @property
+    def by_layers(self) -> bool:
+        """It gives whole layers to GPUs, and counts the memory of all of them together."""
+        return self.fraction_of == "free"
+
+    def batch(self, device_name: str, total_bytes: int, *, max_model_len: int = 0, offline: bool = False) -> BatchRow:
+        """``max_model_len``: of the longest request, where ``batch_of_length`` asks for it."""
+        row = self._row(device_name.lower(), total_bytes)
+        tokens = row.offline_batched_tokens if offline and row.offline_batched_tokens else row.max_num_batched_tokens
+        if self.batch_of_length and max_model_len <= self.batch_of_length:
+            tokens = max(tokens, max_model_len)
+        seqs = min(row.max_num_seqs, tokens)
+        return msgspec.structs.replace(row, max_num_batched_tokens=tokens, max_num_seqs=seqs)
+
+    def _row(self, name: str, total_bytes: int) -> BatchRow:
+        if any(small in name for small in self.small_batch_names):
             return self.batches[-1]
-        return next((row for row in self.batches if total_bytes >= row.total_bytes), self.batches[-1])
+        named = (row for row in self.batches if any(part in name for part in row.names))
+        sized = (row for row in self.batches if not row.names and total_bytes >= row.total_bytes)
+        return next(named, None) or next(sized, self.batches[-1])
+
+
+FEW = 16
+"""Captures of CUDA graphs of which logs show less memory than of the usual 67 to 102."""

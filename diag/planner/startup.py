@@ -1,0 +1,295 @@
+"""Will an engine start with one deployment, one batch and one context, and what KV cache will it have?
+
+Three levels are computed, with every estimate low, mid and high. It FITS where it starts, holds one request of the
+longest context and has room for what comes beside its fraction even with all of them high, is RISKY where that holds
+with the probable ones only, and NO where it does not even with those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
+from diag.planner import terms as overhead
+from diag.planner.architecture import Architecture, StateCache
+from diag.planner.attempt import Device, Measured, Start
+from diag.planner.deployment import Deployment
+from diag.planner.overheads import Batch
+from diag.planner.paging.paged import Paged
+from diag.planner.platforms import elsewhere
+from diag.planner.rules import EngineRules
+from diag.planner.same import Same
+from diag.planner.shares import Room, Share, Taken, first_batch, own_fraction, room, safe_fraction, sized_after_capture
+from diag.planner.terms import Term, Terms
+from diag.planner.weighed import Level, loaded_bytes, stage_weights_bytes, weights_bytes
+from diag.planner.worth import state_pool_bytes, worth
+from diag.units import size
+
+__all__ = ["Device", "Measured", "Outcome", "Start", "share", "start", "weights_bytes"]
+
+Limit = Literal["weights", "kv", "activation", "graphs", "non_torch", "held", "context"]
+LOADING: dict[Level, float] = {"low": 1, "mid": 1.005, "high": 1.04}
+"""Of what loading holds at once; holes and copies of single layers beside: more than 1.028 in a log of vLLM 0.13."""
+LEVELS: tuple[Level, Level, Level] = ("low", "mid", "high")
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """``why``: in one clause, what decided; ``limit``: the dominating term.
+
+    ``memory``, ``terms`` and ``weights_bytes`` of the tightest stage; ``kv`` with all estimates high, mid and low: the
+    least cache first, the poorest stage's.
+    """
+
+    verdict: PlanVerdict
+    why: str
+    limit: Limit
+    utilization: float
+    memory: MemorySplit
+    terms: Terms
+    weights_bytes: int
+    kv: tuple[Paged, Paged, Paged]
+    sources: dict[str, str]
+
+
+class _Stage(msgspec.Struct, frozen=True, kw_only=True):
+    weights: int
+    terms: Terms
+    taken: dict[Level, Taken]
+    rooms: dict[Level, Room]
+
+
+def start(start: Start) -> Outcome:
+    """Raises NotKnown."""
+    utilization = own_fraction(start) if start.utilization is None else start.utilization
+    stages = [_stage(start, utilization, stage) for stage in _stages(start)]
+    kv: dict[Level, Paged] = {level: worth(start, [_kv(start, one, level) for one in stages]) for level in LEVELS}
+    failures = {level: _failure(start, stages, kv[level], level) for level in LEVELS}
+    tightest = min(stages, key=lambda one: one.rooms["mid"].kv)
+    verdict, (limit, why) = _verdict(failures, start, kv)
+    return Outcome(
+        verdict=verdict,
+        why=why,
+        limit=limit,
+        utilization=utilization,
+        memory=_memory(start, tightest, kv),
+        terms=tightest.terms,
+        weights_bytes=tightest.weights,
+        kv=(kv["high"], kv["mid"], kv["low"]),
+        sources=_sources(tightest.terms),
+    )
+
+
+def share(start: Start) -> Share:
+    """The engine's own fraction, lowered where the tightest stage would not start with it."""
+    own = own_fraction(start)
+    tight = [_taken(start, stage, "high") for stage in _stages(start)]
+    found = [safe_fraction(start.rules, start.device, own=own, most=most) for most in tight]
+    return min(found, key=lambda one: one.utilization)
+
+
+def _stages(start: Start) -> range:
+    """Ollama counts all of its GPUs together."""
+    return range(1 if start.rules.engine == "ollama" else start.deployment.pp)
+
+
+def _stage(start: Start, utilization: float, stage: int) -> _Stage:
+    taken: dict[Level, Taken] = {level: _taken(start, stage, level) for level in LEVELS}
+    return _Stage(
+        weights=_stage_weights(start, stage),
+        terms=_terms_of(start, stage),
+        taken=taken,
+        rooms={
+            level: room(start.rules, start.device, utilization, taken[level], gpus=start.deployment.gpus)
+            for level in LEVELS
+        },
+    )
+
+
+def _kv(start: Start, stage: _Stage, level: Level) -> int:
+    return stage.rooms[level].kv if start.measured.kv is None else start.measured.kv
+
+
+def _taken(start: Start, stage: int, level: Level) -> Taken:
+    rules, terms = start.rules, _terms_of(start, stage)
+    sizes: dict[str, int] = {
+        name: getattr(getattr(terms, name), level)
+        for name in ("activation", "graphs", "non_torch", "fragmentation", "kept", "context")
+    }
+    inside = {name for name in rules.inside if name != "context"}
+    if sized_after_capture(start):
+        inside.add("graphs")
+    beside = {name: 0 if name in inside else sizes[name] for name in sizes}
+    return Taken(
+        weights=loaded_bytes(_stage_weights(start, stage), level),
+        context=sizes["context"],
+        inside=sum(sizes[name] for name in inside),
+        activation=beside["activation"] + beside["kept"],
+        graphs=beside["graphs"],
+        other=beside["non_torch"] + beside["fragmentation"],
+        runtime=overhead.runtime_bytes(rules, start.batch, start.architecture.vocab) + state_pool_bytes(start),
+    )
+
+
+def _stage_weights(start: Start, stage: int) -> int:
+    deployment = Deployment(tp=1) if start.rules.engine == "ollama" else start.deployment
+    held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
+    return held + start.extra_weight_bytes
+
+
+def _terms_of(start: Start, stage: int) -> Terms:
+    batch = first_batch(start)
+    estimated = _terms(Same(start.architecture), Same(start.rules), batch, start.deployment, start.device, stage)
+    return estimated if start.measured == _NOTHING else _measured(estimated, start.measured)
+
+
+_NOTHING = Measured()
+
+
+@lru_cache(maxsize=4096)
+def _terms(  # noqa: PLR0917 - the key of a cache
+    architecture: Same[Architecture],
+    rules: Same[EngineRules],
+    batch: Batch,
+    deployment: Deployment,
+    device: Device,
+    stage: int,
+) -> Terms:
+    return elsewhere(overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage)), device)
+
+
+@lru_cache(maxsize=16)
+def _has_states(architecture: Same[Architecture]) -> bool:
+    return any(isinstance(cache, StateCache) for layer in architecture.value.layers for cache in layer.caches)
+
+
+def _measured(terms: Terms, measured: Measured) -> Terms:
+    """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak."""
+    nothing = _exactly(0)
+    if measured.activation is not None:
+        peak = _exactly(measured.activation)
+        terms = msgspec.structs.replace(terms, sampler=peak, forward=peak, vision=peak, kept=nothing)
+    if measured.non_torch is not None:
+        terms = msgspec.structs.replace(terms, non_torch=_exactly(measured.non_torch), fragmentation=nothing)
+    if measured.graphs is not None:
+        terms = msgspec.structs.replace(terms, graphs=_exactly(measured.graphs))
+    return terms
+
+
+def _exactly(n_bytes: int) -> Term:
+    return Term(low=n_bytes, mid=n_bytes, high=n_bytes, source="measured")
+
+
+def _verdict(
+    failures: dict[Level, tuple[Limit, str] | None], start: Start, kv: dict[Level, Paged]
+) -> tuple[PlanVerdict, tuple[Limit, str]]:
+    if failures["mid"] is not None:
+        return "NO", failures["mid"]
+    if failures["high"] is not None:
+        return "RISKY", failures["high"]
+    least = kv["high"]
+    return "FITS", ("kv", f"{least.max_concurrency:.1f} requests of {start.max_model_len} tokens fit at the least")
+
+
+def _failure(start: Start, stages: Sequence[_Stage], kv: Paged, level: Level) -> tuple[Limit, str] | None:
+    """The first thing that goes wrong, in the order in which an engine meets it; None: nothing."""
+    for one in stages:
+        found = _no_loading(start, one, level) or _no_start(start, one, level) or _no_kv(start, one, level)
+        if found:
+            return found
+    if not kv.starts:
+        least = min(_kv(start, one, level) for one in stages)
+        needs = f"one request of {start.max_model_len} tokens needs {size(kv.request_bytes)}"
+        return "kv", f"{needs}, {size(least)} are left"
+    if _lacks_states(start, kv):
+        return "kv", f"{start.batch.max_num_seqs} sequences need a block for their states each, {kv.blocks} are there"
+    return next((found for one in stages if (found := _no_room(one, level))), None)
+
+
+def _lacks_states(start: Start, kv: Paged) -> bool:
+    """Of graphs of whole decode batches: eager mode does not ask."""
+    if not start.rules.state_each_sequence or start.batch.enforce_eager or start.batch.max_num_seqs <= kv.blocks:
+        return False
+    return _has_states(Same(start.architecture))
+
+
+def _no_loading(start: Start, stage: _Stage, level: Level) -> tuple[Limit, str] | None:
+    needs = int(start.loading_bytes * LOADING[level])
+    free = start.device.free_bytes - stage.taken[level].context
+    if needs <= free:
+        return None
+    return "weights", f"loading takes {size(needs)} before they are quantized, {size(max(0, free))} are free"
+
+
+def _no_start(start: Start, stage: _Stage, level: Level) -> tuple[Limit, str] | None:
+    found, taken = stage.rooms[level], stage.taken[level]
+    if found.starts:
+        return None
+    limit: Limit = "held" if start.device.held_bytes > taken.context else "context"
+    return limit, f"needs {size(found.needed_free)} free at the start, {size(max(0, found.free))} are"
+
+
+def _no_kv(start: Start, stage: _Stage, level: Level) -> tuple[Limit, str] | None:
+    if _kv(start, stage, level) > 0:
+        return None
+    found, taken, terms = stage.rooms[level], stage.taken[level], stage.terms
+    told = f"weights of {size(taken.weights)}"
+    beside: dict[Limit, int] = {"activation": getattr(terms.activation, level),
+                                "graphs": getattr(terms.graphs, level),
+                                "non_torch": getattr(terms.non_torch, level)}  # fmt: skip
+    largest = max(beside, key=lambda name: beside[name])
+    if taken.inside and beside[largest] > taken.weights:
+        words = largest.replace("_", "-")
+        return largest, f"{words} of {size(beside[largest])} and {told} leave no KV cache in {size(found.budget)}"
+    return "weights", f"{told} leave no KV cache in {size(max(0, found.budget))}"
+
+
+def _no_room(stage: _Stage, level: Level) -> tuple[Limit, str] | None:
+    found, taken = stage.rooms[level], stage.taken[level]
+    if taken.beside <= found.beside + (0 if level == "high" else _unused(stage, taken, level)):
+        return None
+    parts: dict[Limit, int] = {"activation": taken.activation, "graphs": taken.graphs, "non_torch": taken.other}
+    limit = max(parts, key=lambda name: parts[name])
+    words = {"activation": "activations", "graphs": "CUDA graphs"}.get(limit, "libraries")
+    free = f"{size(max(0, found.beside))} are free"
+    return limit, f"{words} need {size(taken.beside)} beside the engine's share, {free}"
+
+
+def _unused(stage: _Stage, taken: Taken, level: Level) -> int:
+    """While graphs are captured, what is set aside for activations inside the fraction is not in use yet."""
+    return 0 if taken.activation else int(getattr(stage.terms.activation, level))
+
+
+def _memory(start: Start, stage: _Stage, kv: dict[Level, Paged]) -> MemorySplit:
+    """Of the tightest stage; the context counts among the libraries."""
+    terms, taken = stage.terms, stage.taken
+    spread = start.deployment.gpus if start.rules.engine == "ollama" else 1
+    at = {level: max(0, _kv(start, stage, level)) for level in LEVELS}
+    return MemorySplit(
+        total_bytes=start.device.total_bytes,
+        held_bytes=start.device.total_bytes - start.device.free_bytes,
+        weights_bytes=Estimate(**{level: taken[level].weights // spread for level in LEVELS}),
+        kv_cache_bytes=_kv_taken(start, at, kv),
+        activation_bytes=overhead.total((terms.activation, terms.kept)),
+        cuda_graph_bytes=terms.graphs.estimate,
+        non_torch_bytes=overhead.total((terms.context, terms.non_torch, terms.fragmentation)),
+    )
+
+
+def _kv_taken(start: Start, at: dict[Level, int], kv: dict[Level, Paged]) -> Estimate:
+    """Ollama takes what its requests need and spreads it; the others take what is left."""
+    if start.rules.engine == "ollama":
+        each = kv["mid"].request_bytes * start.batch.max_num_seqs // start.deployment.gpus
+        return Estimate(low=each, mid=each, high=each)
+    return Estimate(low=at["high"], mid=at["mid"], high=at["low"])
+
+
+def _sources(terms: Terms) -> dict[str, str]:
+    return {
+        "activation_bytes": terms.activation.source,
+        "cuda_graph_bytes": terms.graphs.source,
+        "non_torch_bytes": f"{terms.context.source}; {terms.non_torch.source}",
+    }
