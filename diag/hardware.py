@@ -1,8 +1,10 @@
-"""What is known of devices by name: the memory their driver reports. Data, each row with its source."""
+"""What is known of devices by name: their memory, compute capability and links. Data, each row with its source."""
 
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -12,48 +14,186 @@ from diag.facts.device import Gpu
 from diag.facts.node import Node, Reach
 from diag.facts.record import Missing
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot
-from diag.units import MIB
+from diag.units import GIB, MIB, size
 
 DECLARED = "declared"
 """Run id and reach outcome of a Snapshot that somebody wrote down instead of measuring."""
 
 
 class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """``total_bytes`` as the driver reports it, ``free_bytes`` of it on an idle device (its own reserve is gone)."""
+    """Memory of one device. Programs see less of it than the driver reports, which keeps a reserve of its own."""
 
     name: str
     vendor: str
     total_bytes: int
+    """As the driver reports it."""
+    visible_bytes: int
+    """What programs are told is the total (``cudaMemGetInfo``); engines take their fractions of this."""
     free_bytes: int
+    """As the driver reports it of an idle device."""
+    compute_capability: str | None
+    """``9.0``; AMD's as ROCm has it, 9.4 for gfx942; None: its vendor has none."""
+    island: int
+    """GPUs of a node that the fastest links join all to all; 0: all of a node, or not known, ``links`` says which."""
+    links: str
     source: str
+    """Of the memory."""
 
 
-def _row(name: str, vendor: str, total_mib: int, free_mib: int, source: str) -> DeviceRow:
-    return DeviceRow(name=name, vendor=vendor, total_bytes=total_mib * MIB, free_bytes=free_mib * MIB, source=source)
+BOARD = ("NVSwitch joins the 8 of a board", 8)
+SWITCHED = ("NVSwitch joins all of a node", 0)
+PCIE = ("PCIe only: all of a node alike", 0)
+BRIDGED = ("PCIe; whether NVLink bridges join pairs is not known", 0)
+ALONE = ("one of a node", 0)
+MESHED = ("NVLink cube mesh: 4 of 8 are joined all to all", 4)
+FABRIC = ("Infinity Fabric joins 8", 8)
 
+
+def _row(  # noqa: PLR0917 - columns of a table
+    name: str, capability: str | None, mib: tuple[int, int], links: tuple[str, int], source: str, free: int = 0
+) -> DeviceRow:
+    """``mib``: total and visible; ``free`` where it is not what is visible."""
+    return DeviceRow(
+        name=name,
+        vendor=name.split(maxsplit=1)[0].lower(),
+        total_bytes=mib[0] * MIB,
+        visible_bytes=mib[1] * MIB,
+        free_bytes=(free or mib[1]) * MIB,
+        compute_capability=capability,
+        island=links[1],
+        links=links[0],
+        source=source,
+    )
+
+
+QUERY = "nvidia-smi, and CUDA's total of deviceQuery, in public logs"
+TORCH = "nvidia-smi, and CUDA's total in PyTorch's messages, in public logs"
+SIBLING = "nvidia-smi in public logs; reserve as on its sibling"
+HIP = "HIP's total in PyTorch's messages in public logs; free is an estimate"
 
 DEVICES = {
-    "H100": _row("NVIDIA H100 80GB HBM3", "nvidia", 81559, 81080, "nvidia-smi -q of an idle one"),
-    "H200": _row("NVIDIA H200", "nvidia", 143771, 143163, "nvidia-smi total; 139.8 GiB usable in a vLLM log"),
-    "H20": _row("NVIDIA H20", "nvidia", 97871, 97300, "nvidia-smi total; reserve as on H100 in proportion"),
-    "A100-40GB": _row("NVIDIA A100-SXM4-40GB", "nvidia", 40960, 40443, "nvidia-smi -q of an idle one"),
-    "A100-80GB": _row("NVIDIA A100-SXM4-80GB", "nvidia", 81920, 81050, "nvidia-smi total; 79.15 GiB usable in logs"),
-    "L40S": _row("NVIDIA L40S", "nvidia", 46068, 45460, "nvidia-smi -q of an idle one"),
-    "MXC500": _row("MetaX MXC500", "metax", 65536, 64678, "mx-smi of an idle one: 858 of 65536 MiB used"),
-    "MI300X": _row("AMD Instinct MI300X", "amd", 196592, 196300, "rocm-smi total; what is free idle is an estimate"),
+    "H100": _row("NVIDIA H100 80GB HBM3", "9.0", (81559, 81080), BOARD, "nvidia-smi -q of an idle one"),
+    "H100-PCIE": _row("NVIDIA H100 PCIe", "9.0", (81559, 81080), BRIDGED, SIBLING),
+    "H100-NVL": _row("NVIDIA H100 NVL", "9.0", (95830, 95334), BRIDGED, TORCH),
+    "H800": _row("NVIDIA H800", "9.0", (81559, 81080), BOARD, SIBLING),
+    "H200": _row("NVIDIA H200", "9.0", (143771, 143163), BOARD, "nvidia-smi; 139.81 GiB visible in a vLLM log"),
+    "H200-NVL": _row("NVIDIA H200 NVL", "9.0", (143771, 143163), BRIDGED, SIBLING),
+    "H20": _row("NVIDIA H20", "9.0", (97871, 97290), BOARD, TORCH),
+    "H20-141GB": _row("NVIDIA H20-3e", "9.0", (143771, 143073), BOARD, "nvidia-smi; 139.72 GiB visible in a vLLM log"),
+    "GH200": _row("NVIDIA GH200 480GB", "9.0", (97871, 96768), ALONE, QUERY),
+    "A100-40GB": _row("NVIDIA A100-SXM4-40GB", "8.0", (40960, 40443), SWITCHED, "nvidia-smi -q of an idle one"),
+    "A100-80GB": _row("NVIDIA A100-SXM4-80GB", "8.0", (81920, 81050), SWITCHED, QUERY),
+    "A100-PCIE-40GB": _row("NVIDIA A100-PCIE-40GB", "8.0", (40960, 40339), BRIDGED, QUERY),
+    "A100-PCIE-80GB": _row("NVIDIA A100 80GB PCIe", "8.0", (81920, 81038), BRIDGED, QUERY),
+    "A800-80GB": _row("NVIDIA A800-SXM4-80GB", "8.0", (81920, 81050), SWITCHED, SIBLING),
+    "A30": _row("NVIDIA A30", "8.0", (24576, 24064), BRIDGED, "nvidia-smi; 23.5 GiB visible in a vLLM log"),
+    "A40": _row("NVIDIA A40", "8.6", (46068, 45403), BRIDGED, QUERY),
+    "A10": _row("NVIDIA A10", "8.6", (23028, 22516), PCIE, QUERY),
+    "A10G": _row("NVIDIA A10G", "8.6", (23028, 22516), PCIE, SIBLING),
+    "A6000": _row("NVIDIA RTX A6000", "8.6", (49140, 48676), BRIDGED, QUERY),
+    "L4": _row("NVIDIA L4", "8.9", (23034, 22518), PCIE, QUERY),
+    "L40": _row("NVIDIA L40", "8.9", (46068, 45460), PCIE, SIBLING),
+    "L40S": _row("NVIDIA L40S", "8.9", (46068, 45460), PCIE, "nvidia-smi -q of an idle one"),
+    "T4": _row("NVIDIA Tesla T4", "7.5", (15360, 14918), PCIE, QUERY),
+    "V100-16GB": _row("NVIDIA Tesla V100-SXM2-16GB", "7.0", (16384, 16144), MESHED, QUERY),
+    "V100-32GB": _row("NVIDIA Tesla V100-SXM2-32GB", "7.0", (32768, 32510), MESHED, QUERY),
+    "V100-PCIE-16GB": _row("NVIDIA Tesla V100-PCIE-16GB", "7.0", (16384, 16144), PCIE, SIBLING),
+    "V100-PCIE-32GB": _row("NVIDIA Tesla V100-PCIE-32GB", "7.0", (32768, 32510), PCIE, SIBLING),
+    "B200": _row("NVIDIA B200", "10.0", (183359, 182642), BOARD, TORCH),
+    "B300": _row("NVIDIA B300 SXM6 AC", "10.3", (275040, 274115), BOARD, TORCH),
+    "GB200": _row("NVIDIA GB200", "10.0", (189471, 188733), SWITCHED, TORCH),
+    "GB300": _row("NVIDIA GB300", "10.3", (284208, 283136), SWITCHED, TORCH),
+    "GB10": _row("NVIDIA GB10", "12.1", (124549, 124549), ALONE, "vLLM logs; free of shared RAM: an estimate", 117760),
+    "RTX-3050-LAPTOP": _row("NVIDIA GeForce RTX 3050 6GB Laptop GPU", "8.6", (6144, 5900), PCIE, "an estimate"),
+    "RTX-3090": _row("NVIDIA GeForce RTX 3090", "8.6", (24576, 24146), BRIDGED, "nvidia-smi; 23.58 GiB in vLLM logs"),
+    "RTX-4090": _row("NVIDIA GeForce RTX 4090", "8.9", (24564, 24081), PCIE, QUERY),
+    "RTX-5090": _row("NVIDIA GeForce RTX 5090", "12.0", (32607, 32101), PCIE, QUERY),
+    "RTX-6000-ADA": _row("NVIDIA RTX 6000 Ada Generation", "8.9", (49140, 48538), PCIE, TORCH),
+    "RTX-PRO-6000": _row("NVIDIA RTX PRO 6000 Blackwell Server Edition", "12.0", (97887, 97249), PCIE, TORCH),
+    "MXC500": _row("MetaX MXC500", None, (65536, 65536), ("MetaXLink joins 4", 4),
+                   "mx-smi of an idle one: 858 of 65536 MiB used", 64678),
+    "MI250X": _row("AMD Instinct MI250X", "9.0", (65520, 65520), ("not known; two GPUs a module", 0), HIP, 65400),
+    "MI300X": _row("AMD Instinct MI300X", "9.4", (196592, 196592), FABRIC, HIP, 196300),
+    "MI325X": _row("AMD Instinct MI325X", "9.4", (262128, 262128), FABRIC, HIP, 261800),
+    "MI355X": _row("AMD Instinct MI355X", "9.5", (294896, 294896), FABRIC, HIP, 294600),
+    "910B": _row("Ascend 910B3", None, (65536, 62740), ("HCCS joins 8", 8),
+                 "npu-smi of idle ones: 3161 to 3418 MB used; 60.96 and 61.27 GiB visible in vLLM logs", 62300),
+    "310P": _row("Ascend 310P3", None, (44280, 44280), PCIE, "a vLLM log; free is an estimate", 42700),
+    "GAUDI-96GB": _row("Intel Gaudi2", None, (98304, 96891), ("its own links join 8", 8), "94.62 GiB visible in a log"),
 }  # fmt: skip
-"""By the name that ``--hardware`` takes."""
+"""By the name that ``--hardware`` takes. What is sold with several sizes has a row for each."""
 
-ALIASES = {"H100-80GB": "H100", "H200-141GB": "H200", "H20-96GB": "H20", "L40S-48GB": "L40S", "A100": "A100-80GB",
-           "MXC500-64GB": "MXC500", "C500": "MXC500", "MI300X-192GB": "MI300X"}  # fmt: skip
+ALIASES = {"A100": "A100-80GB", "H20-96GB": "H20", "C500": "MXC500", "ASCEND-910B": "910B", "GAUDI2": "GAUDI-96GB"}
+"""Of ``--hardware`` only: A100 without a size is the larger one. In a log it would be a guess."""
+
+SAME_SIZE = 0.12
+"""A name's "80GB" and the driver's total differ by less."""
+VARIANTS = frozenset({"TI", "SUPER", "LAPTOP", "MOBILE", "D", "NVL", "MIG", "PCIE"})
+"""Words that make another device of a name."""
+NOISE = frozenset({"RTX", "GTX"})
+_SIZE = r"(?<![A-Z0-9.])(\d+(?:\.\d+)?)\s*(?:GB|GIB|G)\b"
 
 
-def declared_snapshot(text: str, gpu_memory_bytes: int | None = None) -> Snapshot:
+@cache
+def row_of(name: str) -> DeviceRow | None:
+    """For a name of a driver, a log or ``--hardware``: ``NVIDIA H100 80GB HBM3``, ``2x RTX 3090``. None: not known.
+
+    The sizes that a name says must be those of the row; a name that fits rows of several sizes is none.
+    """
+    plain = name.strip().casefold()
+    for row in DEVICES.values():
+        if plain in {row.name.casefold(), row.name.partition(" ")[2].casefold()}:
+            return row
+    words, sizes = _words(name), [float(found) * GIB for found in re.findall(_SIZE, name.upper())]
+    fits = [
+        (len(key_words), row)
+        for key, row in DEVICES.items()
+        if (key_words := _words(key)) <= words
+        and words & VARIANTS <= key_words
+        and all(abs(row.total_bytes / size - 1) < SAME_SIZE for size in sizes)
+    ]
+    best = [row for n, row in fits if n == max(n for n, _ in fits)]
+    return best[0] if len({row.total_bytes for row in best}) == 1 else None
+
+
+def visible_of(name: str, total_bytes: int) -> int:
+    """What programs are told is the total of a device, whose driver reports ``total_bytes``."""
+    row = row_of(name)
+    return total_bytes if row is None else _visible(row, total_bytes)
+
+
+def _visible(row: DeviceRow, total_bytes: int) -> int:
+    """Less the reserve of its driver, unless the figure is smaller than a driver's: then somebody took it off."""
+    reserve = row.total_bytes - row.visible_bytes
+    return total_bytes - reserve if total_bytes > row.total_bytes - reserve / 2 else total_bytes
+
+
+def _words(name: str) -> frozenset[str]:
+    """Without sizes, what is in parentheses and a count: ``2x RTX3090 24GB (idle)`` -> 3090."""
+    plain = re.sub(_SIZE, " ", re.sub(r"\(.*?\)", " ", name.upper()))
+    plain = re.sub(r"^\s*\d+\s*X\b", " ", plain)
+    plain = re.sub(r"\b(RTX|ASCEND)(\d)", r"\1 \2", plain)
+    plain = re.sub(r"\b910B[1-3]\b", "910B", re.sub(r"\b310P\d\b", "310P", plain))
+    return frozenset(re.findall(r"[A-Z0-9]+", plain)) - NOISE
+
+
+def declared_snapshot(
+    text: str,
+    gpu_memory_bytes: int | None = None,
+    *,
+    gpu_free_bytes: int | None = None,
+    compute_capability: str | None = None,
+    link_bytes_per_s: float | None = None,
+) -> Snapshot:
     """``8xH100-80GB`` or ``2x8xH100-80GB`` (nodes × GPUs × device) as a Snapshot in which nothing was measured.
 
-    ``gpu_memory_bytes``: total memory of a GPU where the row is not right or there is none. Raises DiagError.
+    What is named beside the text stands for the row's, or describes a device without one: total and free memory of a
+    GPU, its compute capability (``9.0``, ``90`` or ``sm_90``), the link between nodes. Raises DiagError.
     """
-    nodes, gpus, row = _parse(text, gpu_memory_bytes)
+    nodes, gpus, name = _parse(text)
+    row = _described(name, gpu_memory_bytes, gpu_free_bytes, _capability(compute_capability))
+    if link_bytes_per_s is not None and link_bytes_per_s <= 0:
+        raise DiagError("--link", f"{link_bytes_per_s:g} bytes/s: expected a rate above 0, e.g. 100Gbit/s")
     unmeasured: Any = Missing(f"declared as {text}")
     return Snapshot(
         schema=SCHEMA,
@@ -64,26 +204,85 @@ def declared_snapshot(text: str, gpu_memory_bytes: int | None = None) -> Snapsho
         controller=Controller(hostname="", python="", diag=""),
         nodes=tuple(_node(number, nodes, gpus, row) for number in range(1, nodes + 1)),
         collective=unmeasured,
+        declared_link_bytes_per_s=link_bytes_per_s,
     )
 
 
-def _parse(text: str, gpu_memory_bytes: int | None) -> tuple[int, int, DeviceRow]:
-    match = re.fullmatch(r"(?:(\d+)x)?(\d+)x([A-Za-z][\w-]*)", text.strip())
+def _parse(text: str) -> tuple[int, int, str]:
+    match = re.fullmatch(r"(?:(\d{1,4})x)?(\d{1,4})x(\w[\w .()-]*)", text.strip())
     if match is None or not int(match[1] or 1) or not int(match[2]):
         raise DiagError("--hardware", f"{text!r}: expected e.g. 8xH100-80GB or 2x8xH100-80GB")
-    name = match[3].upper()
-    row = DEVICES.get(ALIASES.get(name, name))
-    if gpu_memory_bytes is not None:
-        vendor = row.vendor if row else "unknown"
-        row = DeviceRow(
-            name=match[3], vendor=vendor, total_bytes=gpu_memory_bytes, free_bytes=gpu_memory_bytes, source="declared"
-        )
-    if row is None:
-        raise DiagError("--hardware", f"{match[3]!r}: its memory is not known", do=f"known: {', '.join(DEVICES)}")
-    return int(match[1] or 1), int(match[2]), row
+    return int(match[1] or 1), int(match[2]), match[3].strip()
+
+
+def _capability(text: str | None) -> str | None:
+    """``9.0``, ``90``, ``sm_90a`` -> ``9.0``; a lone digit says too little."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:sm_?)?(?:(\d{1,2})\.(\d)|(\d{1,2})(\d)a?)", text.strip().lower())
+    if match is None:
+        raise DiagError("--compute-capability", f"{text!r}: expected e.g. 9.0, or 90")
+    return f"{match[1] or match[3]}.{match[2] or match[4]}"
+
+
+SMALLEST_BYTES = 256 * MIB
+"""Of a GPU that anything is planned on; what is less lacks its unit."""
+
+
+def _described(name: str, total: int | None, free: int | None, capability: str | None) -> DeviceRow:
+    row = _known(name)
+    if row is None and total is None:
+        raise DiagError("--hardware", f"{name!r}: its memory is not known; {_near(name)}", do="or name --gpu-memory")
+    for flag, given in (("--gpu-memory", total), ("--gpu-free", free)):
+        if given is not None and given < SMALLEST_BYTES:
+            raise DiagError(flag, f"{size(given)} is no GPU's memory; expected e.g. 64GiB")
+    row = _with_total(row, name, total, capability)
+    if free is not None and free > row.total_bytes:
+        raise DiagError("--gpu-free", f"{size(free)} of {size(row.total_bytes)}: more than there is")
+    return msgspec.structs.replace(
+        row,
+        free_bytes=row.free_bytes if free is None else free,
+        compute_capability=capability or row.compute_capability,
+    )
+
+
+def _with_total(row: DeviceRow | None, name: str, total: int | None, capability: str | None) -> DeviceRow:
+    """The row with another total, less what the driver keeps; a device without a row, of which nothing is held."""
+    if row is not None and total is None:
+        return row
+    if row is not None and total is not None:
+        seen, source = _visible(row, total), f"--gpu-memory; the rest: {row.source}"
+        free = max(0, seen - (row.visible_bytes - row.free_bytes))
+        return msgspec.structs.replace(row, total_bytes=total, visible_bytes=seen, free_bytes=free, source=source)
+    vendor = "nvidia" if capability else "unknown"  # only NVIDIA numbers its devices so
+    assert total is not None
+    return DeviceRow(
+        name=name,
+        vendor=vendor,
+        total_bytes=total,
+        visible_bytes=total,
+        free_bytes=total,
+        compute_capability=None,
+        island=0,
+        links="not known",
+        source="declared",
+    )
+
+
+def _known(name: str) -> DeviceRow | None:
+    key = name.upper().replace(" ", "-")
+    return DEVICES.get(ALIASES.get(key, key)) or row_of(name)
+
+
+def _near(name: str) -> str:
+    names = get_close_matches(name.upper(), [*DEVICES, *ALIASES], n=4, cutoff=0.5)
+    return f"known is e.g. {', '.join(names or ['H100', 'A100-80GB', 'MXC500'])}"
 
 
 def _node(number: int, nodes: int, gpus: int, row: DeviceRow) -> Node:
+    capability: Any = row.compute_capability
+    if row.vendor == "unknown":
+        capability = Missing("not declared: --compute-capability")
     devices = tuple(
         Gpu(
             index=index,
@@ -91,6 +290,7 @@ def _node(number: int, nodes: int, gpus: int, row: DeviceRow) -> Node:
             vendor=row.vendor,
             total_bytes=row.total_bytes,
             free_bytes=row.free_bytes,
+            compute_capability=capability,
             processes=(),
         )
         for index in range(gpus)

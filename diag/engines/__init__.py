@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from diag.engines import vllm
+from diag.engines import lmdeploy, ollama, sglang, vllm
 from diag.engines.versions import installed
 from diag.errors import DiagError
 from diag.facts.plan import EngineName, Plan, Recipe
 from diag.facts.snapshot import Snapshot
-from diag.planner.plan import plan
+from diag.planner.plan import STABLE, plan
 from diag.planner.planned import Planned
 from diag.planner.rules import EngineRules
 from diag.planner.unknown import NotKnown
+from diag.planner.wanted import Wanted
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,10 +27,19 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 ENGINES: Mapping[str, Engine] = {
     "vllm": Engine(rules=vllm.rules, recipe=vllm.recipe),
+    "sglang": Engine(rules=sglang.rules, recipe=sglang.recipe),
+    "lmdeploy": Engine(rules=lmdeploy.rules, recipe=lmdeploy.recipe),
+    "ollama": Engine(rules=ollama.rules, recipe=ollama.recipe),
 }
 
 
-def plan_launch(snapshot: Snapshot, model: str | None, engine: str = "vllm", version: str | None = None) -> Plan:
+def plan_launch(
+    snapshot: Snapshot,
+    model: str | None,
+    engine: str = "vllm",
+    version: str | None = None,
+    wanted: Wanted = STABLE,
+) -> Plan:
     """The plan, with its recipe, for ``model`` (None: the Snapshot's, else the bundled one) on what was measured.
 
     ``version`` None: what is installed on the nodes, else the newest known. Raises DiagError where ``engine`` or
@@ -45,6 +55,6 @@ def plan_launch(snapshot: Snapshot, model: str | None, engine: str = "vllm", ver
         return Plan(verdict="UNKNOWN", reason=f"not known: {why}", lever=why.lever, engine=name)
     if differs:
         rules = msgspec.structs.replace(rules, note=differs)
-    planned = plan(snapshot, model, rules)
+    planned = plan(snapshot, model, rules, wanted)
     recipe, why_flags = ENGINES[engine].recipe(planned, rules)
     return msgspec.structs.replace(planned.plan, recipe=recipe, sources=planned.plan.sources | why_flags)

@@ -49,6 +49,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
     collective: Known[Collective] = UNASKED
     stages: tuple[Stage, ...] = ()
     interrupted: bool = False
+    declared_link_bytes_per_s: float | None = None
+    """Between nodes, where somebody wrote it down instead of measuring; None: nobody did."""
 
     def node(self, name: str) -> Node:
         for node in self.nodes:

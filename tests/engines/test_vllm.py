@@ -1,128 +1,81 @@
-"""Are the rules those of the version, and is every flag spelled as that version takes it?"""
+"""Does vLLM get the rules of its version, and every flag as that version takes it?"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from diag.engines import ENGINES, plan_launch, vllm
-from diag.engines.versions import installed as find_installed
-from diag.errors import DiagError
-from diag.facts.record import Missing
+from diag.engines import ENGINES, vllm
 from diag.planner.unknown import NotKnown
 from diag.units import GIB
-from tests.planner.clusters import cpu_node, gpu_node, installed, snapshot, write_model
-
-# Flags of `vllm serve` in 0.32 and 0.33 that diag may emit.
-ACCEPTED = {
-    "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size", "--gpu-memory-utilization",
-    "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens", "--nnodes", "--node-rank", "--master-addr",
-}  # fmt: skip
-SHARED_FLAGS = Path(__file__).parents[3] / "shared" / "flags"
+from tests.engines.plans import EVERY, EXPERTS, MODEL, TWO_NODES, argv, flags, planned
 
 
-def emitted(tmp_path) -> set[str]:
-    """Every flag that plans of very different clusters contain."""
-    flags: set[str] = set()
-    for name, free, nodes in (
-        ("qwen3-32b", 79.0, 1),
-        ("llama-405b", 79.0, 2),
-        ("qwen3-0.6b", 11.0, 1),
-        ("llama-8b", 28.0, 1),
-    ):
-        cluster = snapshot(*(gpu_node(f"gpu0{n}", free_gib=(free,) * 8) for n in range(1, nodes + 1)))
-        plan = plan_launch(cluster, write_model(tmp_path, name), version="0.33.0")
-        assert plan.verdict in {"FITS", "RISKY"}
-        flags |= {argument for argument in plan.recipe.argv if argument.startswith("--")}
-    return flags
+def test_every_parameter_is_spelled():
+    assert flags(argv("vllm", "0.33.0", **EVERY, data_parallel_size=2, expert_parallel=True)) == {
+        "--tensor-parallel-size": "8", "--pipeline-parallel-size": "2", "--data-parallel-size": "2",
+        "--enable-expert-parallel": None, "--gpu-memory-utilization": "0.876", "--max-model-len": "8192",
+        "--max-num-seqs": "64", "--max-num-batched-tokens": "4096", "--kv-cache-dtype": "fp8", "--dtype": "bfloat16",
+        "--quantization": "fp8", "--block-size": "64", "--enforce-eager": None, "--cpu-offload-gb": "4.0",
+    }  # fmt: skip
 
 
-def test_only_flags_that_the_engine_takes_are_emitted(tmp_path):
-    flags = emitted(tmp_path)
-    assert flags <= ACCEPTED
-    assert len(flags) >= 7
+def test_what_nothing_asks_for_gets_no_flag():
+    given = planned(tensor_parallel_size=1, enforce_eager=False, max_model_len=None)
+    assert argv("vllm", "0.33.0", given) == ["vllm", "serve", MODEL, "--tensor-parallel-size", "1"]
 
 
-@pytest.mark.shared
-@pytest.mark.parametrize("version", ["0.32", "0.33"])
-def test_the_engine_s_own_parser_lists_every_flag(version):
-    path = SHARED_FLAGS / f"vllm-{version}.json"
-    if not path.exists():
-        pytest.skip(f"no recorded flags beside the project: {path.name}")
-    listed = {flag["name"] for flag in json.loads(path.read_text())["flags"]}
-    assert listed >= ACCEPTED
+def test_replicas_that_share_experts_are_counted_beside_tensor_parallelism():
+    found = flags(argv("vllm", "0.33.0", **EXPERTS))
+    assert (found["--tensor-parallel-size"], found["--data-parallel-size"]) == ("4", "2")
+    assert "--enable-expert-parallel" in found
 
 
-def test_every_flag_and_variable_has_its_reason(tmp_path):
-    cluster = snapshot(*(gpu_node(f"gpu0{n}", free_gib=(79.0,) * 8) for n in (1, 2)))
-    plan = plan_launch(cluster, write_model(tmp_path, "llama-405b"))
-    for name in (*(word for word in plan.recipe.argv if word.startswith("--")), *plan.recipe.env):
-        assert plan.sources[name]
+def test_versions_before_0_8_have_no_such_replicas():
+    found = flags(argv("vllm", "0.7.3", **EXPERTS))
+    assert set(found) == {"--tensor-parallel-size"}
 
 
-def test_what_the_engine_does_by_itself_needs_no_flag(tmp_path):
-    plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(79.0,))), write_model(tmp_path, "qwen3-0.6b"))
-    assert plan.recipe.argv == ("vllm", "serve", str(tmp_path))
+def test_the_cache_in_16_bit_has_a_name_since_0_11():
+    assert flags(argv("vllm", "0.33.0", kv_cache_dtype="bf16"))["--kv-cache-dtype"] == "bfloat16"
+    assert flags(argv("vllm", "0.10.2", kv_cache_dtype="bf16"))["--kv-cache-dtype"] == "auto"
+
+
+def test_before_0_6_the_server_is_a_module():
+    assert argv("vllm", "0.5.4")[:3] == ["python", "-m", "vllm.entrypoints.openai.api_server"]
+
+
+def test_a_replica_over_nodes_names_them_and_the_interface_that_was_measured():
+    recipe, why = vllm.recipe(planned(TWO_NODES, pipeline_parallel_size=2), vllm.rules("0.33.0"))
+    assert recipe.argv[-6:] == ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1")
+    assert recipe.env == {"NCCL_SOCKET_IFNAME": "bond0", "GLOO_SOCKET_IFNAME": "bond0"}
+    assert "gpu02: --node-rank 1" in why["--node-rank"]
+
+
+def test_versions_that_need_ray_for_several_nodes_get_no_command():
+    recipe, why = vllm.recipe(planned(TWO_NODES, pipeline_parallel_size=2), vllm.rules("0.11.0"))
+    assert recipe.argv == ()
+    assert "Ray" in why["recipe"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_to_launch_is_an_empty_recipe(engine):
+    recipe, why = ENGINES[engine].recipe(planned(None, max_model_len=1), ENGINES[engine].rules(None))
+    assert (recipe.argv, recipe.env, why) == ((), {}, {})
 
 
 def test_a_version_has_the_rules_that_hold_since():
-    assert vllm.rules("0.33.1").sampler.mid == 6.5
-    assert vllm.rules("0.32.0").sampler.mid == 38.9
     assert vllm.rules("0.19.1").utilization == 0.90
     assert vllm.rules("0.20.0").utilization == 0.92
     assert not vllm.rules("0.20.0").graphs_inside_budget
     assert vllm.rules("0.21.0rc1").graphs_inside_budget
+    assert not vllm.rules("0.11.2").spans_nodes
     assert vllm.rules("0.32.0").note is None
 
 
-def test_an_unknown_newer_version_is_planned_by_the_newest_rules_and_says_so():
-    assert "newer than 0.33" in (vllm.rules("0.41.0").note or "")
-    assert vllm.rules("1.0").version == "1.0"
-
-
-@pytest.mark.parametrize("version", ["0.9.2", "0.6.4.post1", "main"])
-def test_a_version_without_known_rules_is_refused(version):
-    with pytest.raises(NotKnown):
-        vllm.rules(version)
-    plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), None, version=version)
-    assert plan.verdict == "UNKNOWN"
-
-
-def test_no_version_on_the_nodes_means_the_newest_known_and_says_so():
-    plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), None)
-    assert plan.engine.version == vllm.NEWEST
-    assert "no version named or installed" in plan.sources["engine.version"]
-
-
-def test_the_oldest_of_differing_versions_is_planned_for():
-    nodes = [gpu_node(f"n{n}", free_gib=(), software=installed(v)) for n, v in enumerate(("0.33.0", "0.9.1", None))]
-    version, line = find_installed(snapshot(*nodes, gpu_node("n9", free_gib=(), software=Missing("x"))), "vllm")
-    assert version == "0.9.1"
-    assert line == "differs between nodes (0.33.0 on n0; 0.9.1 on n1; not installed on n2): planned for 0.9.1"
-
-
-def test_an_unknown_engine_is_one_clear_line():
-    with pytest.raises(DiagError, match="'tgi' is not known; known: vllm"):
-        plan_launch(snapshot(cpu_node("n1", available_gib=16)), None, engine="tgi")
-    assert set(ENGINES) == {"vllm"}
-
-
-def test_older_versions_keep_the_graphs_outside_their_budget(tmp_path):
-    node = gpu_node("gpu01", free_gib=(70.0,))
-    model = write_model(tmp_path, "llama-8b")
-    older, newer = (plan_launch(snapshot(node), model, version=version) for version in ("0.18.0", "0.32.0"))
-    older_bytes = older.parameters.gpu_memory_utilization * node.gpus[0].total_bytes
-    assert older_bytes <= (70.0 - 0.5 - 3.45) * GIB
-    assert newer.parameters.gpu_memory_utilization > older.parameters.gpu_memory_utilization
-
-
-def test_a_replica_over_nodes_is_not_written_for_versions_that_need_ray(tmp_path):
-    cluster = snapshot(*(gpu_node(f"gpu0{n}", free_gib=(79.0,) * 8) for n in (1, 2)))
-    plan = plan_launch(cluster, write_model(tmp_path, "llama-405b"), version="0.12.0")
-    assert plan.recipe.argv == ()
-    assert "Ray" in plan.sources["recipe"]
+def test_a_version_without_known_rules_is_refused():
+    for version in ("0.2.7", "main"):
+        with pytest.raises(NotKnown):
+            vllm.rules(version)
 
 
 def test_batch_defaults_follow_memory_and_name():

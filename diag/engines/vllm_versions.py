@@ -1,0 +1,186 @@
+"""Which memory rules had each version of vLLM? Data.
+
+Read in the wheels of 0.7.3, 0.8.5, 0.9.2, 0.10.2, 0.11 to 0.14, 0.16 to 0.21 and 0.24 to 0.33: arg_utils
+(get_batch_defaults), worker/gpu_worker (init_device, determine_available_memory), gpu_model_runner and
+gpu/model_runner (_dummy_sampler_run), sample/ops/topk_topp_sampler, gpu/sample/penalties, config/vllm. A change between
+two of them is dated to the later one. V0 engines count as 0.7 and before. Figures from logs say of how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from diag.engines.eras import Version
+from diag.planner.paging.versions import vllm_paging
+from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread
+from diag.units import GIB
+
+
+def _gib(low: float, mid: float, high: float, source: str) -> Spread:
+    return Spread(low=low * GIB, mid=mid * GIB, high=high * GIB, source=source)
+
+
+_SMALL = BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256, offline_batched_tokens=8192)
+_LARGE = BatchRow(total_bytes=70 * GIB, max_num_batched_tokens=8192, max_num_seqs=1024, offline_batched_tokens=16384)
+_HUGE = BatchRow(total_bytes=160 * GIB, max_num_batched_tokens=16384, max_num_seqs=1024)
+_V0_BATCH = BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256)
+
+SORTED = Spread(
+    low=38,
+    mid=38,
+    high=40,
+    source="38 bytes × sequences × vocabulary where words are sorted, counted; 17 of 18 profiles within 3 %",
+)
+_PERHAPS_SORTED = Spread(
+    low=14, mid=38, high=40, source=f"{SORTED.source}; 14 where FlashInfer is installed, 17 in one profile"
+)
+UNSORTED = Spread(
+    low=12,
+    mid=14,
+    high=18,
+    source="14 bytes × sequences × vocabulary, counted: logits in 16 and 32 bits, probabilities, noise",
+)
+_UNPROCESSED = Spread(
+    low=2,
+    mid=3,
+    high=5,
+    source="2 bytes × sequences × vocabulary, counted: logits in 16 bits, up to 5 while ranks gather them",
+)
+_PENALTIES = 4 + 1 / 8
+"""A count in 32 bits and a bit, for each word of each sequence."""
+_LISTED = ("DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM")
+_LATER_LISTED = (*_LISTED, "InklingForCausalLM", "InklingForConditionalGeneration", "LongcatFlashNgramForCausalLM")
+
+_V0_33 = EngineRules(
+    engine="vllm",
+    version="0.33",
+    utilization=0.92,
+    inside=("activation", "graphs", "non_torch", "fragmentation", "kept"),
+    block_size=16,
+    batches=(_HUGE, _LARGE, _SMALL),
+    small_batch_names=("a100", "gb10"),
+    paging=vllm_paging((0, 33)),
+    context=_gib(0.2, 0.45, 0.62, "total less free at the start: 0.23 to 0.61 GiB in 11 logs of one GPU"),
+    communicator=_gib(0.2, 0.7, 1.1, "free before the start less the context: 0.7 and 1.0 GiB in logs of 2 and 4 GPUs"),
+    sampler=UNSORTED,
+    second_runner=SecondRunner(every=True, sampler=UNSORTED, kept=_PENALTIES),
+    graphs=_gib(0.07, 0.65, 1.6, "estimates of 0.18 and later in 17 logs: median 0.65, 10th and 80th percentile"),
+    few_graphs=_gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
+    captures=Captures(most=512, full=True),
+    graphs_inside_budget=True,
+    state_each_sequence=True,
+    non_torch_alone=_gib(0.02, 0.09, 0.26, "30 logs of one GPU: median 0.09, 10th and 90th percentile"),
+    non_torch_several=_gib(
+        0.13, 0.55, 1.65, "7 logs of 2 to 8 GPUs since 0.11: median 0.55, least and most; unified memory shows more"
+    ),
+    fragmentation=_gib(0, 0.1, 0.4, "reserved by the allocator, not allocated: an estimate"),
+    spans_nodes=True,
+    refines_blocks=True,
+    cpu_block_size=128,
+    cpu_batch=BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=128),
+    cpu_process=_gib(
+        1.9, 2.3, 4.0, "0.32 with Qwen3-0.6B on 2 CPUs: 2.3 GiB in its three processes after compiling; 1.9 eager"
+    ),
+)
+
+
+def _since(rules: EngineRules, minor: int, **changes: object) -> EngineRules:
+    return replace(rules, version=f"0.{minor}", paging=vllm_paging((0, minor)), **changes)
+
+
+_V0_30 = _since(
+    _V0_33,
+    30,
+    refines_blocks=False,
+    small_batch_names=("a100",),
+    second_runner=SecondRunner(every=True, sampler=_UNPROCESSED, kept=_PENALTIES),
+)
+_V0_28 = _since(
+    _V0_30,
+    28,
+    second_runner=SecondRunner(
+        names=(*_LATER_LISTED, "DeepseekV4ForCausalLM", "KimiK3ForConditionalGeneration"),
+        dense=True,
+        sampler=_UNPROCESSED,
+        kept=_PENALTIES,
+    ),
+)
+_V0_26 = _since(
+    _V0_28,
+    26,
+    inside=("activation", "graphs", "non_torch"),
+    fragmentation=NOTHING,
+    batches=(_LARGE, _SMALL),
+    second_runner=SecondRunner(names=_LATER_LISTED, dense=True, sampler=_UNPROCESSED, kept=_PENALTIES),
+)
+_V0_25 = _since(
+    _V0_26, 25, second_runner=SecondRunner(names=_LISTED, dense=True, sampler=_UNPROCESSED, kept=_PENALTIES)
+)
+_V0_24 = _since(
+    _V0_25,
+    24,
+    second_runner=SecondRunner(
+        names=(*_LISTED, "Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"),
+        sampler=_UNPROCESSED,
+        kept=_PENALTIES,
+    ),
+)
+_V0_21 = _since(_V0_24, 21, second_runner=None)
+_V0_20 = _since(
+    _V0_21,
+    20,
+    inside=("activation", "non_torch"),
+    graphs=_gib(
+        0, 0.54, 2.04, "taken in 50 logs of V1: quartiles 0.29, 0.54 and 0.79, 90th percentile 2.04, largest 3.45"
+    ),
+    graphs_inside_budget=False,
+)
+_V0_17 = _since(_V0_20, 17, utilization=0.90, state_each_sequence=False)
+_V0_12 = _since(_V0_17, 12, sampler=SORTED, cpu_swap_bytes=4 * GIB)
+_V0_11 = _since(
+    _V0_12, 11, sampler=_PERHAPS_SORTED, captures=Captures(most=512, fine=512, full=True), spans_nodes=False
+)
+_V0_10 = _since(
+    _V0_11,
+    10,
+    captures=Captures(most=512, fine=512),
+    communicator=NOTHING,
+    non_torch_several=_gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),
+)
+_V0_9 = _since(_V0_10, 9, captures=Captures(most=512, per_seq=512, fine=512))
+_V0_8 = _since(
+    _V0_9,
+    8,
+    inside=("activation", "non_torch", "context"),
+    checks_free=False,
+    small_batch_names=(),
+    sampler=SORTED,
+)
+_V0_6 = _since(
+    _V0_8,
+    7,
+    inside=("activation", "non_torch"),
+    batches=(_V0_BATCH,),
+    sampler=replace(SORTED, low=30, source=f"{SORTED.source}; 30 in a log of a V100"),
+    batch_of_length=32768,
+    captures=Captures(most=256, per_seq=1, fine=256),
+    captures_each_stage=True,
+    graphs=_gib(0.1, 0.45, 1.3, "2 logs of V0: 0.35 and 0.55 GiB; it makes half of V1's captures"),
+)
+_V0_3 = replace(
+    _V0_6,
+    version="0.3",
+    inside=("activation", "non_torch", "context", "fragmentation"),
+    reserved_more=Spread(
+        low=0, mid=0.3, high=1, source="it profiles what the allocator reserved, not what was allocated: an estimate"
+    ),
+)
+
+ERAS: Mapping[Version, EngineRules] = {
+    (0, 33, 0): _V0_33, (0, 30, 0): _V0_30, (0, 28, 0): _V0_28, (0, 26, 0): _V0_26, (0, 25, 0): _V0_25,
+    (0, 24, 0): _V0_24, (0, 21, 0): _V0_21, (0, 20, 0): _V0_20, (0, 17, 0): _V0_17, (0, 12, 0): _V0_12,
+    (0, 11, 0): _V0_11, (0, 10, 0): _V0_10, (0, 9, 0): _V0_9, (0, 8, 0): _V0_8, (0, 6, 0): _V0_6, (0, 3, 0): _V0_3,
+}  # fmt: skip
+"""From which version on they hold."""
