@@ -24,6 +24,8 @@ _SPARSE_BLOCK = 64
 _CHOSEN_BLOCK = 128
 """Of keys and values whose blocks an indexer beside them chooses (MiniMax-M3)."""
 _COMPRESSED_BLOCK = 256
+_WIDE_HEAD, _HOPPER, _8BIT = 512, 9, ("fp8", "fp8_e4m3")
+"""Of FlashAttention's kernel that reads 8-bit entries (flash_attn.py)."""
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +73,7 @@ def _aligned(
 
 def _preferred(caches: tuple[Cache, ...], dtype: str, settings: Settings) -> int:
     """Of one layer, by the attention kernels that this version takes by itself on this device."""
-    major, wide = settings.compute_capability[0], dtype in DTYPE_BYTES
+    major, narrow = settings.compute_capability[0], dtype not in DTYPE_BYTES
     kinds = {type(cache) for cache in caches}
     if kinds == {AttentionCache, LatentCache}:
         return _CHOSEN_BLOCK
@@ -79,5 +81,6 @@ def _preferred(caches: tuple[Cache, ...], dtype: str, settings: Settings) -> int
         return _COMPRESSED_BLOCK
     latent = next((cache for cache in caches if isinstance(cache, LatentCache)), None)
     if latent is None:
-        return _BLOCK
-    return _SPARSE_BLOCK if latent.sparse else settings.rules.latent_blocks.get(major, (_BLOCK, _BLOCK))[not wide]
+        wide = any(isinstance(cache, AttentionCache) and cache.head_dim == _WIDE_HEAD for cache in caches)
+        return settings.rules.wide_8bit_block if wide and major == _HOPPER and dtype in _8BIT else _BLOCK
+    return _SPARSE_BLOCK if latent.sparse else settings.rules.latent_blocks.get(major, (_BLOCK, _BLOCK))[narrow]

@@ -7,12 +7,14 @@ v1/core/kv_cache_utils.py (from 0.33 on kv_cache_planning.py), get_kv_cache_grou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from diag.planner.paging.packing import packed
 from diag.planner.paging.pages import Kept, Kind, Page
 from diag.planner.paging.versions import PagingRules
+from diag.planner.same import Same
 from diag.planner.unknown import NotKnown
 
 Group = tuple[Kept, ...]
@@ -45,7 +47,13 @@ def block_bytes(groups: Iterable[Group], layers: range | None = None) -> int:
 
 def group_blocks(group: Group, length: int, *, in_flight: int, dcp: int = 1) -> int:
     """Of a request; layers of a group have tables of one length, but not the same need."""
-    return max(page.blocks(length, in_flight=in_flight, dcp=dcp) for page in {one.page for one in group})
+    return max(page.blocks(length, in_flight=in_flight, dcp=dcp) for page in _distinct(Same(group)))
+
+
+@lru_cache(maxsize=1024)
+def _distinct(group: Same[Group]) -> tuple[Page, ...]:
+    """A search asks for thousands of lengths."""
+    return tuple({one.page: None for one in group.value})
 
 
 def _in(group: Group, layers: range | None) -> Iterable[int]:

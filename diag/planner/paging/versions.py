@@ -57,6 +57,8 @@ class PagingRules(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's own null block counts where it checks that one request fits."""
     latent_blocks: Mapping[int, tuple[int, int]]
     """Block size of MLA, with 16 bits and with 8 bits an element; 16 elsewhere."""
+    wide_8bit_block: int = 16
+    """Block size of keys and values in 8 bits on Hopper where heads are 512 wide."""
     latent_unit: int = 64
     """Tokens that the blocks of MLA beside recurrent states are at least a multiple of."""
     gives_up_windows: bool = False
@@ -90,7 +92,7 @@ _V0_24 = msgspec.structs.replace(_V0_21, since=(0, 24), pads=True, packed_always
 _V0_26 = msgspec.structs.replace(_V0_24, since=(0, 26), overlaps=True, caches_states=True)
 _V0_28 = msgspec.structs.replace(_V0_26, since=(0, 28), latent_unit=128, gives_up_windows=True)
 _V0_29 = msgspec.structs.replace(_V0_28, since=(0, 29), packs=True, keeps_null_block=True, checkpoints=(_MAMBA2, _KDA))
-_V0_33 = msgspec.structs.replace(_V0_29, since=(0, 33), checkpoints=(_MAMBA2, _KDA, _GDN))
+_V0_33 = msgspec.structs.replace(_V0_29, since=(0, 33), checkpoints=(_MAMBA2, _KDA, _GDN), wide_8bit_block=64)
 
 VLLM_PAGING = (_V0_33, _V0_29, _V0_28, _V0_26, _V0_24, _V0_21, _V0_19, _V0_18, _V0_16, _V0_12, _V0_11, _V0_9, _V0_7)
 """Newest first. Wheels read: 0.8.5, 0.9.2, 0.10.2, 0.11 to 0.13, 0.16 to 0.21, 0.24 to 0.26, 0.28 to 0.30, 0.32, 0.33;

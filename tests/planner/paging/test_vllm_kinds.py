@@ -52,6 +52,20 @@ def test_kernels_decide_how_many_tokens_a_latent_block_has(version, capability, 
     assert layout.block_size == tokens
 
 
+@pytest.mark.parametrize(
+    ("version", "capability", "dtype", "tokens"),
+    [
+        ((0, 32), (9, 0), "fp8", 16),
+        ((0, 33), (9, 0), "fp8", 64),
+        ((0, 33), (9, 0), "auto", 16),
+        ((0, 33), (8, 0), "fp8", 16),
+    ],
+)
+def test_8_bit_entries_of_heads_of_512_are_read_in_larger_blocks_on_hopper(version, capability, dtype, tokens):
+    wide = keeping(AttentionCache(kv_heads=2, head_dim=512, v_head_dim=512))
+    assert laid_out(wide, version, compute_capability=capability, kv_cache_dtype=dtype).block_size == tokens
+
+
 def test_a_block_size_that_is_asked_for_is_taken():
     assert laid_out(MLA, block_size=128).block_size == 128
 
