@@ -33,7 +33,11 @@ class ModelFiles(Record, frozen=True, kw_only=True):
     files: tuple[ModelFile, ...] = ()
     config_json: Known[str] = UNASKED
     """The text of ``config.json``."""
+    hf_quant_json: Known[str | None] = UNASKED
+    """The text of ``hf_quant_config.json``, where some checkpoints say how they are quantized; None: there is none."""
     tensor_groups: Known[tuple[TensorGroup, ...]] = UNASKED
+    draft_groups: tuple[TensorGroup, ...] = ()
+    """Those of ``tensor_groups`` that are called draft layers (multi-token prediction)."""
     weights_bytes: Known[int] = UNASKED
     """Sum of all tensors of the safetensors headers."""
     missing_shards: Known[tuple[str, ...]] = ()

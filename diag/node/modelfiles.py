@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 1 << 20
 CONFIG = "config.json"
+QUANTIZATION = "hf_quant_config.json"
 INDEX = "model.safetensors.index.json"
 POINTER = b"version https://git-lfs.github.com/spec"
 
@@ -38,7 +39,8 @@ def model(path: str) -> dict[str, Any]:
     return {
         "exists": True,
         "files": [[row["name"], row["size"], row.get("sha256"), row.get("problem")] for row in rows],
-        "config": _config(folder, names),
+        "config": _text(folder, names, CONFIG),
+        "hf_quant": _text(folder, names, QUANTIZATION),
         "digest": digest(rows),
         **weights,
     }
@@ -84,10 +86,10 @@ def digest(rows: list[dict[str, Any]]) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _config(folder: str, names: list[str]) -> str | None:
-    if CONFIG not in names:
+def _text(folder: str, names: list[str], name: str) -> str | None:
+    if name not in names:
         return None
-    with open(os.path.join(folder, CONFIG), encoding="utf-8", errors="replace") as file:
+    with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
         return file.read(SMALL_BYTES)
 
 
@@ -98,11 +100,12 @@ def _weights(folder: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     shards = _named_by_index(folder, index) if index else []
     wanted = shards or _unindexed(list(present))
     groups: dict[str, list[int]] = {}
+    drafts: dict[str, list[int]] = {}
     for name in wanted:
         row = present.get(name)
         if row is None or row.get("problem"):
             continue
-        row_problem = tensors.add(os.path.join(folder, name), row["size"], groups)
+        row_problem = tensors.add(os.path.join(folder, name), row["size"], groups, drafts)
         if row_problem:
             row["problem"] = row_problem
     unindexed = index is not None and bool(index.get("problem"))
@@ -111,6 +114,7 @@ def _weights(folder: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "weights": [[name, present[name].get("problem")] for name in wanted if name in present],
         "groups": [[dtype, *sums] for dtype, sums in sorted(groups.items())],
+        "drafts": [[dtype, *sums] for dtype, sums in sorted(drafts.items())],
         "missing": None if unindexed else sorted(name for name in shards if name not in present),
     }
 

@@ -14,8 +14,15 @@ HEADER_AT_MOST = 100_000_000
 """The format's own limit (safetensors, format description)."""
 
 
-def add(path: str, size: int, groups: dict[str, list[int]]) -> str | None:
-    """Add the tensors to ``groups``: dtype -> [tensors, parameters, bytes]. Returns what is wrong with the file."""
+DRAFT = "mtp"
+"""What layers for multi-token prediction are called, where they are not numbered as the model's own."""
+
+
+def add(path: str, size: int, groups: dict[str, list[int]], drafts: dict[str, list[int]]) -> str | None:
+    """Add the tensors to ``groups``: dtype -> [tensors, parameters, bytes], those of draft layers to ``drafts`` too.
+
+    Returns what is wrong with the file.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -27,7 +34,7 @@ def add(path: str, size: int, groups: dict[str, list[int]]) -> str | None:
         if length + 8 > size:
             return "shorter than its header says"
         header = json.loads(_exactly(fd, length))
-        return _judge(_sum(header, groups), size - 8 - length)
+        return _judge(_sum(header, groups, drafts), size - 8 - length)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"header not readable: {type(error).__name__}"
     finally:
@@ -45,7 +52,7 @@ def _exactly(fd: int, length: int) -> bytes:
     return b"".join(parts)
 
 
-def _sum(header: dict[str, Any], groups: dict[str, list[int]]) -> int:
+def _sum(header: dict[str, Any], groups: dict[str, list[int]], drafts: dict[str, list[int]]) -> int:
     """Where the last tensor ends, counted from the end of the header."""
     end = 0
     for name, tensor in header.items():
@@ -55,10 +62,11 @@ def _sum(header: dict[str, Any], groups: dict[str, list[int]]) -> int:
         parameters = 1
         for extent in tensor["shape"]:
             parameters *= extent
-        sums = groups.setdefault(tensor["dtype"], [0, 0, 0])
-        sums[0] += 1
-        sums[1] += parameters
-        sums[2] += high - low
+        for sums in [groups, drafts] if DRAFT in name.split(".") else [groups]:
+            of_dtype = sums.setdefault(tensor["dtype"], [0, 0, 0])
+            of_dtype[0] += 1
+            of_dtype[1] += parameters
+            of_dtype[2] += high - low
         end = max(end, high)
     return end
 

@@ -1,27 +1,79 @@
-"""Models that can be planned for without any file: their published shapes, as a ``config.json`` spells them."""
+"""Which models can be planned for without any file, and what shapes do their published configs say?
+
+``catalogue.json`` has a line for each: the keys of its ``config.json`` that its architecture follows from. ``like``:
+those of that model, but for what follows; ``hf_quant_config``: what lies in a file of that name beside the config.
+Names of layers are folded: ``layers.{0-3,7}.mlp`` stands for five; ``["×", 3, "a", "b"]`` in a list for a, b thrice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+import msgspec
 
 DEFAULT = "Qwen/Qwen3-0.6B"
+CATALOGUE = "catalogue.json"
+LIKE, QUANTIZATION, TIMES = "like", "hf_quant_config", "×"
+_FOLDED = re.compile(r"\{([\d,-]+)\}")
 
-BUNDLED: Mapping[str, Mapping[str, object]] = {
-    DEFAULT: {  # https://huggingface.co/Qwen/Qwen3-0.6B/blob/main/config.json
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "num_hidden_layers": 28,
-        "hidden_size": 1024,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 3072,
-        "vocab_size": 151936,
-        "max_position_embeddings": 40960,
-        "tie_word_embeddings": True,
-        "torch_dtype": "bfloat16",
-    },
-}
 
-SHORT: Mapping[str, str] = {name.partition("/")[2]: name for name in BUNDLED}
-"""The name without who published it, as people type it."""
+class Bundled(msgspec.Struct, frozen=True, kw_only=True):
+    """As the files of a checkpoint say it."""
+
+    config: Mapping[str, Any]
+    hf_quant: Mapping[str, Any] | None
+
+
+def names() -> tuple[str, ...]:
+    """As published on huggingface.co."""
+    return tuple(_rows())
+
+
+def bundled(name: str) -> Bundled:
+    row = dict(_row(name))
+    hf_quant = row.pop(QUANTIZATION, None)
+    return Bundled(config=expanded(row), hf_quant=expanded(hf_quant))
+
+
+def expanded(value: Any) -> Any:
+    """With folded names of lists and mappings written out."""
+    if isinstance(value, Mapping):
+        return {name: expanded(one) for key, one in value.items() for name in _unfolded(key)}
+    return [one for kept in value for one in _items(kept)] if isinstance(value, list) else value
+
+
+def _items(kept: Any) -> Iterable[Any]:
+    if isinstance(kept, str):
+        return _unfolded(kept)
+    if isinstance(kept, list) and kept[:1] == [TIMES]:
+        return list(expanded(kept[2:])) * int(kept[1])
+    return (expanded(kept),)
+
+
+@functools.cache
+def _rows() -> Mapping[str, Mapping[str, Any]]:
+    text = (files("diag.planner") / CATALOGUE).read_text(encoding="utf-8")
+    rows: Mapping[str, Mapping[str, Any]] = json.loads(text)
+    return rows
+
+
+def _row(name: str) -> Mapping[str, Any]:
+    row = dict(_rows()[name])
+    like = row.pop(LIKE, None)
+    return row if like is None else {**_row(like), **row}
+
+
+def _unfolded(name: str) -> Iterator[str]:
+    found = _FOLDED.search(name)
+    if found is None:
+        yield name
+        return
+    for run in found[1].split(","):
+        first, _, last = run.partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            yield f"{name[: found.start()]}{number}{name[found.end() :]}"

@@ -7,9 +7,9 @@ import os
 import struct
 from pathlib import Path
 
-from diag.planner.catalogue import BUNDLED, DEFAULT
+from diag.planner.catalogue import DEFAULT, bundled
 
-WIDTH = {"BF16": 2, "F32": 4, "F8_E4M3": 1}
+WIDTH = {"BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1, "F8_E8M0": 1, "U8": 1, "I8": 1, "I32": 4, "I64": 8}
 
 
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
@@ -47,7 +47,7 @@ def write_model(folder: Path, shards: int = 2) -> Path:
 
 def write_qwen3(folder: Path, *, layers: int, vocab: int = 16384) -> Path:
     """The bundled Qwen3-0.6B with fewer layers and words: one file with all its tensors, nowhere sparse, not cached."""
-    config = {**BUNDLED[DEFAULT], "num_hidden_layers": layers, "vocab_size": vocab}
+    config = {**bundled(DEFAULT).config, "num_hidden_layers": layers, "vocab_size": vocab}
     (folder / "config.json").write_text(json.dumps(config))
     weights = folder / "model.safetensors"
     write_safetensors(weights, qwen3_tensors(config))

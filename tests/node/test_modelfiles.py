@@ -165,3 +165,10 @@ def test_two_hundred_shards_are_read_at_once(tmp_path: Path):
     found = model(folder)
     assert found["groups"][0][1] == 200
     assert time.monotonic() - began < 5
+
+
+def test_the_quantization_that_is_said_beside_the_config_comes_along(tmp_path: Path):
+    folder = write_model(tmp_path / "m")
+    assert model(folder)["hf_quant"] is None
+    (folder / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
+    assert model(folder)["hf_quant"] == '{"quantization": {"quant_algo": "FP8"}}'

@@ -78,3 +78,20 @@ def test_the_request_for_a_read_speed_outlasts_its_measurement():
 def test_reading_a_gap_raises():
     with pytest.raises(NotMeasured):
         _ = model(weights=[], groups=[]).weights_bytes
+
+
+def test_the_file_beside_the_config_that_says_how_it_is_quantized_is_kept():
+    assert peek(model(), "hf_quant_json") is None
+    assert model(hf_quant='{"quantization": {}}').hf_quant_json == '{"quantization": {}}'
+
+
+def test_a_config_that_was_cut_is_not_taken_for_a_whole_one():
+    for asked, field in (("config", "config_json"), ("hf_quant", "hf_quant_json")):
+        found = peek(model(**{asked: "x" * (1 << 20)}), field)
+        assert found == Missing(f"{PATH}: a config of more than 1.0 MiB is not read whole")
+
+
+def test_draft_layers_are_told_apart():
+    assert model().draft_groups == ()
+    drafts = (TensorGroup(dtype="BF16", tensors=1, parameters=8, size_bytes=16),)
+    assert model(drafts=[["BF16", 1, 8, 16]]).draft_groups == drafts
