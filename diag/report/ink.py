@@ -22,7 +22,7 @@ STYLES = {
 }  # fmt: skip
 PLAIN = {
     "─": "-", "│": "|", "·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "µ": "u", "≥": ">=", "≤": "<=", "±": "+-",
-    "−": "-", "⁹": "^9", "→": "->",
+    "−": "-", "⁹": "^9", "→": "->", "»": ">",
 }  # fmt: skip
 """What stands for a character that the terminal's encoding lacks."""
 NARROWEST, WIDEST = 40, 100
@@ -62,6 +62,14 @@ class Ink:
         """A label, and beside it the wrapped text, its lines aligned at ``indent``."""
         head, *rest = self.wrap(text, indent=indent)
         return [f"{label:<{indent}}{self(head, style)}", *(" " * indent + self(line, style) for line in rest)]
+
+    def fields(self, label: str, texts: Sequence[str], *, indent: int) -> list[str]:
+        """A label, and beside it each text from a line of its own."""
+        return [
+            line
+            for position, text in enumerate(texts)
+            for line in self.field("" if position else label, text, indent=indent)
+        ]
 
     def joined(self, parts: Sequence[tuple[str, str]]) -> list[str]:
         """Texts with their styles, commas between them, broken only at the commas."""

@@ -1,157 +1,140 @@
-"""How is a plan told: does it fit, what fills the memory, which command, and why each flag?"""
+"""How is a plan told: does it fit, what fills the memory, what else was compared, and which command starts it?"""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-
-from diag.facts.plan import Estimate, Parameters, Plan
+from diag.facts.plan import KvCache, Plan
+from diag.report.candidates import STYLES, candidate_lines, held_tokens, requests, told
+from diag.report.command import launch_lines
 from diag.report.ink import Ink
-from diag.units import GIB, seconds, size
+from diag.report.memory_split import TERMS, estimate, figures
+from diag.report.parameters import each, tokens
+from diag.units import seconds, size
 
-STYLES = {"FITS": "passed", "RISKY": "not_measured", "NO": "failed", "UNKNOWN": "not_measured"}
-TERMS = (
-    ("weights", "weights_bytes"),
-    ("KV", "kv_cache_bytes"),
-    ("activation", "activation_bytes"),
-    ("graphs", "cuda_graph_bytes"),
-    ("other", "non_torch_bytes"),
-)
-SHORT = {
-    "tensor_parallel_size": "TP", "pipeline_parallel_size": "PP", "data_parallel_size": "DP", "max_model_len": "length",
-    "max_num_seqs": "sequences", "gpu_memory_utilization": "share",
-}  # fmt: skip
-LABEL, REASON = 7, 6
+LABEL = 7
 MOST_DISCARDED = 2
+APART = 0.01
+"""What the engine's log says is shown where it is so far from the truth; a block of rounding is not worth a line."""
+SOURCES, LONGEST_NAME = 26, 22
 
 
-def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False) -> list[str]:
-    """The block of a plan; with ``explain`` every candidate, every estimate and every source."""
-    engine = " ".join(filter(None, (plan.engine.name, plan.engine.version)))
-    lines = [ink.rule(f"plan: {engine}"), *_verdict(plan, ink, 0 if explain else MOST_DISCARDED)]
-    lines += ink.field("model", plan.sources["model"], indent=LABEL) if "model" in plan.sources else []
-    lines += _memory(plan, ink) + _kv(plan, ink)
-    lines += _command(plan, ink) + _reasons(plan, ink)
+def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False, brief: bool = False) -> list[str]:
+    """The block of a plan; ``explain``: every candidate, every estimate and every source; ``brief``: no comparison."""
+    lines = [ink.rule(_title(plan)), *_verdict(plan, ink), *(_others(plan, ink) if brief else [])]
+    lines += ink.fields("lever", [plan.lever] if plan.lever else [], indent=LABEL)
+    lines += ink.fields("model", [plan.sources["model"]] if "model" in plan.sources else [], indent=LABEL)
+    lines += _memory(plan, ink) + _kv(plan, ink, explain=explain) + ink.fields("note", plan.notes, indent=LABEL)
+    table = [] if brief else candidate_lines(plan, ink, every=explain)
     if explain:
-        return lines + _estimates(plan, ink) + _discarded(plan, ink, len(plan.discarded)) + _sources(plan, ink)
-    return lines
+        blocks = [
+            launch_lines(plan, ink),
+            _estimates(plan, ink),
+            _titled("candidates", table, ink),
+            _sources(plan, ink),
+        ]
+    else:
+        blocks = [table, launch_lines(plan, ink)]
+    return lines + [line for block in blocks if block for line in (["", *block] if table or explain else block)]
 
 
-def _verdict(plan: Plan, ink: Ink, discarded: int) -> list[str]:
+def engine_name(plan: Plan) -> str:
+    return " ".join(filter(None, (plan.engine.name, plan.engine.version)))
+
+
+def _verdict(plan: Plan, ink: Ink) -> list[str]:
     at = len(plan.verdict) + 2
     head, *rest = ink.wrap(plan.reason, indent=at)
-    lines = [f"{ink(plan.verdict, STYLES[plan.verdict])}  {ink(head)}", *(" " * at + ink(line) for line in rest)]
-    if plan.verdict in {"FITS", "RISKY"}:
-        lines += [" " * at + line.strip() for line in _discarded(plan, ink, discarded)]
-    return lines + (ink.field("lever", plan.lever, indent=LABEL) if plan.lever else [])
+    return [f"{ink(plan.verdict, STYLES[plan.verdict])}  {ink(head)}", *(" " * at + ink(line) for line in rest)]
+
+
+def _title(plan: Plan) -> str:
+    goal = plan.sources.get("goal")
+    return f"plan: {engine_name(plan)}, {goal}" if goal else f"plan: {engine_name(plan)}"
+
+
+def _others(plan: Plan, ink: Ink) -> list[str]:
+    """Where there is no room to compare: the first of the discarded in a sentence each."""
+    if plan.verdict not in {"FITS", "RISKY"}:
+        return []
+    lines, indent = [], len(plan.verdict) + 2
+    for one in plan.discarded[:MOST_DISCARDED]:
+        lines += ink.field("", f"{told(one, plan)} discarded: {one.reason}", indent=indent)
+    rest = len(plan.discarded) - MOST_DISCARDED
+    return [*lines, *([f"{'':{indent}}{rest:,} more: diag plan --explain"] if rest > 0 else [])]
 
 
 def _memory(plan: Plan, ink: Ink) -> list[str]:
-    known = [(label, _mid(plan, field)) for label, field in TERMS]
-    parts = [f"{label} {mid / GIB:.1f}" for label, mid in known if mid]
-    return ink.field("GiB", " │ ".join(parts), indent=LABEL) if parts else []
+    """Broken at the bars only."""
+    lines: list[str] = []
+    for part in figures(plan.memory):
+        if lines and LABEL + len(lines[-1]) + len(part) + 5 <= ink.width:
+            lines[-1] += f" │ {part}"
+        else:
+            lines.append(part)
+    ends = [" │"] * (len(lines) - 1) + [""]
+    return [f"{'' if at else 'GiB':{LABEL}}{ink(line + ends[at])}" for at, line in enumerate(lines)]
 
 
-def _mid(plan: Plan, field: str) -> int | None:
-    estimate: Estimate = getattr(plan.memory, field)
-    return estimate.mid
-
-
-def _kv(plan: Plan, ink: Ink) -> list[str]:
-    texts = []
+def _kv(plan: Plan, ink: Ink, *, explain: bool) -> list[str]:
     kv, length = plan.kv, plan.parameters.max_model_len
+    lines, texts = [], []
     if kv.capacity_tokens is not None:
-        held = f"{kv.capacity_tokens:,} tokens"
-        if length and kv.max_concurrency is not None:
-            held += f": {kv.max_concurrency:,.1f} requests of {length:,}"
-        texts.append(held + ".")
+        count, most = requests(kv, plan.parameters), plan.parameters.max_num_seqs
+        held = f"{held_tokens(kv, plan.parameters)} tokens"
+        each_holds = "" if count is None else each(f"{count:,.1f}", plan.parameters)
+        held += f": {each_holds} requests of {tokens(length)}" if each_holds and length else ""
+        texts.append(f"{held}, {most:,} run at once." if count and most and most < count else f"{held}.")
     if plan.load_seconds is not None:
         texts.append(f"Weights load in {seconds(plan.load_seconds)}.")
     elif plan.verdict in {"FITS", "RISKY"}:
         texts.append("Load time not known: no read speed was measured.")
-    return ink.field("KV" if kv.capacity_tokens is not None else "", "  ".join(texts), indent=LABEL) if texts else []
+    if texts:
+        lines += ink.field("KV" if kv.capacity_tokens is not None else "", "  ".join(texts), indent=LABEL)
+    if explain and kv.bytes_per_token:
+        lines += ink.field("", f"{size(kv.bytes_per_token)} a token and GPU", indent=LABEL)
+    return lines + (_log(kv, length, ink) if explain or _differs(kv) else [])
 
 
-def command_lines(argv: tuple[str, ...], env: Mapping[str, str], width: int) -> list[str]:
-    """The command, its flags kept with their values, broken with backslashes so that it can be copied."""
-    words = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
-    for word in argv:
-        quoted = shlex.quote(word)
-        if words and _is_flag(words[-1]) and not word.startswith("-"):
-            words[-1] += f" {quoted}"
-        else:
-            words.append(quoted)
-    lines = [""]
-    for word in words:
-        if lines[-1].strip() and len(lines[-1]) + len(word) + 3 > width:
-            lines[-1] += " \\"
-            lines.append("    ")
-        lines[-1] += word if not lines[-1].strip() else f" {word}"
-    return lines
+def _differs(kv: KvCache) -> bool:
+    if kv.printed_tokens is None or kv.capacity_tokens is None:
+        return False
+    return abs(kv.printed_tokens - kv.capacity_tokens) > APART * kv.capacity_tokens
 
 
-def _is_flag(word: str) -> bool:
-    return word.startswith("--") and " " not in word and "=" not in word
+def _log(kv: KvCache, length: int | None, ink: Ink) -> list[str]:
+    """What the engine will print of its KV cache when it starts."""
+    if kv.printed_tokens is None:
+        return []
+    line = f"will print {kv.printed_tokens:,} tokens"
+    if kv.blocks and kv.block_size:
+        line += f" ({kv.blocks:,} blocks of {kv.block_size:,})"
+    if kv.max_concurrency is not None and length:
+        line += f", {kv.max_concurrency:,.2f} requests of {tokens(length)}"
+    if _differs(kv):
+        line += f"; the truth is {kv.capacity_tokens:,}"
+    return ink.field("log", line, indent=LABEL)
 
 
-def _command(plan: Plan, ink: Ink) -> list[str]:
-    if not plan.recipe.argv:
-        return ink.field("", plan.sources["recipe"], indent=LABEL) if "recipe" in plan.sources else []
-    return [ink(line, "command") for line in command_lines(plan.recipe.argv, plan.recipe.env, ink.width)]
-
-
-def _reasons(plan: Plan, ink: Ink) -> list[str]:
-    """Beside each value that a measurement asked for, the measurement."""
-    told = {**plan.recipe.env, **_values(plan.recipe.argv)}
-    given = {name: value for name, value in told.items() if name in plan.sources}
-    indent = 2 + max((len(value) for value in given.values()), default=0) + 2
-    lines = []
-    for name, value in given.items():
-        lines += ink.field(f"  {value}", plan.sources[name], indent=min(indent, 24))
-    return lines
-
-
-def _values(argv: tuple[str, ...]) -> dict[str, str]:
-    """Flag -> its value, or the flag itself where it has none."""
-    values = {}
-    for word, following in zip(argv, (*argv[1:], "--"), strict=False):
-        if word.startswith("--"):
-            values[word] = word if following.startswith("--") else following
-    return values
-
-
-def _discarded(plan: Plan, ink: Ink, most: int) -> list[str]:
-    lines = []
-    for candidate in plan.discarded[:most]:
-        lines += ink.field("", f"{_layout(candidate.parameters)} discarded: {candidate.reason}", indent=LABEL)
-    rest = len(plan.discarded) - most
-    return [*lines, *([f"{'':{LABEL}}{rest} more: diag plan --explain"] if rest > 0 and most else [])]
-
-
-def _layout(parameters: Parameters) -> str:
-    values = {label: getattr(parameters, field) for field, label in SHORT.items()}
-    told = [
-        f"{label} {value}" for label, value in values.items() if value is not None and (label == "TP" or value != 1)
-    ]
-    return " ".join(told) or "this"
+def _titled(title: str, lines: list[str], ink: Ink) -> list[str]:
+    return [ink(title, "title"), *lines] if lines else []
 
 
 def _estimates(plan: Plan, ink: Ink) -> list[str]:
     """Each term of the budget: at least, probably, at most."""
     rows = [f"  {'':<12}{'low':>12}{'mid':>12}{'high':>12}"]
     for label, field in TERMS:
-        estimate: Estimate = getattr(plan.memory, field)
-        cells = "".join(f"{'?' if n is None else size(n):>12}" for n in (estimate.low, estimate.mid, estimate.high))
+        found = estimate(plan.memory, field)
+        cells = "".join(f"{'?' if n is None else size(n):>12}" for n in (found.low, found.mid, found.high))
         rows.append(f"  {label:<12}{cells}")
-    return ["", ink("memory of a GPU (the tightest rank)", "title"), *(ink(row) for row in rows), ""]
+    for label, n_bytes in (("held", plan.memory.held_bytes), ("total", plan.memory.total_bytes)):
+        rows += [f"  {label:<12}{'':12}{size(n_bytes):>12}"] if n_bytes is not None else []
+    return _titled("memory of the tightest rank", [ink(row) for row in rows], ink)
 
 
 def _sources(plan: Plan, ink: Ink) -> list[str]:
-    lines = ["", ink("sources", "title")]
+    lines: list[str] = []
     for name, source in plan.sources.items():
-        lines += ink.field(f"  {name} ", source, indent=26) if len(name) < 23 else [f"  {name}", *_deep(source, ink)]  # noqa: PLR2004 - what fits left of the column
-    return lines
-
-
-def _deep(text: str, ink: Ink) -> list[str]:
-    return [" " * 26 + ink(line) for line in ink.wrap(text, indent=26)]
+        if len(name) <= LONGEST_NAME:
+            lines += ink.field(f"  {name} ", source, indent=SOURCES)
+        else:
+            lines += [f"  {ink(name)}", *(" " * SOURCES + ink(line) for line in ink.wrap(source, indent=SOURCES))]
+    return _titled("sources", lines, ink)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -67,7 +68,12 @@ def plan_json(plan: Plan) -> bytes:
     return _written(plan)
 
 
-def _written(document: Document | Plan) -> bytes:
+def plans_json(plans: Sequence[Plan]) -> bytes:
+    """A list of such documents, one for each engine."""
+    return _written(tuple(plans))
+
+
+def _written(document: Document | Plan | tuple[Plan, ...]) -> bytes:
     """JSON allows a terminal's control characters above U+007F as they are; here no terminal is steered."""
     return _NOT_ASCII.sub(_escaped, msgspec.json.format(msgspec.json.encode(document), indent=1)) + b"\n"
 

@@ -38,7 +38,7 @@ def page(shown: Shown, ink: Ink) -> list[str]:
         advice_lines(shown, counted, ink),
         not_measured_lines(shown, counted, ink),
         [*culprit_lines(shown, ink), *_not_reached(shown, ink), *_counts(shown, counted, ink)],
-        plan_lines(shown.plan, ink) if shown.plan is not None else [],
+        plan_lines(shown.plan, ink, brief=True) if shown.plan is not None else [],
         _last(shown, ink),
     ]
     return [line for block in blocks if block for line in [*block, ""]][:-1]

@@ -131,7 +131,7 @@ PLAN = Plan(
         weights_bytes=Estimate(low=17 * GIB, mid=17 * GIB, high=17 * GIB),
         kv_cache_bytes=Estimate(mid=48 * GIB),
     ),
-    kv=KvCache(bytes_per_token=40960, capacity_tokens=1_259_000, max_concurrency=38.4),
+    kv=KvCache(bytes_per_token=40960, capacity_tokens=1_259_000, max_concurrency=153.7),
     load_seconds=200.0,
     recipe=Recipe(
         argv=(

@@ -8,8 +8,8 @@ import msgspec
 
 from diag.facts.plan import EngineName, Plan
 from diag.facts.verdict import Verdict, Verdicts
-from diag.report.machine import plan_json, verdicts_json
-from tests.report import samples
+from diag.report.machine import plan_json, plans_json, verdicts_json
+from tests.report import plans, samples
 
 
 def test_verdicts_json_has_the_keys_of_schema_1():
@@ -37,6 +37,8 @@ def test_an_unknown_plan_has_every_object_and_null_leaves():
     document = json.loads(plan_json(unknown))
     assert document["memory"]["weights_bytes"] == {"low": None, "mid": None, "high": None}
     assert document["kv"]["capacity_tokens"] is None
+    assert document["memory"]["total_bytes"] is None
+    assert document["notes"] == []
     assert document["recipe"] == {"argv": [], "env": {}}
     assert document["lever"] is None
     assert len(document["parameters"]) == 14
@@ -53,3 +55,15 @@ def test_no_control_character_reaches_a_terminal_and_none_is_lost():
     assert plain in text
     assert msgspec.json.decode(text, type=Verdicts) == every
     assert b"\\u0085" in plan_json(Plan(verdict="UNKNOWN", reason="\x85", engine=EngineName(name="vllm")))
+
+
+def test_the_plans_of_several_engines_are_a_list_of_what_one_is():
+    several = [plans.FITS, plans.UNKNOWN]
+    assert json.loads(plans_json(several)) == [json.loads(plan_json(plan)) for plan in several]
+    assert msgspec.json.decode(plans_json(several), type=list[Plan]) == several
+
+
+def test_what_a_candidate_would_hold_is_in_plan_json():
+    first = json.loads(plan_json(plans.FITS))["discarded"][0]
+    assert set(first) == {"parameters", "reason", "verdict", "memory", "kv"}
+    assert first["memory"]["weights_bytes"]["mid"] == 17 * plans.GIB

@@ -100,7 +100,8 @@ FITS  TP 8 inside a node; 4 replicas
       TP 32 discarded: crosses bond0, 11.2 GB/s
 model  /models/Qwen2.5 72B on gpu01
 GiB    weights 17.0 │ KV 48.0
-KV     1,259,000 tokens: 38.4 requests of 8,192.  Weights load in 3 min 20 s.
+KV     1,259,000 tokens: 153.7 requests of 8k, 64 run at once.  Weights load in
+       3 min 20 s.
 NCCL_SOCKET_IFNAME=bond0 vllm serve '/models/Qwen2.5 72B' \\
     --tensor-parallel-size 8 --max-model-len 8192 \\
     --gpu-memory-utilization 0.86 --enforce-eager
