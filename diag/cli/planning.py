@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
+from diag.cli import wanting
 from diag.engines import ENGINES, plan_launch
 from diag.engines.versions import is_version
 from diag.errors import DiagError
@@ -16,44 +19,97 @@ from diag.facts.snapshot import Snapshot
 from diag.hardware import declared_snapshot
 from diag.report.ink import Ink
 from diag.report.launch import plan_lines
-from diag.report.machine import plan_json
+from diag.report.machine import plan_json, plans_json
+from diag.report.plans_table import plans_table
 from diag.rundir import last_run
 
 STATUS = {"FITS": 0, "RISKY": 0, "NO": 1, "UNKNOWN": 3}
+ALL = "all"
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was typed, beside the Snapshot."""
+
+    model: str | None
+    engine: str
+    goal: wanting.Goal
+    context: int | None
+    concurrency: int | None
+    settings: Sequence[str]
+    as_json: bool
+    explain: bool
+    hardware: str | None
+    gpu_memory: int | None
+    gpu_free: int | None
+    compute_capability: str | None
+    link: float | None
 
 
 def engine_and_version(text: str) -> tuple[str, str | None]:
     """``vllm==0.33.0`` -> name and version. Raises DiagError for what names none that diag knows."""
     name, pinned, version = text.partition("==")
     if name not in ENGINES:
-        raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}")
+        raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}, or all")
     if pinned and not is_version(version):
         what = f"{version!r} is no version" if version else "no version after =="
         raise DiagError("--engine", f"{text!r}: {what}", do=f"expected e.g. {name}==0.33.0")
     return name, version or None
 
 
-def snapshot_for(path: Path | None, hardware: str | None, gpu_memory_bytes: int | None) -> Snapshot:
-    """What is planned for: declared hardware, a Snapshot, or the last run's."""
-    if hardware is not None:
-        if path is not None:
-            raise DiagError("--hardware", f"and a Snapshot ({path})", do="give one of them")
-        return declared_snapshot(hardware, gpu_memory_bytes)
-    if gpu_memory_bytes is not None:
-        raise DiagError("--gpu-memory", "says what a GPU of --hardware has", do="name --hardware too")
-    return snapshots.load(path or last_run())
-
-
-def plan_for(snapshot: Snapshot, model: str | None, engine: str, *, as_json: bool, explain: bool) -> int:
+def plan_for(path: Path | None, order: Order) -> int:
     """Plan, tell, and the exit status."""
-    name, version = engine_and_version(engine)
-    plan = plan_launch(snapshot, model, name, version)
-    if as_json:
+    wanted = wanting.wanted(order.goal, order.context, order.concurrency, order.settings)
+    engines = [(name, None) for name in ENGINES] if order.engine == ALL else [engine_and_version(order.engine)]
+    snapshot = _snapshot(path, order)
+    plans = [plan_launch(snapshot, order.model, name, version, wanted) for name, version in engines]
+    if order.engine == ALL:
+        _tell_all(plans, order)
+    else:
+        _tell(plans[0], order)
+    return min(STATUS[plan.verdict] for plan in plans)
+
+
+def _snapshot(path: Path | None, order: Order) -> Snapshot:
+    """What is planned for: declared hardware, a Snapshot, or the last run's."""
+    if order.hardware is None:
+        _refuse_what_only_declares(order)
+        return snapshots.load(path or last_run())
+    if path is not None:
+        raise DiagError("--hardware", f"and a Snapshot ({path})", do="give one of them")
+    return declared_snapshot(
+        order.hardware,
+        order.gpu_memory,
+        gpu_free_bytes=order.gpu_free,
+        compute_capability=order.compute_capability,
+        link_bytes_per_s=order.link,
+    )
+
+
+def _refuse_what_only_declares(order: Order) -> None:
+    given = {"--gpu-memory": order.gpu_memory, "--gpu-free": order.gpu_free, "--link": order.link,
+             "--compute-capability": order.compute_capability}  # fmt: skip
+    for flag, value in given.items():
+        if value is not None:
+            raise DiagError(flag, "says what a GPU of --hardware has", do="name --hardware too")
+
+
+def _tell(plan: Plan, order: Order) -> None:
+    if order.as_json:
         click.echo(plan_json(plan), nl=False)
     else:
         ink = Ink(sys.stdout)
-        ink.write(plan_lines(plan, ink, explain=explain))
-    return STATUS[plan.verdict]
+        ink.write(plan_lines(plan, ink, explain=order.explain))
+
+
+def _tell_all(plans: Sequence[Plan], order: Order) -> None:
+    ink = Ink(sys.stdout)
+    if order.as_json:
+        click.echo(plans_json(plans), nl=False)
+    elif order.explain:
+        for plan in plans:
+            ink.write(plan_lines(plan, ink, explain=True))
+    else:
+        ink.write(plans_table(plans, ink))
 
 
 def plan_or_why_not(snapshot: Snapshot, model: str | None, engine: str) -> Plan:

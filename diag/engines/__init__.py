@@ -57,4 +57,10 @@ def plan_launch(
         rules = msgspec.structs.replace(rules, note=differs)
     planned = plan(snapshot, model, rules, wanted)
     recipe, why_flags = ENGINES[engine].recipe(planned, rules)
-    return msgspec.structs.replace(planned.plan, recipe=recipe, sources=planned.plan.sources | why_flags)
+    beside = tuple(line for name, line in why_flags.items() if name.startswith("recipe."))
+    return msgspec.structs.replace(
+        planned.plan,
+        recipe=recipe,
+        notes=(*planned.plan.notes, *beside),
+        sources=planned.plan.sources | why_flags,
+    )

@@ -45,6 +45,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemorySplit(msgspec.Struct, frozen=True, kw_only=True):
+    """``total_bytes`` of the GPU, of which ``held_bytes`` are taken by others and the driver; null: no GPU."""
+
+    total_bytes: int | None = None
+    held_bytes: int | None = None
     weights_bytes: Estimate = Estimate()
     kv_cache_bytes: Estimate = Estimate()
     activation_bytes: Estimate = Estimate()
@@ -64,8 +68,13 @@ class KvCache(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate that was not chosen. ``verdict`` null: it never got as far as memory (it does not divide)."""
+
     parameters: Parameters
     reason: str
+    verdict: PlanVerdict | None = None
+    memory: MemorySplit = MemorySplit()
+    kv: KvCache = KvCache()
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +91,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     verdict: PlanVerdict
     reason: str
     lever: str | None = None
+    """The smallest change that makes it fit, e.g. ``--max-num-seqs 256 frees 3.9 GiB``."""
+    notes: tuple[str, ...] = ()
+    """What else the reader should know, a line each: a rule of thumb, what another goal would cost, a slower format."""
     engine: EngineName
     parameters: Parameters = Parameters()
     memory: MemorySplit = MemorySplit()

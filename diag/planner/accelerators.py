@@ -22,6 +22,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int
     free_bytes: int
     holders: str
+    vendor: str = ""
+    capability: tuple[int, int] | None = None
+    """Compute capability; None: the vendor has none, or it was not read."""
 
     @property
     def told(self) -> str:
@@ -117,7 +120,22 @@ def _device(node: Node, gpu: Gpu) -> Device:
     except NotMeasured as why:
         raise NotKnown(f"memory of {where}: {why}", "measure again where the driver's library can be read") from why
     processes = gpu.processes if is_known(gpu, "processes") else ()
-    return Device(where=where, name=gpu.name, total_bytes=total, free_bytes=free, holders=_holders(processes))
+    return Device(
+        where=where,
+        name=gpu.name,
+        total_bytes=total,
+        free_bytes=free,
+        holders=_holders(processes),
+        vendor=gpu.vendor,
+        capability=_capability(gpu),
+    )
+
+
+def _capability(gpu: Gpu) -> tuple[int, int] | None:
+    if not is_known(gpu, "compute_capability") or gpu.compute_capability is None:
+        return None
+    major, _, minor = gpu.compute_capability.partition(".")
+    return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
 
 
 def _holders(processes: Iterable[GpuProcess]) -> str:

@@ -6,30 +6,58 @@ import msgspec
 
 from diag.facts.snapshot import Snapshot
 from diag.planner.accelerators import Accelerators
-from diag.planner.budget import Budget
+from diag.planner.architecture import Architecture
+from diag.planner.attempt import Device
+from diag.planner.candidates import Cluster
 from diag.planner.checkpoint import Checkpoint
-from diag.planner.layouts import Layout
+from diag.planner.deployment import Deployment
+from diag.planner.domains import Domains
 from diag.planner.models import Model
 from diag.planner.rules import BatchRow, EngineRules
-from diag.planner.shapes import Shapes
+from diag.planner.startup import weights_bytes
+from diag.planner.wanted import Wanted
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a GPU plan follows from."""
+    """All that a GPU plan follows from. ``device``: total memory of the smallest GPU, free memory of the tightest."""
 
     snapshot: Snapshot
     found: Accelerators
+    cluster: Cluster
+    domains: Domains
     model: Model
-    shapes: Shapes
+    architecture: Architecture
     rules: EngineRules
-    budget: Budget
     files: Checkpoint
-    own: BatchRow
-    """What the engine takes by itself on these GPUs."""
+    device: Device
+    wanted: Wanted
+    stored: Architecture | None = None
+    """As its files have it, where the engine quantizes it while it loads."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know whatever is chosen: formats that run slower, a dtype that was changed."""
 
-    def replicas_per_node(self, layout: Layout) -> int:
-        """One for expert models: replicas in one launch would divide the experts among them, which is not planned."""
-        return 1 if self.shapes.experts else layout.per_node
+    def own_batch(self, max_model_len: int) -> BatchRow:
+        """What the engine takes by itself on these GPUs."""
+        return self.rules.batch(self.device.name, self.device.total_bytes, max_model_len=max_model_len)
 
-    def replicas(self, layout: Layout) -> int:
-        return len(self.found.nodes) // layout.nodes * self.replicas_per_node(layout)
+    def loading_bytes(self, deployment: Deployment) -> int:
+        """Of the weights of a rank before the engine has quantized them; 0: it does not."""
+        return 0 if self.stored is None else weights_bytes(self.stored, self.rules, self.device, deployment)
+
+    def launched(self, deployment: Deployment) -> int:
+        """Replicas that one command starts. Those of a dense model stay inside a node."""
+        if self.architecture.experts or deployment.nodes > 1:
+            return deployment.dp
+        inside = max(1, self.cluster.per_node // deployment.gpus)
+        return min(inside, self.wanted.pinned.data_parallel_size or inside)
+
+    def commands(self, deployment: Deployment) -> int:
+        """How often the command is given: on each node, or on each group of nodes."""
+        if deployment.nodes > 1:
+            return self.cluster.nodes // deployment.nodes
+        return self.cluster.nodes
+
+    def replicas(self, deployment: Deployment) -> int:
+        """Copies of the whole model on the cluster."""
+        shared = self.architecture.experts or deployment.nodes > 1
+        return self.commands(deployment) * (1 if shared else self.launched(deployment))

@@ -2,114 +2,193 @@
 
 from __future__ import annotations
 
-from diag.facts.plan import Discarded, EngineName, KvCache, Parameters, Plan
+import msgspec
+
+from diag import hardware
+from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
-from diag.planner import gpu_words, kv
-from diag.planner.accelerators import Accelerators
-from diag.planner.budget import budget
+from diag.planner import accelerators, alternatives, gpu_words
+from diag.planner.attempt import Device
+from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
 from diag.planner.checkpoint import checkpoint
-from diag.planner.links import tensor_parallel_over_nodes
+from diag.planner.domains import domains
+from diag.planner.levers import lever
 from diag.planner.loading import load_seconds
-from diag.planner.models import Model
+from diag.planner.models import Model, read_architecture
 from diag.planner.planned import Place, Planned
+from diag.planner.requantized import ON_LOADING, requantized
 from diag.planner.rules import EngineRules
-from diag.planner.search import Found, search
-from diag.planner.shapes import Shapes
-from diag.planner.trial import Question, Trial
+from diag.planner.running import Running, running
+from diag.planner.search import Found, Refused, search, why_lost
+from diag.planner.trial import Trial, kv_cache
+from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
+from diag.planner.wanted import Wanted
 
 
-def plan_gpus(snapshot: Snapshot, found: Accelerators, model: Model, shapes: Shapes, rules: EngineRules) -> Planned:
-    """Raises NotKnown where the model cannot be divided or its files contradict its config."""
+def plan_gpus(
+    snapshot: Snapshot, found: accelerators.Accelerators, model: Model, rules: EngineRules, wanted: Wanted
+) -> Planned:
+    """Raises NotKnown where the planner does not understand the model, or its files contradict its config."""
+    architecture = read_architecture(model)
+    if architecture.encoder:
+        raise NotKnown(
+            f"{architecture.name} is an encoder: it keeps no KV cache that grows", "plan for a model that generates"
+        )
+    device = _device(found)
+    files = checkpoint(model, architecture)
+    stored = architecture if wanted.pinned.quantization in ON_LOADING else None
+    if wanted.pinned.quantization:
+        architecture = requantized(architecture, wanted.pinned.quantization)
+    run = running(architecture, rules, device, wanted.pinned.kv_cache_dtype or "auto", wanted.pinned.dtype)
     case = Case(
         snapshot=snapshot,
         found=found,
+        cluster=Cluster(nodes=len(found.nodes), per_node=found.per_node),
+        domains=domains(snapshot, found),
         model=model,
-        shapes=shapes,
+        architecture=run.architecture,
         rules=rules,
-        budget=budget(found, rules),
-        files=checkpoint(model, shapes),
-        own=rules.batch(found.smallest.name, found.smallest.total_bytes),
+        files=files,
+        device=device,
+        wanted=wanted,
+        stored=stored,
+        notes=run.notes,
     )
-    result = _search(case)
-    if result.best is None:
-        reason = f"no layout divides the model over {found.per_node} GPUs a node: {result.discarded[-1].reason}"
-        raise NotKnown(reason, "use a number of GPUs that divides its heads")
-    return _planned(case, result.best, (*_over_nodes(case), *result.discarded))
+    if (too_long := wanted.longer_than(architecture.max_len)) is not None:
+        return _refused(case, too_long, lever=f"a context of {architecture.max_len:,} tokens")
+    if run.refused is not None:
+        return _refused(case, run.refused)
+    return _planned(case, run)
 
 
-def _search(case: Case) -> Found:
-    question = Question(
-        shapes=case.shapes,
-        rules=case.rules,
-        budget_bytes=case.budget.bytes,
-        extra_weight_bytes=case.files.extra_bytes,
+def _device(found: accelerators.Accelerators) -> Device:
+    """A fraction of memory holds for all ranks alike: the smallest GPU's total, the smallest free share of it."""
+    tight, small = found.tightest, found.smallest
+    visible = hardware.visible_of(small.name, small.total_bytes)
+    return Device(
+        name=small.name,
+        total_bytes=small.total_bytes,
+        free_bytes=int(tight.free_bytes / tight.total_bytes * small.total_bytes),
+        capability=small.capability or _published(hardware.row_of(small.name)),
+        vendor=small.vendor,
+        usable_bytes=visible if visible != small.total_bytes else None,
     )
-    return search(question, per_node=case.found.per_node, nodes=len(case.found.nodes), own=case.own)
 
 
-def _over_nodes(case: Case) -> tuple[Discarded, ...]:
-    nodes = len(case.found.nodes)
-    return (tensor_parallel_over_nodes(case.snapshot, case.found.per_node * nodes),) if nodes > 1 else ()
+def _published(row: hardware.DeviceRow | None) -> tuple[int, int] | None:
+    """Where it was not read: compute capability goes with the name."""
+    if row is None or row.compute_capability is None:
+        return None
+    major, _, minor = row.compute_capability.partition(".")
+    return int(major), int(minor)
 
 
-def _planned(case: Case, best: Trial, discarded: tuple[Discarded, ...]) -> Planned:
+def _planned(case: Case, run: Running) -> Planned:
+    result = search(case)
+    if not result.trials:
+        return _refused(case, result.refused[0].reason, result.refused)
+    best = result.trials[0]
+    others = alternatives.alternatives(case, best)
     seconds, speed_source = load_seconds(case.model, case.found.nodes, case.files.total_bytes)
-    fits = best.verdict != "NO"
-    parameters = _parameters(case, best)
+    chosen = trial_parameters(case, best)
     plan = Plan(
         verdict=best.verdict,
         reason=gpu_words.reason(case, best),
-        lever=gpu_words.lever(case, best),
+        lever=lever(case, best),
+        notes=(*gpu_words.notes(case, best), *(one.note for one in others if one.note), *case.notes),
         engine=EngineName(name=case.rules.engine, version=case.rules.version),
-        parameters=parameters,
-        memory=best.memory,
-        kv=_kv(case, best),
+        parameters=chosen,
+        memory=best.outcome.memory,
+        kv=kv_cache(best),
         load_seconds=seconds,
-        discarded=discarded,
+        discarded=_discarded(case, best, result, others),
         sources=gpu_words.sources(case, best) | {"load_seconds": speed_source},
     )
-    if not fits:
-        return Planned(plan=plan, model=case.model.name)
-    return Planned(
-        plan=plan, model=case.model.name, place=_place(case, best), because=gpu_words.because(case, best, parameters)
-    )
-
-
-def _kv(case: Case, best: Trial) -> KvCache:
-    """From the probable estimates; where nothing fits, only what a token takes."""
-    block_size = case.rules.block_size
+    if run.unknown is not None:
+        return Planned(plan=_unknown(plan, run.unknown), model=case.model.name)
     if best.verdict == "NO":
-        return KvCache(bytes_per_token=best.per_token, block_size=block_size)
-    return kv.kv_cache(best.memory.kv_cache_bytes.mid or 0, best.per_token, block_size, best.max_model_len)
-
-
-def _parameters(case: Case, best: Trial) -> Parameters:
-    layout, batch = best.layout, best.batch
-    return Parameters(
-        tensor_parallel_size=layout.tp,
-        pipeline_parallel_size=layout.pp,
-        data_parallel_size=case.replicas_per_node(best.layout),
-        expert_parallel=False,
-        gpu_memory_utilization=case.budget.utilization,
-        max_model_len=best.max_model_len or None,
-        max_num_seqs=batch.max_num_seqs,
-        max_num_batched_tokens=batch.max_num_batched_tokens,
-        kv_cache_dtype="auto",
-        dtype=case.shapes.dtype,
-        block_size=case.rules.block_size,
-        enforce_eager=False,
+        return Planned(plan=plan, model=case.model.name)
+    because = gpu_words.because(case, best, chosen, run.dtype_why)
+    return Planned(
+        plan=plan,
+        model=case.model.name,
+        place=_place(case, best),
+        because=because,
+        attention_replicas=best.deployment.dp,
     )
+
+
+def _unknown(plan: Plan, why: str) -> Plan:
+    """All figures stay: they are right if the engine runs there."""
+    reason = f"not known: {why}; by memory alone {plan.verdict}: {plan.reason}"
+    return msgspec.structs.replace(plan, verdict="UNKNOWN", reason=reason, lever="try it on one GPU first")
+
+
+def _discarded(
+    case: Case, best: Trial, result: Found, others: tuple[alternatives.Alternative, ...]
+) -> tuple[Discarded, ...]:
+    """The best first, then what other formats would give, then what cannot be."""
+    lost = (_lost(case, trial, why_lost(case, trial, best)) for trial in result.trials[1:])
+    changed = (_lost(one.case, one.trial, one.reason) for one in others)
+    return (*lost, *changed, *(_impossible(one) for one in result.refused))
+
+
+def _lost(case: Case, trial: Trial, reason: str) -> Discarded:
+    return Discarded(
+        parameters=trial_parameters(case, trial),
+        reason=reason,
+        verdict=trial.verdict,
+        memory=trial.outcome.memory,
+        kv=kv_cache(trial),
+    )
+
+
+def _impossible(one: Refused) -> Discarded:
+    return Discarded(parameters=parameters(one.deployment), reason=one.reason)
+
+
+OTHER = "another format of the checkpoint, another engine, or other GPUs"
+
+
+def _refused(case: Case, why: str, refused: tuple[Refused, ...] = (), *, lever: str = OTHER) -> Planned:
+    """Nothing to compute: the engine would not take it."""
+    plan = Plan(
+        verdict="NO",
+        reason=f"cannot be: {why}",
+        lever=_other_numbers(case) if refused else lever,
+        notes=case.notes,
+        engine=EngineName(name=case.rules.engine, version=case.rules.version),
+        parameters=case.wanted.pinned,
+        memory=MemorySplit(total_bytes=case.device.total_bytes),
+        kv=KvCache(),
+        discarded=tuple(_impossible(one) for one in refused),
+        sources={
+            "engine.version": case.rules.note or f"rules of {case.rules.engine} {case.rules.version}",
+            "goal": case.wanted.goal,
+            "model": case.model.told,
+        },
+    )
+    return Planned(plan=plan, model=case.model.name)
+
+
+def _other_numbers(case: Case) -> str:
+    if case.wanted.pinned != Parameters():
+        return "leave the number of ranks to the plan"
+    return "a number of GPUs that divides the model's heads"
 
 
 def _place(case: Case, best: Trial) -> Place:
-    nodes = case.found.nodes[: best.layout.nodes]
+    nodes = case.found.nodes[: best.deployment.nodes]
+    declared = case.snapshot.run_id == hardware.DECLARED
     return Place(
         nodes=tuple(node.name for node in nodes),
         addresses=tuple(node.address for node in nodes),
         interface=_interface(case) if len(nodes) > 1 else None,
+        vendor=case.device.vendor,
+        address_why=", to be filled in" if declared else " that diag connected to",
     )
 
 

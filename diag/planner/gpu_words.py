@@ -1,125 +1,219 @@
-"""How does a GPU plan explain itself: its reason, its lever, each figure's source, why a parameter needs a flag?"""
+"""How does a GPU plan explain itself: its reason, its notes, each figure's source, why a parameter needs a flag?"""
 
 from __future__ import annotations
 
+import msgspec
+
 from diag.facts.plan import Parameters
 from diag.hardware import DECLARED
+from diag.planner.architecture import LatentCache
+from diag.planner.candidates import why_impossible
 from diag.planner.case import Case
-from diag.planner.links import between_nodes
-from diag.planner.trial import Trial
+from diag.planner.domains import INSIDE
+from diag.planner.requantized import ON_LOADING
+from diag.planner.search import MOST_WEIGHTS, search
+from diag.planner.trial import Trial, attempt
+from diag.planner.wanted import Wanted
 from diag.units import size
 
-HELD = "memory held by others"
-SINGULAR = ("activation", HELD)
-PAPERS = {
-    "kv_cache_bytes": "2 · layers · max(1, kv heads / TP) · head_dim · dtype bytes a token; what the other terms leave",
-    "speed": "not predicted",
-}
+LEAST_WEIGHTS = 0.60
+"""With less, fewer GPUs might do; with more than ``MOST_WEIGHTS`` little KV cache is left."""
+PINNED = "as you set it"
+PAPERS = {"kv_cache_bytes": "what the other terms leave, in whole blocks of this version", "speed": "not predicted"}
 
 
 def reason(case: Case, best: Trial) -> str:
     """One line: what fits where, or what is too large."""
+    tight, weights = case.found.tightest, best.weights_bytes
+    held = case.device.held_bytes
+    others = f"others hold {size(held)}, more than the weights take: " if held > weights else ""
     if best.verdict == "NO":
-        return f"does not fit: {_too_large(case, best)}"
-    where = f"over {best.layout.nodes} nodes" if best.layout.nodes > 1 else "inside a node"
-    replicas, nodes = case.replicas(best.layout), len(case.found.nodes)
-    count = f"{replicas} replica{'s' if replicas > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}"
-    line = f"{best.layout.told} {where}; {count}"
+        return f"does not fit: {others}{best.outcome.why} ({best.deployment.told}; {tight.told})"
+    line = f"{best.deployment.told} {_where(case, best)}; {_replicas(case, best)}"
     if case.snapshot.run_id == DECLARED:
         line += " (declared, nothing was measured)"
     if best.verdict == "FITS":
         return f"{line}, even if every overhead is at its high estimate"
-    return f"{line}, but only if overheads stay below their high estimates: {_too_large(case, best)}"
+    return f"{line}, but only if overheads stay below their high estimates: {best.outcome.why}"
 
 
-def _terms(case: Case, best: Trial) -> dict[str, int]:
-    memory = best.memory
-    return {
-        "weights": memory.weights_bytes.high or 0,
-        "activation": memory.activation_bytes.high or 0,
-        "CUDA graphs": memory.cuda_graph_bytes.high or 0,
-        "libraries beside torch": memory.non_torch_bytes.high or 0,
-        HELD: case.budget.held_bytes,
-    }
+def _where(case: Case, best: Trial) -> str:
+    nodes = best.deployment.nodes
+    if nodes > 1:
+        return f"over {nodes} nodes"
+    crossing = case.domains.tier(best.deployment) > INSIDE
+    return f"inside a node, across islands of {case.domains.island}" if crossing else "inside a node"
 
 
-def dominating(case: Case, best: Trial) -> str:
-    terms = _terms(case, best)
-    return max(terms, key=lambda term: terms[term])
+def _replicas(case: Case, best: Trial) -> str:
+    nodes = case.cluster.nodes
+    return f"{best.replicas} replica{'s' if best.replicas > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}"
 
 
-def _too_large(case: Case, best: Trial) -> str:
-    term = dominating(case, best)
-    taken = f"{term} {'takes' if term in SINGULAR else 'take'} {size(_terms(case, best)[term])}"
-    tight = case.found.tightest
-    if term == HELD:
-        return f"{taken}: {tight.told}"
-    return f"{taken} of the {size(case.budget.bytes)} budget a GPU ({best.layout.told}, {tight.told})"
+def notes(case: Case, best: Trial) -> tuple[str, ...]:
+    lines = [_rule_of_thumb(case, best), case.domains.cost(best.deployment, case.architecture)]
+    lines += [_unpinned(case, best), _repeated(case, best), _concurrency(case, best)]
+    lines += [_of_another_format(case, best), _of_several_kinds(case)]
+    lines += [f"not loaded: {one}" for one in case.architecture.left_out]
+    return tuple(line for line in lines if line)
 
 
-def lever(case: Case, best: Trial) -> str | None:
-    """What to change where it does not fit for sure."""
-    if best.verdict == "FITS":
-        return None
-    tight, term = case.found.tightest, dominating(case, best)
-    if term == HELD or tight.holders:
-        return f"free {tight.where}: {tight.holders or 'see who holds its memory'}"
-    if term == "weights":
-        return "more GPUs, GPUs with more memory, or a quantized checkpoint"
-    if term == "activation":
-        return f"fewer sequences at once than {best.batch.max_num_seqs}, or fewer batched tokens"
-    return "--enforce-eager saves the CUDA graphs, at the price of slower decoding"
+def _of_another_format(case: Case, best: Trial) -> str:
+    name = case.wanted.pinned.quantization
+    if name is None:
+        return ""
+    if name not in ON_LOADING:
+        return f"{name} needs a checkpoint of its own: put its path in place of {case.model.name}"
+    return f"weights are quantized while they load: until then {size(case.loading_bytes(best.deployment))} of a GPU"
+
+
+def _of_several_kinds(case: Case) -> str:
+    """A command is the same on all nodes."""
+    kinds = {device.name for device in case.found.devices}
+    smallest = case.found.smallest.name
+    return f"GPUs differ ({', '.join(sorted(kinds))}): planned for {smallest}, the smallest" if len(kinds) > 1 else ""
+
+
+def _rule_of_thumb(case: Case, best: Trial) -> str:
+    share = round(best.weights_bytes / case.device.total_bytes, 2)
+    if best.verdict == "NO" and share >= 1:
+        return f"weights are {share:.0%} of a GPU's memory"
+    verdict = "inside" if LEAST_WEIGHTS <= share <= MOST_WEIGHTS else "below" if share < LEAST_WEIGHTS else "above"
+    means = {"inside": "", "below": ": more KV cache than usual", "above": ": little is left for the KV cache"}[verdict]
+    return f"weights are {share:.0%} of a GPU's memory, {verdict} the usual 60–80 %{means}"
+
+
+def _repeated(case: Case, best: Trial) -> str:
+    """What every rank holds again, and what half as many ranks and twice as many replicas would hold."""
+    deployment, architecture = best.deployment, case.architecture
+    if deployment.tp == 1 or case.rules.by_layers:
+        return ""
+    if any(isinstance(cache, LatentCache) for layer in architecture.layers for cache in layer.caches):
+        return (
+            f"each of the {deployment.tp} ranks holds the whole compressed KV cache (MLA): more ranks do not divide it"
+        )
+    heads = architecture.kv_heads
+    if not heads or deployment.tp <= heads:
+        return ""
+    line = f"{heads} KV heads on {deployment.tp} ranks: each is held {deployment.tp // heads} times"
+    return f"{line}{_with_fewer_ranks(case, best, heads)}"
+
+
+def _with_fewer_ranks(case: Case, best: Trial, ranks: int) -> str:
+    narrower = msgspec.structs.replace(best.deployment, tp=ranks)
+    narrower = msgspec.structs.replace(narrower, nodes=case.cluster.nodes_of(narrower.gpus))
+    if why_impossible(narrower, case.architecture, case.rules, case.cluster) is not None:
+        return ""
+    trial = attempt(case, msgspec.structs.replace(best.way, deployment=narrower))
+    everywhere, now = trial.tokens * trial.replicas, best.tokens * best.replicas
+    if trial.verdict == "NO" or everywhere <= now:
+        return ""
+    return f"; {trial.replicas} replicas of {narrower.told} hold {everywhere:,} tokens instead of {now:,}"
+
+
+def _unpinned(case: Case, best: Trial) -> str:
+    """What the plan would have chosen where the user pinned the ranks."""
+    pinned = case.wanted.pinned
+    if pinned.tensor_parallel_size is None and pinned.pipeline_parallel_size is None:
+        return ""
+    free = Wanted(goal=case.wanted.goal, context=best.way.max_model_len, concurrency=case.wanted.concurrency)
+    other = next(iter(search(msgspec.structs.replace(case, wanted=free)).trials), None)
+    if other is None or other.deployment == best.deployment:
+        return ""
+    holds = f"{other.tokens * other.replicas:,} tokens instead of {best.tokens * best.replicas:,}"
+    return f"without --set: {other.deployment.told}, {_replicas(case, other)}, {holds}"
+
+
+def _concurrency(case: Case, best: Trial) -> str:
+    wanted = case.wanted.concurrency
+    held = best.requests * best.replicas
+    if wanted is None or best.verdict == "NO" or held >= wanted:
+        return ""
+    return f"holds {held:.1f} of {wanted} requests of {best.way.max_model_len:,} tokens at once; the others wait"
 
 
 def sources(case: Case, best: Trial) -> dict[str, str]:
     rules = case.rules
-    several = best.layout.gpus > 1
     lines = {
         "engine.version": rules.note or f"rules of {rules.engine} {rules.version}",
+        "goal": case.wanted.goal,
         "model": case.model.told,
-        "weights_bytes": f"{case.files.source}; divided as {best.layout.told} divides its layers",
-        "activation_bytes": f"the larger of a sampling step ({rules.sampler.source}) and a forward pass (formula)",
-        "cuda_graph_bytes": rules.graphs.source,
-        "non_torch_bytes": (rules.non_torch_several if several else rules.non_torch_alone).source,
-        "gpu_memory_utilization": case.budget.source,
-        "max_num_seqs": _batch_source(case, best),
+        "weights_bytes": f"{case.files.source}; divided as {best.deployment.told} divides them",
+        "gpu_memory_utilization": f"{best.share.source}; {_tightest(case)}",
+        "max_num_seqs": _seqs_source(case, best),
         "tensor_parallel_size": case.found.smallest.name,
+        **best.outcome.sources,
     }
     if case.snapshot.run_id == DECLARED:
         lines["hardware"] = f"{case.snapshot.level_why} ({case.found.nodes[0].reach.summary})"
-    if len(case.found.nodes) > best.layout.nodes:
-        lines["recipe"] = f"once on each {'node' if best.layout.nodes == 1 else f'{best.layout.nodes} nodes'}"
+    if case.commands(best.deployment) > 1:
+        nodes = best.deployment.nodes
+        lines["recipe"] = f"once on each {'node' if nodes == 1 else f'{nodes} nodes'}"
     if len(case.found.nodes) > 1:
-        lines["nodes"] = between_nodes(case.snapshot)
+        lines["nodes"] = case.domains.between
     if case.found.left_out:
         lines["left_out"] = "; ".join(case.found.left_out)
     return PAPERS | lines
 
 
-def _batch_source(case: Case, best: Trial) -> str:
-    if best.batch.max_num_seqs == case.own.max_num_seqs:
-        return f"what {case.rules.engine} takes by itself on {size(case.found.smallest.total_bytes)}"
-    return f"{case.rules.engine} by itself takes {case.own.max_num_seqs}: their activation leaves less KV cache"
+def _tightest(case: Case) -> str:
+    return f"{case.found.tightest.told}, tightest of {len(case.found.devices)}"
 
 
-def because(case: Case, best: Trial, parameters: Parameters) -> dict[str, str]:
-    """Only where the engine by itself would do something else."""
+def _seqs_source(case: Case, best: Trial) -> str:
+    own = case.own_batch(best.way.max_model_len).max_num_seqs
+    if case.wanted.pinned.max_num_seqs or case.wanted.concurrency:
+        return PINNED
+    if best.batch.max_num_seqs == own:
+        return f"what {case.rules.engine} takes by itself on {size(case.device.total_bytes)}"
+    left = size(best.outcome.memory.activation_bytes.high or 0)
+    return f"{case.wanted.goal}: activation then takes {left} at most; {case.rules.engine} by itself takes {own}"
+
+
+def because(case: Case, best: Trial, parameters: Parameters, dtype_why: str | None) -> dict[str, str]:
+    """Only where the engine by itself would do something else, or the user asked for it."""
+    deployment, own = best.deployment, case.own_batch(best.way.max_model_len)
+    weights = size(best.weights_bytes)
     lines: dict[str, str] = {}
-    weights = size(best.memory.weights_bytes.mid or 0)
-    if best.layout.tp > 1:
-        lines["tensor_parallel_size"] = f"weights are then {weights} a GPU, of {size(case.budget.bytes)}"
-    if best.layout.pp > 1:
-        lines["pipeline_parallel_size"] = f"weights are then {weights} a GPU; {between_nodes(case.snapshot)}"
-    if (parameters.data_parallel_size or 1) > 1:
-        lines["data_parallel_size"] = f"{case.found.per_node} GPUs a node, {best.layout.gpus} a replica"
-    if case.budget.lowered:
-        lines["gpu_memory_utilization"] = case.found.tightest.told
-    if best.max_model_len < case.shapes.max_len:
-        lines["max_model_len"] = (
-            f"the KV cache holds no longer request; the model itself allows {case.shapes.max_len:,}"
+    if deployment.tp > 1:
+        lines["tensor_parallel_size"] = f"weights are then {weights} a GPU, of {size(case.device.total_bytes)}"
+    if deployment.pp > 1:
+        lines["pipeline_parallel_size"] = f"weights are then {weights} a GPU" + (
+            f"; {case.domains.between}" if deployment.nodes > 1 else ""
         )
-    if best.batch.max_num_seqs != case.own.max_num_seqs:
-        lines["max_num_seqs"] = _batch_source(case, best)
-    if best.batch.max_num_batched_tokens != case.own.max_num_batched_tokens:
-        lines["max_num_batched_tokens"] = f"smaller activation than with {case.own.max_num_batched_tokens}"
-    return lines
+    if (parameters.data_parallel_size or 1) > 1:
+        lines["data_parallel_size"] = (
+            f"{deployment.dp} replicas of the attention share the experts"
+            if deployment.dp > 1
+            else f"{case.cluster.per_node} GPUs a node, {deployment.gpus} a replica"
+        )
+    if deployment.ep:
+        lines["expert_parallel"] = (
+            f"each rank gets whole experts: {case.architecture.experts} over {deployment.expert_parallel_size}"
+        )
+    if best.share.lowered:
+        lines["gpu_memory_utilization"] = case.found.tightest.told
+    if best.way.max_model_len < case.architecture.max_len:
+        lines["max_model_len"] = _length_source(case)
+    if best.batch.max_num_seqs != own.max_num_seqs:
+        lines["max_num_seqs"] = _seqs_source(case, best)
+    if best.batch.max_num_batched_tokens != own.max_num_batched_tokens:
+        lines["max_num_batched_tokens"] = f"smaller activation than with {own.max_num_batched_tokens}"
+    if dtype_why:
+        lines["dtype"] = dtype_why
+    return lines | _pinned(case.wanted.pinned)
+
+
+def _pinned(pinned: Parameters) -> dict[str, str]:
+    """A format that only another checkpoint has is no flag."""
+    named = (name for name in pinned.__struct_fields__ if getattr(pinned, name) not in (None, False))
+    return {name: PINNED for name in named if name != "quantization" or pinned.quantization in ON_LOADING}
+
+
+def _length_source(case: Case) -> str:
+    most = f"the model itself allows {case.architecture.max_len:,}"
+    if case.wanted.fixed_context:
+        return f"{PINNED}; {most}"
+    if case.wanted.as_long_as_fits:
+        return f"the KV cache holds no longer request for sure; {most}"
+    return f"{case.wanted.goal}: a modest length to start with; {most}"

@@ -10,29 +10,28 @@ from diag.planner.gpu import plan_gpus
 from diag.planner.models import find_model
 from diag.planner.planned import Planned, unknown
 from diag.planner.rules import EngineRules
-from diag.planner.shapes import read_shapes
 from diag.planner.unknown import NotKnown
+from diag.planner.wanted import Wanted
+
+STABLE = Wanted()
 
 
-def plan(snapshot: Snapshot, model: str | None, rules: EngineRules) -> Planned:
+def plan(snapshot: Snapshot, model: str | None, rules: EngineRules, wanted: Wanted = STABLE) -> Planned:
     """``model`` as ``find_model`` takes it; raises DiagError only where it names nothing."""
     try:
-        return _plan(snapshot, model, rules)
+        return _plan(snapshot, model, rules, wanted)
     except NotKnown as why:
         return unknown(why, rules, model or snapshot.model_path or "")
     except NotMeasured as why:
         return unknown(NotKnown(str(why)), rules, model or snapshot.model_path or "")
 
 
-def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules) -> Planned:
+def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules, wanted: Wanted) -> Planned:
     model = find_model(text, snapshot)
-    if model.refused:
-        raise NotKnown(model.refused)
-    shapes = read_shapes(model.config_json)
     found = accelerators(snapshot)
     if found is not None:
-        return plan_gpus(snapshot, found, model, shapes, rules)
+        return plan_gpus(snapshot, found, model, rules, wanted)
     cpu_nodes = nodes_without_accelerator(snapshot)
     if (why := unreadable(snapshot)) is not None or not cpu_nodes:
         raise NotKnown(f"accelerators: {why}", "make them readable where diag runs on the node, then measure again")
-    return plan_cpu(cpu_nodes, model, shapes, rules)
+    return plan_cpu(cpu_nodes, model, rules, wanted)

@@ -16,6 +16,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     interface: str | None = None
     """What carries data between the nodes; None: one node, or not the same on all."""
+    address_why: str = " that diag connected to"
+    vendor: str = "nvidia"
+    """Of its GPUs: some engines take their device as a flag."""
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +28,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     place: Place | None = None
     because: dict[str, str] = {}
+    attention_replicas: int = 1
+    """How many replicas of the attention share one set of experts; 1: ``data_parallel_size`` counts whole copies."""
     cpu_kv_gib: int | None = None
     """Whole GiB of KV cache on the CPU backend; None: GPUs."""
 

@@ -1,115 +1,175 @@
-"""Which layout and batch size is best, and why was each other one discarded?
+"""Which way to launch is best for the goal, and why was each other one discarded?
 
-Inside a node first; a pipeline over nodes only where nothing fits inside one; tensor parallel never leaves a node. Best
-is what fits for sure, then the longest context, then the fewest GPUs whose KV cache is at least as large as the weights
-(from there on reading the cache bounds decoding, not the weights), then fewer stages, then the most tokens.
+Best is what fits for sure, then what does not cross a slower link with every layer, then what the goal asks for:
+ - stable: weights of at most 80 % of memory; then a KV cache as large as the weights (from there on reading it bounds
+   decoding, not they) on the fewest GPUs;
+ - latency: the most GPUs for one request; throughput: the most tokens of KV cache on the whole cluster;
+ - context: the longest one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from diag.facts.plan import Discarded, Parameters
-from diag.planner.layouts import Layout, inside_a_node, over_nodes, why_not
-from diag.planner.overheads import Batch
-from diag.planner.rules import BatchRow
-from diag.planner.trial import Question, Trial, attempt
-from diag.units import size
+from diag.planner.candidates import candidates, why_impossible
+from diag.planner.case import Case
+from diag.planner.deployment import Deployment
+from diag.planner.trial import RANK, Trial, Way, attempt, longest
 
-RANK = {"FITS": 2, "RISKY": 1, "NO": 0}
-MOST_NODES = 16
-"""Deeper pipelines over nodes are not considered."""
-SMALLER_BATCHES = ((256, 2048), (64, 2048), (16, 1024))
-"""Tried in turn where the engine's own batch leaves too little: (max_num_seqs, max_num_batched_tokens)."""
+MOST_WEIGHTS = 0.80
+"""Share of a GPU's memory that weights take at most where a KV cache of the usual size is to stay: a rule of thumb."""
+SMALLER_TOKENS = (2048, 1024)
+"""Of a batch, tried where the engine's own leaves too little."""
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    deployment: Deployment
+    reason: str
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The best trial (None: no layout divides the model) and every other candidate with its reason, the best first."""
+    """``trials``: best first; empty: no deployment divides the model."""
 
-    best: Trial | None
-    discarded: tuple[Discarded, ...]
-
-
-def search(question: Question, *, per_node: int, nodes: int, own: BatchRow) -> Found:
-    refused: list[Discarded] = []
-    trials = _trials(question, inside_a_node(per_node), own, refused)
-    count = 2
-    while not any(trial.verdict == "FITS" for trial in trials) and count <= min(nodes, MOST_NODES):
-        trials += _trials(question, over_nodes(per_node, nodes, count), own, refused)
-        count += 1
-    if not trials:
-        return Found(best=None, discarded=tuple(refused))
-    best, *others = sorted(trials, key=lambda trial: _worth(question, trial), reverse=True)
-    lost = [_discard(trial.layout, _why_lost(question, trial, best)) for trial in others]
-    return Found(best=best, discarded=(*lost, *refused))
+    trials: tuple[Trial, ...]
+    refused: tuple[Refused, ...]
 
 
-def _trials(question: Question, layouts: Iterable[Layout], own: BatchRow, refused: list[Discarded]) -> list[Trial]:
-    trials = []
-    for layout in layouts:
-        reason = why_not(question.shapes, layout)
-        if reason is None:
-            trials.append(_best_batch(question, layout, own))
+def search(case: Case) -> Found:
+    """Raises NotKnown."""
+    refused: list[Refused] = []
+    trials: list[Trial] = []
+    for deployment in candidates(case.architecture, case.rules, case.cluster, case.wanted.pinned):
+        why = why_impossible(deployment, case.architecture, case.rules, case.cluster)
+        if why is None:
+            trials.append(best_of(case, deployment))
         else:
-            refused.append(_discard(layout, reason))
-    return trials
+            refused.append(Refused(deployment=deployment, reason=why))
+    trials.sort(key=lambda trial: worth(case, trial), reverse=True)
+    return Found(trials=tuple(trials), refused=tuple(refused))
 
 
-def _best_batch(question: Question, layout: Layout, own: BatchRow) -> Trial:
-    """The engine's own batch where it suffices; a smaller one where that gives a better verdict or a longer context."""
-    trials = [attempt(question, layout, batch) for batch in batches(own)]
-    return max(trials, key=lambda trial: (RANK[trial.verdict], trial.max_model_len, _doubtful_room(trial)))
+def best_of(case: Case, deployment: Deployment, *, kv_cache_dtype: str | None = None) -> Trial:
+    """With the longest of the wanted contexts, and then the largest batch, that gives the best verdict."""
+    ways = list(_ways(case, deployment, kv_cache_dtype or case.wanted.pinned.kv_cache_dtype or "auto"))
+    if case.wanted.as_long_as_fits:
+        return _longest_of(case, ways)
+    tried: list[Trial] = []
+    for way in (ways[0], ways[-1], *ways[1:-1]):
+        trial = attempt(case, way)
+        if trial.verdict == "FITS" and way is not ways[-1]:
+            return trial
+        tried.append(trial)
+        if way is ways[-1] and trial.verdict == "NO":
+            return trial  # the least demanding of all
+    return max(tried, key=_merit)
 
 
-def _doubtful_room(trial: Trial) -> int:
-    """What fits for sure needs no more; what is risky is less so with more room."""
-    return 0 if trial.verdict == "FITS" else trial.memory.kv_cache_bytes.mid or 0
+def _longest_of(case: Case, ways: Sequence[Way]) -> Trial:
+    """The whole context with the first way that has it; else the longest of the most and the least demanding."""
+    for way in ways:
+        trial = attempt(case, way)
+        if trial.verdict == "FITS":
+            return trial
+    return max((longest(case, way) for way in dict.fromkeys((ways[0], ways[-1]))), key=_merit)
 
 
-def batches(own: BatchRow) -> list[Batch]:
-    smaller = [(seqs, tokens) for seqs, tokens in SMALLER_BATCHES if seqs < own.max_num_seqs]
-    pairs = [(own.max_num_seqs, own.max_num_batched_tokens), *smaller]
-    return [
-        Batch(max_num_seqs=seqs, max_num_batched_tokens=min(tokens, own.max_num_batched_tokens))
-        for seqs, tokens in pairs
-    ]
+def _merit(trial: Trial) -> tuple[int, int, int]:
+    return RANK[trial.verdict], trial.way.max_model_len, trial.sure_tokens
 
 
-def _worth(question: Question, trial: Trial) -> tuple[float, ...]:
-    fewest = trial.roomy and not question.shapes.experts  # replicas of an expert model inside a node divide its experts
-    gpus = -trial.layout.gpus if fewest else trial.layout.gpus
-    tokens = (trial.memory.kv_cache_bytes.mid or 0) / trial.per_token
-    return RANK[trial.verdict], trial.max_model_len, trial.roomy, gpus, -trial.layout.pp, tokens
+def _ways(case: Case, deployment: Deployment, kv_cache_dtype: str) -> Iterator[Way]:
+    wanted = case.wanted
+    for length in wanted.contexts(case.architecture.max_len) or (case.architecture.max_len,):
+        own = case.own_batch(length)
+        for tokens in _batched_tokens(wanted.pinned.max_num_batched_tokens, own.max_num_batched_tokens):
+            most = tokens or own.max_num_batched_tokens
+            for seqs in wanted.seqs(own.max_num_seqs):
+                yield Way(
+                    deployment=deployment,
+                    max_model_len=length,
+                    max_num_seqs=seqs,
+                    max_num_batched_tokens=seqs if seqs > most else tokens,
+                    kv_cache_dtype=kv_cache_dtype,
+                    enforce_eager=bool(wanted.pinned.enforce_eager),
+                )
 
 
-def _why_lost(question: Question, trial: Trial, best: Trial) -> str:
-    """The first criterion on which it is worse."""
-    weights, cache = size(trial.memory.weights_bytes.high or 0), size(trial.memory.kv_cache_bytes.mid or 0)
-    told = best.layout.told
+def _batched_tokens(pinned: int | None, own: int) -> Sequence[int | None]:
+    """None: the engine's own."""
+    if pinned is not None:
+        return (pinned,)
+    return (None, *(tokens for tokens in SMALLER_TOKENS if tokens < own))
+
+
+def worth(case: Case, trial: Trial) -> tuple[float, ...]:
+    tier = case.domains.tier(trial.deployment)
+    return (RANK[trial.verdict], -tier, _enough(case, trial), *_aim(case, trial))
+
+
+def _enough(case: Case, trial: Trial) -> int:
+    """How many of the requests that the user named are held at once: all, or the more the better."""
+    return min(case.wanted.concurrency or 0, int(trial.requests * trial.replicas))
+
+
+def _aim(case: Case, trial: Trial) -> tuple[float, ...]:
+    gpus, stages, length = trial.deployment.gpus, -trial.deployment.pp, trial.way.max_model_len
+    nodes, everywhere = _nodes(trial), trial.tokens * trial.replicas
+    if case.wanted.goal == "context":
+        return length, *nodes, trial.roomy, stages, everywhere
+    if case.wanted.goal == "throughput":
+        return length, *nodes, stages, trial.batch.max_num_seqs, everywhere, -gpus
+    if case.wanted.goal == "latency":
+        return length, *nodes, stages, trial.deployment.tp, trial.roomy, everywhere
+    fewest = case.rules.by_layers or (trial.roomy and not case.architecture.experts)
+    spread = (trial.roomy, -gpus if fewest else gpus, stages, -trial.deployment.dp, everywhere)
+    return (length, comfortable(case, trial), *nodes, *spread)
+
+
+def _nodes(trial: Trial) -> tuple[int, int, int]:
+    """Inside a node if that will do; else as many replicas as can be, over as many nodes as leaves none idle."""
+    spans = trial.deployment.nodes > 1
+    return (0, trial.replicas, trial.deployment.nodes) if spans else (1, 0, 0)
+
+
+def comfortable(case: Case, trial: Trial) -> bool:
+    """Weights leave the KV cache the room that it usually needs."""
+    return trial.weights_bytes <= MOST_WEIGHTS * case.device.total_bytes
+
+
+def why_lost(case: Case, trial: Trial, best: Trial) -> str:
+    """The first criterion on which it is worse than the best."""
     if trial.verdict == "NO":
-        return f"weights of {weights} a GPU leave {cache} of {size(question.budget_bytes)} for the KV cache"
+        return trial.outcome.why
+    cost, told = case.domains.cost(trial.deployment, case.architecture), best.deployment.told
+    if RANK[trial.verdict] < RANK[best.verdict]:
+        return f"fits only while overheads stay below their high estimates: {trial.outcome.why}"
+    if case.domains.tier(trial.deployment) > case.domains.tier(best.deployment):
+        return cost
+    if _enough(case, trial) < _enough(case, best):
+        return f"holds {trial.requests * trial.replicas:.0f} of {case.wanted.concurrency} requests at once"
+    return _why_aimed_worse(case, trial, best, told)
+
+
+def _why_aimed_worse(case: Case, trial: Trial, best: Trial, told: str) -> str:
+    tokens, most = trial.tokens * trial.replicas, best.tokens * best.replicas
+    gpus, fewest = trial.deployment.gpus, best.deployment.gpus
+    several = "s" if trial.replicas > 1 else ""
+    over = f"{trial.replicas} replica{several} over {trial.deployment.nodes} nodes"
+    share = trial.weights_bytes / case.device.total_bytes
+    stable = case.wanted.goal == "stable"
     reasons = (
-        (RANK[trial.verdict] < RANK[best.verdict], "fits only if overheads stay below their high estimates"),
-        (trial.max_model_len < best.max_model_len, f"a request has {trial.max_model_len:,} tokens, in {told} more"),
-        (trial.roomy < best.roomy, f"KV cache of {cache} is smaller than the weights, {weights} a GPU"),
-        (
-            trial.layout.gpus > best.layout.gpus,
-            f"more GPUs a replica than needed: {trial.layout.gpus}, {best.layout.gpus} in {told}",
-        ),
-        (
-            trial.layout.gpus < best.layout.gpus,
-            f"{trial.layout.gpus} GPUs a replica hold less than the {best.layout.gpus} of {told}",
-        ),
-    )
-    rest = "more pipeline stages" if trial.layout.pp > best.layout.pp else "fewer tokens of KV cache"
-    return next((why for worse, why in reasons if worse), f"as many GPUs as {told}, {rest}")
-
-
-def _discard(layout: Layout, reason: str) -> Discarded:
-    return Discarded(parameters=parameters(layout), reason=reason)
-
-
-def parameters(layout: Layout) -> Parameters:
-    return Parameters(tensor_parallel_size=layout.tp, pipeline_parallel_size=layout.pp)
+        (trial.way.max_model_len < best.way.max_model_len,
+         f"a request has {trial.way.max_model_len:,} tokens, with {told} {best.way.max_model_len:,}"),
+        (stable and comfortable(case, trial) < comfortable(case, best), f"weights take {share:.0%} of a GPU"),
+        (_nodes(trial) < _nodes(best), f"{over}, of {told} {best.replicas} over {best.deployment.nodes}"),
+        (stable and trial.roomy < best.roomy, "its KV cache is smaller than its weights"),
+        (tokens < most, f"holds {tokens:,} tokens on all GPUs, {told} {most:,}"),
+        (gpus > fewest, f"{gpus} GPUs a replica, {told} needs {fewest}"),
+        (gpus < fewest, f"{gpus} GPUs a replica, fewer than the {fewest} of {told}"),
+        (trial.deployment.dp > best.deployment.dp,
+         f"{trial.deployment.dp} engines that share the experts, to be balanced: for throughput"),
+        (trial.deployment.pp > best.deployment.pp, f"more pipeline stages than {told}"),
+    )  # fmt: skip
+    return next((why for worse, why in reasons if worse), f"no better than {told}")

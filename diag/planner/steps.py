@@ -15,6 +15,7 @@ token.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import msgspec
 
@@ -22,6 +23,7 @@ from diag.planner.architecture import Architecture, CompressedCache, StateCache,
 from diag.planner.families.config import DTYPE_BYTES
 from diag.planner.overheads import Batch
 from diag.planner.rules import NOTHING, Spread
+from diag.planner.same import Same
 from diag.planner.shards import Split, padded_vocab, shard_shape
 
 HELD = Spread(low=1, mid=1.5, high=3, source="hidden states held while sampling: 1.5 copies in 9 profiles of 0.11")
@@ -196,6 +198,13 @@ def _widest(architecture: Architecture, split: Split) -> int:
     return max((shard_shape(one, split.ranks(one))[1] for one in dense), default=architecture.inner // split.tp)
 
 
-def _outs(architecture: Architecture) -> list[Weight]:
+def _outs(architecture: Architecture) -> tuple[Weight, ...]:
+    return _found_outs(Same(architecture))
+
+
+@lru_cache(maxsize=64)
+def _found_outs(same: Same[Architecture]) -> tuple[Weight, ...]:
+    """A search asks thousands of times."""
+    architecture = same.value
     kinds = {id(layer.weights): layer.weights for layer in architecture.layers}
-    return [one for weights in kinds.values() for one in weights if one.shard == "columns" and one.columns > 1]
+    return tuple(one for weights in kinds.values() for one in weights if one.shard == "columns" and one.columns > 1)

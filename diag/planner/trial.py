@@ -1,113 +1,170 @@
-"""Does one layout with one batch size fit into the budget, and what then is left for the KV cache?
-
-The KV cache gets what the other terms leave: least where they are highest. FITS: a request of ``max_model_len`` has
-room even then; RISKY: only where they are probable or low; NO: nowhere.
-"""
+"""What does one way to launch come to: a deployment, so many requests at once, so long a context?"""
 
 from __future__ import annotations
 
 import msgspec
 
-from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
-from diag.planner import kv, overheads
-from diag.planner.layouts import Layout
+from diag.facts.plan import KvCache, Parameters, PlanVerdict
+from diag.planner.attempt import Start
+from diag.planner.case import Case
+from diag.planner.deployment import Deployment
 from diag.planner.overheads import Batch
-from diag.planner.rules import EngineRules
-from diag.planner.shapes import Shapes
-from diag.planner.weights import stage_layers, stage_weight_bytes
+from diag.planner.shares import Share
+from diag.planner.startup import Outcome, share, start
+from diag.units import size
 
-LOADED_MORE = 0.02
-"""What loading takes beyond the tensors, at most: rotary tables, rounding (0 to 1.7 % in 14 logs of vLLM)."""
-SHORTEST_USEFUL = 2048
-"""A context shorter than this (or than the model's own) counts as not fitting."""
+RANK = {"FITS": 2, "RISKY": 1, "NO": 0}
+LENGTH_STEP = 256
+"""Contexts that are as long as fits are multiples of it."""
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """``max_num_batched_tokens`` None: what the engine takes by itself."""
+
+    deployment: Deployment
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int | None = None
+    kv_cache_dtype: str = "auto"
+    enforce_eager: bool = False
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out for the tightest pipeline stage. ``max_model_len`` 0: not even the shortest useful one fits."""
-
-    layout: Layout
+    way: Way
     batch: Batch
-    memory: MemorySplit
-    per_token: int
-    max_model_len: int
-    verdict: PlanVerdict
+    share: Share
+    outcome: Outcome
+    replicas: int
+    """On the whole cluster."""
+
+    @property
+    def verdict(self) -> PlanVerdict:
+        return self.outcome.verdict
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.way.deployment
+
+    @property
+    def sure_tokens(self) -> int:
+        """Of KV cache in one replica even where all overheads are at their high estimates."""
+        return self.outcome.kv[0].capacity_tokens * self.way.deployment.dp
+
+    @property
+    def tokens(self) -> int:
+        """Probable, in one replica."""
+        return self.outcome.kv[1].capacity_tokens * self.way.deployment.dp
+
+    @property
+    def requests(self) -> float:
+        """Of the longest context at once, in one replica."""
+        return self.tokens / self.way.max_model_len
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of one GPU."""
+        return self.outcome.memory.weights_bytes.mid or 0
 
     @property
     def roomy(self) -> bool:
-        """The KV cache is at least as large as the weights: more GPUs would not pay for long."""
-        return (self.memory.kv_cache_bytes.mid or 0) >= (self.memory.weights_bytes.mid or 0)
+        """The KV cache is at least as large as the weights: from there on reading it bounds decoding, not they."""
+        return (self.outcome.memory.kv_cache_bytes.mid or 0) >= self.weights_bytes
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What all trials have in common."""
-
-    shapes: Shapes
-    rules: EngineRules
-    budget_bytes: int
-    extra_weight_bytes: int = 0
-
-
-def attempt(question: Question, layout: Layout, batch: Batch) -> Trial:
-    """The trial of the pipeline stage with the fewest tokens of KV cache."""
-    stages = [_stage(question, layout, batch, stage) for stage in _kinds_of_stage(layout.pp)]
-    return min(stages, key=lambda trial: (trial.memory.kv_cache_bytes.low or 0) / trial.per_token)
-
-
-def _kinds_of_stage(pp: int) -> list[int]:
-    """First, last, and the one before the last, which has the most layers."""
-    return sorted({0, pp - 1, max(0, pp - 2)})
-
-
-def _stage(question: Question, layout: Layout, batch: Batch, stage: int) -> Trial:
-    shapes, rules = question.shapes, question.rules
-    memory = _split(question, layout, batch, stage)
-    layers = stage_layers(shapes.layers, layout.pp)[stage]
-    per_token = kv.bytes_per_token(shapes, tp=layout.tp, layers=layers)
-    length, verdict = _length(memory.kv_cache_bytes, per_token, rules.block_size, shapes.max_len)
-    return Trial(layout=layout, batch=batch, memory=memory, per_token=per_token, max_model_len=length, verdict=verdict)
-
-
-def _split(question: Question, layout: Layout, batch: Batch, stage: int) -> MemorySplit:
-    weights = stage_weight_bytes(question.shapes, tp=layout.tp, pp=layout.pp, stage=stage)
-    terms = (
-        loaded(weights, question.extra_weight_bytes),
-        overheads.activation(question.shapes, question.rules, batch, tp=layout.tp),
-        overheads.estimate(question.rules.graphs),
-        overheads.non_torch(question.rules, layout.gpus),
+def attempt(case: Case, way: Way) -> Trial:
+    own = case.own_batch(way.max_model_len)
+    tokens = way.max_num_batched_tokens or own.max_num_batched_tokens
+    batch = Batch(
+        max_num_seqs=min(way.max_num_seqs, tokens), max_num_batched_tokens=tokens, enforce_eager=way.enforce_eager
     )
-    inside = terms if question.rules.graphs_inside_budget else (terms[0], terms[1], terms[3])
-    return MemorySplit(
-        weights_bytes=terms[0],
-        kv_cache_bytes=remainder(question.budget_bytes, inside),
-        activation_bytes=terms[1],
-        cuda_graph_bytes=terms[2],
-        non_torch_bytes=terms[3],
+    asked = Start(
+        architecture=case.architecture,
+        rules=case.rules,
+        deployment=way.deployment,
+        batch=batch,
+        max_model_len=way.max_model_len,
+        kv_cache_dtype=way.kv_cache_dtype,
+        block_size=case.wanted.pinned.block_size,
+        device=case.device,
+        extra_weight_bytes=case.files.extra_bytes,
+        loading_bytes=case.loading_bytes(way.deployment),
+    )
+    taken = _share(case, asked)
+    outcome = _holding(start(msgspec.structs.replace(asked, utilization=taken.utilization)), way.max_model_len)
+    return Trial(way=way, batch=batch, share=taken, outcome=outcome, replicas=case.replicas(way.deployment))
+
+
+def _holding(outcome: Outcome, length: int) -> Outcome:
+    """Some engines start although no request of the longest context fits: then it could never be answered."""
+    sure, probable = (paged.capacity_tokens >= length for paged in outcome.kv[:2])
+    if outcome.verdict == "NO" or sure or (probable and outcome.verdict == "RISKY"):
+        return outcome
+    holds = outcome.kv[0 if probable else 1]
+    why = f"one request of {length} tokens needs {size(holds.request_bytes)}, {holds.capacity_tokens} tokens are held"
+    return msgspec.structs.replace(outcome, verdict="RISKY" if probable else "NO", limit="kv", why=why)
+
+
+def _share(case: Case, asked: Start) -> Share:
+    pinned = case.wanted.pinned.gpu_memory_utilization
+    return share(asked) if pinned is None else Share(utilization=pinned, lowered=False, source="--set")
+
+
+def longest(case: Case, way: Way) -> Trial:
+    """With the longest context that fits for sure; where none does, that probably does; else the shortest."""
+    for verdict in ("FITS", "RISKY"):
+        found = _longest(case, way, RANK[verdict])
+        if found is not None:
+            return found
+    return attempt(case, msgspec.structs.replace(way, max_model_len=min(LENGTH_STEP, way.max_model_len)))
+
+
+def _longest(case: Case, way: Way, rank: int) -> Trial | None:
+    """``way.max_model_len`` is the most. What starts with a context starts with a shorter one."""
+    whole = attempt(case, way)
+    if RANK[whole.verdict] >= rank:
+        return whole
+    best, least, most = None, 0, way.max_model_len // LENGTH_STEP
+    while least < most:
+        middle = -(-(least + most) // 2)
+        trial = attempt(case, msgspec.structs.replace(way, max_model_len=middle * LENGTH_STEP))
+        if RANK[trial.verdict] >= rank:
+            best, least = trial, middle
+        else:
+            most = middle - 1
+    return best
+
+
+def kv_cache(trial: Trial) -> KvCache:
+    """From the probable estimates, of one replica as the engine's log counts it; nothing but a token's bytes on NO."""
+    paged = trial.outcome.kv[1]
+    per_token = round(paged.bytes_per_token)
+    if trial.verdict == "NO":
+        return KvCache(bytes_per_token=per_token, block_size=paged.block_size)
+    return KvCache(
+        bytes_per_token=per_token,
+        capacity_tokens=paged.capacity_tokens,
+        printed_tokens=paged.printed_tokens,
+        blocks=paged.blocks,
+        block_size=paged.block_size,
+        max_concurrency=round(paged.max_concurrency, 2),
     )
 
 
-def loaded(weights_bytes: int, extra_bytes: int) -> Estimate:
-    """``extra_bytes``: what the files hold beyond the shapes."""
-    high = int(weights_bytes * (1 + LOADED_MORE)) + extra_bytes
-    return Estimate(low=weights_bytes, mid=weights_bytes, high=high)
-
-
-def remainder(budget_bytes: int, terms: tuple[Estimate, ...]) -> Estimate:
-    """What is left of the budget: lowest where the terms are highest; never below nothing."""
-    return Estimate(
-        low=max(0, budget_bytes - sum(term.high or 0 for term in terms)),
-        mid=max(0, budget_bytes - sum(term.mid or 0 for term in terms)),
-        high=max(0, budget_bytes - sum(term.low or 0 for term in terms)),
+def parameters(case: Case, trial: Trial) -> Parameters:
+    deployment, way = trial.deployment, trial.way
+    return Parameters(
+        tensor_parallel_size=deployment.tp,
+        pipeline_parallel_size=deployment.pp,
+        data_parallel_size=case.launched(deployment),
+        expert_parallel=deployment.ep,
+        gpu_memory_utilization=trial.outcome.utilization,
+        max_model_len=way.max_model_len if trial.verdict != "NO" else case.wanted.fixed_context,
+        max_num_seqs=trial.batch.max_num_seqs,
+        max_num_batched_tokens=trial.batch.max_num_batched_tokens,
+        kv_cache_dtype=way.kv_cache_dtype,
+        dtype=case.architecture.dtype,
+        quantization=case.wanted.pinned.quantization,
+        block_size=trial.outcome.kv[1].block_size,
+        enforce_eager=way.enforce_eager,
+        cpu_offload_gib=None,
     )
-
-
-def _length(kv_bytes: Estimate, per_token: int, block_size: int, max_len: int) -> tuple[int, PlanVerdict]:
-    """The longest context that fits for sure; else the longest that probably fits; else the shortest that is useful."""
-    useful = min(SHORTEST_USEFUL, max_len)
-    least, probably, most = (
-        kv.capacity_tokens(room or 0, per_token, block_size) for room in (kv_bytes.low, kv_bytes.mid, kv_bytes.high)
-    )
-    if least >= useful:
-        return min(max_len, least), "FITS"
-    if probably >= useful:
-        return min(max_len, probably), "RISKY"
-    return (useful, "RISKY") if most >= useful else (0, "NO")

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
-from diag.planner.architecture import Architecture
+from diag.planner.architecture import Architecture, StateCache
 from diag.planner.attempt import Start
 from diag.planner.paging import lmdeploy, ollama, sglang, vllm
 from diag.planner.paging.lmdeploy import LmdeploySettings
@@ -18,7 +18,7 @@ from diag.planner.paging.ollama import OllamaSettings
 from diag.planner.paging.paged import Paged
 from diag.planner.paging.settings import Settings
 from diag.planner.paging.sglang import SglangSettings
-from diag.planner.paging.split import Split
+from diag.planner.paging.split import Split, vllm_stage
 from diag.planner.rules import EngineRules
 from diag.planner.same import Same
 from diag.planner.unknown import NotKnown
@@ -79,6 +79,28 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=4096)
 def _layout(architecture: Same[Architecture], rules: Same[EngineRules], split: Split, asked: _Asked) -> vllm.Layout:
+    """Groups are the same for all stages, and for all batches."""
+    length = asked.max_model_len if _is_recurrent(architecture.value) else 0
+    alike = msgspec.structs.replace(asked, max_num_batched_tokens=0, max_model_len=length)
+    whole, stage = _whole(architecture, rules, split.tp, alike), vllm_stage(len(architecture.value.layers), split)
+    return msgspec.structs.replace(
+        whole,
+        kept=tuple(one for one in whole.kept if one.layer in stage),
+        stage=stage,
+        split=split,
+        settings=msgspec.structs.replace(
+            whole.settings, max_num_batched_tokens=asked.max_num_batched_tokens, max_model_len=asked.max_model_len
+        ),
+    )
+
+
+def _is_recurrent(architecture: Architecture) -> bool:
+    """Without prefix caching a block of its states is as long as a request."""
+    return any(isinstance(cache, StateCache) for layer in architecture.layers for cache in layer.caches)
+
+
+@lru_cache(maxsize=256)
+def _whole(architecture: Same[Architecture], rules: Same[EngineRules], tp: int, asked: _Asked) -> vllm.Layout:
     paging = rules.value.paging
     if paging is None:
         raise NotKnown(f"how {rules.value.engine} {rules.value.version} pages its KV cache")
@@ -90,7 +112,7 @@ def _layout(architecture: Same[Architecture], rules: Same[EngineRules], split: S
         block_size=asked.block_size,
         compute_capability=asked.compute_capability,
     )
-    return vllm.layout(architecture.value, split, settings)
+    return vllm.layout(architecture.value, Split(tp=tp), settings)
 
 
 def _sglang(start: Start) -> SglangSettings:

@@ -16,7 +16,11 @@ from diag.facts.software import Package, Software
 from diag.facts.system import Memory, System
 from diag.units import GIB
 
+H100, MXC500, UNNAMED = "NVIDIA H100 80GB HBM3", "MetaX MXC500", "NVIDIA Nameless"
+"""As their drivers name them; of the last only the compute capability is known, so that all its memory can be had."""
 H100_TOTAL = 81559 * 1024**2
+H100_USABLE = 81080 * 1024**2
+"""The driver keeps the rest for itself."""
 MXC500_TOTAL = 64 * GIB
 
 _LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 128256,
@@ -60,13 +64,24 @@ def config(name: str, **changes: Any) -> str:
     return json.dumps(CONFIGS[name] | changes)
 
 
-def gpu_node(name: str, *, free_gib: tuple[float, ...], total: int = H100_TOTAL, **facts: Any) -> Node:
+def gpu_node(
+    name: str, *, free_gib: tuple[float, ...], total: int = H100_TOTAL, kind: str = H100, **facts: Any
+) -> Node:
+    known: dict[str, Any] = {"compute_capability": "9.0"} if kind == UNNAMED else {}
     gpus = tuple(
-        Gpu(index=index, name="NVIDIA H100 80GB HBM3", vendor="nvidia", total_bytes=total,
-            free_bytes=int(free * GIB), mig=False, processes=())
+        Gpu(index=index, name=kind, vendor=kind.split(maxsplit=1)[0].lower(), total_bytes=total,
+            free_bytes=int(free * GIB), mig=False, processes=(), **known)
         for index, free in enumerate(free_gib)
     )  # fmt: skip
     return Node(name=name, address=f"10.0.0.{name[-1]}", reach=Reach(outcome="answered"), **({"gpus": gpus} | facts))
+
+
+def eight_h100(name: str = "gpu01", free: float = 79.0, **facts: Any) -> Node:
+    return gpu_node(name, free_gib=(free,) * 8, **facts)
+
+
+def eight_mxc500(name: str = "mx01", free: float = 63.2, **facts: Any) -> Node:
+    return gpu_node(name, free_gib=(free,) * 8, total=MXC500_TOTAL, kind=MXC500, **facts)
 
 
 def with_process(node: Node, index: int, free_gib: float, *, pid: int, name: str) -> Node:

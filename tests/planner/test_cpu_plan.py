@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from diag.engines import plan_launch
 from diag.facts.device import PciDevice
+from diag.facts.plan import Parameters, Plan
 from diag.facts.record import Missing
+from diag.planner.wanted import Wanted
 from diag.units import GIB
 from tests.planner.clusters import cpu_node, gpu_node, snapshot, write_model
 
@@ -15,7 +19,7 @@ from tests.planner.clusters import cpu_node, gpu_node, snapshot, write_model
 def test_the_bundled_model_is_planned_for_this_machine_without_any_option():
     plan = plan_launch(snapshot(cpu_node("localhost", available_gib=16)), None)
     assert plan.verdict == "FITS"
-    assert plan.recipe.argv == ("vllm", "serve", "Qwen/Qwen3-0.6B")
+    assert plan.recipe.argv == ("vllm", "serve", "Qwen/Qwen3-0.6B", "--max-model-len", "8192")
     assert plan.recipe.env == {"VLLM_CPU_KVCACHE_SPACE": "8"}  # half of what is available
     assert plan.sources["VLLM_CPU_KVCACHE_SPACE"].startswith("localhost has 16.0 GiB of RAM available, 8 CPUs")
     assert plan.memory.weights_bytes.mid == 2 * 596_049_920
@@ -33,21 +37,53 @@ def test_whole_gib_hold_what_the_plan_says_they_hold():
     per_block = 128 * 2 * 28 * 8 * 128 * 2
     assert plan.kv.blocks == 8 * GIB // per_block
     assert plan.kv.capacity_tokens == (plan.kv.blocks - 1) * 128
-    assert plan.parameters.max_model_len == 40960
+    assert plan.kv.bytes_per_token * 128 == per_block
     assert plan.memory.kv_cache_bytes.low == plan.memory.kv_cache_bytes.high == 8 * GIB
 
 
 def test_little_ram_shortens_the_context_with_a_flag():
-    plan = plan_launch(snapshot(cpu_node("n1", available_gib=9.5)), None)
-    assert plan.verdict == "FITS"
-    assert plan.recipe.env == {"VLLM_CPU_KVCACHE_SPACE": "3"}
-    assert plan.recipe.argv[-2:] == ("--max-model-len", str(plan.parameters.max_model_len))
-    assert plan.parameters.max_model_len <= plan.kv.capacity_tokens < 40960
+    # a token takes 2 · 28 · 8 · 128 · 2 bytes = 112 KiB: 1 GiB holds 73 blocks of 128, one of them the engine's own
+    plan = plan_launch(snapshot(cpu_node("n1", available_gib=7)), None)
+    assert (plan.verdict, plan.kv.blocks, plan.kv.capacity_tokens) == ("FITS", 73, 72 * 128)
+    assert plan.recipe.env == {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    assert plan.recipe.argv[-2:] == ("--max-model-len", "8192")
+
+
+def test_the_longest_context_is_what_fits_for_sure():
+    plan = plan_launch(snapshot(cpu_node("n1", available_gib=7)), None, wanted=Wanted(goal="context"))
+    assert (plan.verdict, plan.parameters.max_model_len) == ("FITS", 72 * 128)
+    assert "as long as fits; the model itself allows 40,960" in plan.sources["--max-model-len"]
+
+
+def test_a_context_that_is_too_long_for_the_ram_is_what_does_not_fit():
+    plan = plan_launch(snapshot(cpu_node("n1", available_gib=7)), None, wanted=Wanted(context=40960))
+    assert plan.verdict == "NO"
+    assert "one request of 40,960 tokens takes 4.4 GiB" in plan.reason  # 40960 · 112 KiB
 
 
 def test_less_ram_than_the_high_estimate_is_risky_and_less_than_the_probable_one_does_not_fit():
     verdicts = [plan_launch(snapshot(cpu_node("n1", available_gib=gib)), None).verdict for gib in (16, 5.5, 3)]
     assert verdicts == ["FITS", "RISKY", "NO"]
+
+
+def test_a_longer_context_than_the_model_s_is_refused():
+    plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), None, wanted=Wanted(context=40961))
+    assert (plan.verdict, plan.lever) == ("NO", "a context of 40,960 tokens")
+    assert plan.reason == "cannot be: a context of 40,961 tokens: the model itself allows 40,960"
+    assert plan_launch(snapshot(cpu_node("n1", available_gib=16)), None, wanted=Wanted(context=40960)).verdict == "FITS"
+
+
+def test_what_the_user_settled_is_planned_or_refused_never_left_out():
+    def planned(**pinned: Any) -> Plan:
+        node = cpu_node("n1", available_gib=16)
+        return plan_launch(snapshot(node), None, wanted=Wanted(pinned=Parameters(**pinned)))
+
+    few = planned(max_num_seqs=4, tensor_parallel_size=1)
+    assert few.parameters.max_num_seqs == 4
+    assert few.recipe.argv[-2:] == ("--max-num-seqs", "4")
+    assert few.memory.activation_bytes.high < planned().memory.activation_bytes.high
+    two = planned(tensor_parallel_size=2)
+    assert two.reason == "not known: tensor_parallel_size 2 without accelerators: planned for is 1"
 
 
 def test_a_model_larger_than_the_ram_does_not_fit(tmp_path):

@@ -20,7 +20,7 @@ from diag.planner.shards import (
 )
 from tests.planner.families.weighing import small
 
-CHECKED = settings(max_examples=100, deadline=None, derandomize=True)
+CHECKED = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 POWERS = st.sampled_from([1, 2, 4, 8, 16])
 SIZES = st.integers(1, 40).map(lambda size: 16 * size)
 """Sixteen ranks divide them."""

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import re
 
 import msgspec
 import pytest
 
-from diag.engines import plan_launch
-from diag.facts.node import Node
-from diag.facts.record import Missing
+from diag.engines import plan_launch, vllm
+from diag.facts.plan import Parameters, Plan
+from diag.planner.wanted import Wanted
 from diag.units import GIB
 from tests.planner.clusters import (
-    H100_TOTAL,
-    MXC500_TOTAL,
+    H100_USABLE,
+    UNNAMED,
     all_reduce,
+    eight_h100,
+    eight_mxc500,
     gpu_node,
     snapshot,
     with_process,
     write_model,
 )
+
+RULES = vllm.rules("0.33")
+RANK = {"FITS": 2, "RISKY": 1, "NO": 0}
 
 
 @pytest.fixture
@@ -33,49 +38,77 @@ def llama_70b(tmp_path):
     return write_model(tmp_path, "llama-70b")
 
 
-def eight_h100(name: str = "gpu01", free: float = 79.0, **facts: Any) -> Node:
-    return gpu_node(name, free_gib=(free,) * 8, **facts)
+def before_it_looks(ranks: int) -> float:
+    """Bytes gone before the engine looks at what is free: its own context and, with several ranks, a communicator."""
+    return RULES.context.high + (RULES.communicator.high if ranks > 1 else 0)
+
+
+def order(plan: Plan) -> tuple[int, int]:
+    return RANK[plan.verdict], plan.parameters.max_model_len or 0
 
 
 def test_qwen3_32b_on_eight_h100_takes_two_a_replica(qwen3_32b):
     plan = plan_launch(snapshot(eight_h100()), qwen3_32b)
-    # 65.5 GB of bf16 weights: on one GPU less is left than a 40,960-token request and its overheads take;
-    # on two, 30.5 GiB of weights and 40 of 73.3 GiB for the KV cache, which is more than the weights.
+    # 61.0 GiB of bf16 weights. On one GPU 79.2 · 0.92 leave less than 12 GiB for the KV cache; on two 30.5 GiB of
+    # weights leave about 40, which is more than the weights.
     assert plan.verdict == "FITS"
     assert plan.parameters.tensor_parallel_size == 2
     assert plan.parameters.data_parallel_size == 4
-    assert plan.parameters.max_model_len == 40960
-    assert plan.memory.weights_bytes.mid == 32_762_800_128
+    assert plan.memory.weights_bytes.low == 32_762_800_128
+    assert plan.memory.kv_cache_bytes.low > plan.memory.weights_bytes.high
     assert plan.kv.bytes_per_token == 2 * 64 * 4 * 128 * 2
-    assert plan.recipe.argv == ("vllm", "serve", qwen3_32b, "--tensor-parallel-size", "2", "--data-parallel-size", "4")
 
 
-def test_the_terms_of_a_plan_add_up_to_the_budget(qwen3_32b):
+def test_a_first_start_is_modest_and_every_flag_says_why(qwen3_32b):
     plan = plan_launch(snapshot(eight_h100()), qwen3_32b)
-    memory, budget = plan.memory, math.ceil(H100_TOTAL * plan.parameters.gpu_memory_utilization)
+    assert (plan.parameters.max_model_len, plan.parameters.max_num_seqs) == (8192, 64)
+    assert plan.recipe.argv == (
+        "vllm", "serve", qwen3_32b, "--tensor-parallel-size", "2", "--data-parallel-size", "4",
+        "--max-model-len", "8192", "--max-num-seqs", "64",
+    )  # fmt: skip
+    assert all(plan.sources[flag] for flag in plan.recipe.argv if flag.startswith("--"))
+    assert "the model itself allows 40,960" in plan.sources["--max-model-len"]
+    assert "vllm by itself takes 1024" in plan.sources["--max-num-seqs"]
+
+
+def test_what_throughput_would_cost_is_told(qwen3_32b):
+    plan = plan_launch(snapshot(eight_h100()), qwen3_32b)
+    told = next(note for note in plan.notes if note.startswith("for throughput"))
+    assert "1024 requests at once, as vllm takes by itself" in told
+    assert f"instead of {plan.kv.capacity_tokens:,}" in told
+
+
+def test_the_terms_of_a_plan_add_up_to_the_share(qwen3_32b):
+    plan = plan_launch(snapshot(eight_h100()), qwen3_32b)
+    memory, budget = plan.memory, math.ceil(H100_USABLE * plan.parameters.gpu_memory_utilization)
     others = (memory.weights_bytes, memory.activation_bytes, memory.cuda_graph_bytes, memory.non_torch_bytes)
-    assert memory.kv_cache_bytes.low + sum(term.high for term in others) == budget
-    assert memory.kv_cache_bytes.mid + sum(term.mid for term in others) == budget
-    assert memory.kv_cache_bytes.high + sum(term.low for term in others) == budget
+    outside = {level: getattr(RULES.context, level) + getattr(RULES.communicator, level) for level in ("low", "high")}
+    # what is gone before it looks at what is free does not count in its share
+    assert sum(term.high for term in others) - outside["high"] + memory.kv_cache_bytes.low == pytest.approx(budget)
+    assert sum(term.low for term in others) - outside["low"] + memory.kv_cache_bytes.high == pytest.approx(budget)
     assert plan.kv.blocks == memory.kv_cache_bytes.mid // (16 * plan.kv.bytes_per_token)
+    assert plan.kv.printed_tokens == 16 * plan.kv.blocks
+    assert plan.kv.capacity_tokens == 16 * (plan.kv.blocks - 1)  # a block is the engine's own
 
 
 def test_llama_70b_in_bf16_spreads_over_all_eight_64_gib_gpus(llama_70b):
-    node = gpu_node("mx01", free_gib=(63.2,) * 8, total=MXC500_TOTAL)
-    plan = plan_launch(snapshot(node), llama_70b)
-    assert (plan.verdict, plan.parameters.tensor_parallel_size) == ("FITS", 8)
-    assert plan.memory.weights_bytes.mid == 17_640_734_720
-    assert plan.kv.bytes_per_token == 40960
-    assert plan.parameters.max_num_seqs == 256  # what vLLM itself takes below 70 GiB
+    plan = plan_launch(snapshot(eight_mxc500()), llama_70b)
+    # 131.4 GiB: on 4 of 58.9 GiB (92 %) 32.9 of weights leave less than that for the KV cache. Islands are of 4.
+    assert plan.verdict == "FITS"
+    assert (plan.parameters.tensor_parallel_size, plan.parameters.pipeline_parallel_size) == (4, 2)
+    assert plan.memory.weights_bytes.low == 17_639_424_000
+    assert plan.kv.bytes_per_token == 2 * 40 * 2 * 128 * 2
+    assert plan.parameters.max_num_batched_tokens == 2048  # what vLLM itself takes below 70 GiB
 
 
 def test_a_model_that_is_too_large_does_not_fit_because_of_its_weights(llama_70b):
     plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(79.0,))), llama_70b)
     assert plan.verdict == "NO"
-    assert "weights take 134.0 GiB" in plan.reason
-    assert "quantized" in plan.lever
+    # 141.1 GB are 131.4 GiB, and 0.3 % for what loading adds; the share is 79.2 · 0.92
+    assert "weights of 131.8 GiB leave no KV cache in 72.8 GiB" in plan.reason
     assert plan.recipe.argv == ()
     assert plan.parameters.max_model_len is None
+    assert plan.kv.capacity_tokens is None
 
 
 def test_one_gpu_with_less_free_lowers_the_share_for_all_and_is_cited(qwen3_32b):
@@ -84,53 +117,48 @@ def test_one_gpu_with_less_free_lowers_the_share_for_all_and_is_cited(qwen3_32b)
     less = plan_launch(snapshot(node), qwen3_32b)
     assert whole.parameters.gpu_memory_utilization == 0.92
     assert "--gpu-memory-utilization" not in whole.recipe.argv
-    assert less.parameters.gpu_memory_utilization == 0.86  # (69.0 - 0.5) / 79.65
-    assert less.recipe.argv[-2:] == ("--gpu-memory-utilization", "0.86")
+    share = math.floor((69.0 * GIB - before_it_looks(2)) / H100_USABLE * 100) / 100
+    assert less.parameters.gpu_memory_utilization == share
+    assert share < 69 / 79.2
+    assert less.recipe.argv[7:9] == ("--gpu-memory-utilization", str(share))
     assert less.sources["--gpu-memory-utilization"] == (
         "gpu01:3 has 69.0 GiB of 79.6 GiB free (pid 4121, nvidia-smi dmon)"
     )
     assert less.kv.capacity_tokens < whole.kv.capacity_tokens
 
 
-def test_the_share_is_the_largest_that_is_free_at_start():
-    from diag.engines import vllm  # noqa: PLC0415 - one test
-    from diag.planner.accelerators import accelerators  # noqa: PLC0415 - one test
-    from diag.planner.budget import budget  # noqa: PLC0415 - one test
-
-    rules = vllm.rules("0.33")
-    for free_mib in range(1000, 81000, 911):
-        found = accelerators(snapshot(gpu_node("gpu01", free_gib=(free_mib / 1024,))))
-        room = budget(found, rules)
-        at_start = found.tightest.free_bytes - int(rules.context.high)
-        assert math.ceil(H100_TOTAL * room.utilization) <= at_start
-        assert room.utilization == 0.92 or H100_TOTAL * (room.utilization + 0.01) > at_start
+def test_the_share_is_the_largest_whole_hundredth_that_is_free_at_the_start(tmp_path):
+    model = write_model(tmp_path, "qwen3-0.6b")
+    for free in (12.0, 31.7, 55.5, 72.9, 73.3, 73.6, 79.0):
+        plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(free,))), model)
+        at_start, share = free * GIB - before_it_looks(1), plan.parameters.gpu_memory_utilization
+        assert H100_USABLE * share <= at_start
+        assert share == 0.92 or H100_USABLE * (share + 0.01) > at_start
 
 
-def test_memory_that_another_process_holds_dominates_where_it_is_the_largest(llama_70b):
+def test_memory_that_another_process_holds_is_named_with_its_pid(llama_70b):
     node = eight_h100()
     for index in range(8):
         node = with_process(node, index, 4.0, pid=100 + index, name="python")
     plan = plan_launch(snapshot(node), llama_70b)
     assert plan.verdict == "NO"
-    assert "memory held by others takes 75.6 GiB" in plan.reason
-    assert plan.lever == "free gpu01:0: pid 100, python"
+    assert "gpu01:0 has 4.0 GiB of 79.6 GiB free (pid 100, python)" in plan.reason
+    assert plan.lever == "free gpu01:0 and 7 more GPUs: pid 100, python"
 
 
 def test_tensor_parallel_over_nodes_is_discarded_with_the_measured_busbw(qwen3_32b):
     nodes = (eight_h100("gpu01"), eight_h100("gpu02"))
     plan = plan_launch(snapshot(*nodes, collective=all_reduce(("gpu01", "gpu02"), 1.1e9)), qwen3_32b)
-    crossing = plan.discarded[0]
-    assert crossing.parameters.tensor_parallel_size == 16
-    assert crossing.reason == "crosses nodes: busbw 1.1 GB/s between 2 nodes over bond0 (nccl, 64.0 MiB)"
+    crossing = next(one for one in plan.discarded if one.parameters.tensor_parallel_size == 16)
+    # two all-reduces in each of 64 layers, 5120 · 2 bytes, 2 · 15/16 of it through every rank: 2.34 MiB, at 1.1 GB/s
+    assert crossing.reason == (
+        "crosses nodes: busbw 1.1 GB/s between 2 nodes over bond0 (nccl, 64.0 MiB); "
+        "2.3 MiB a token through every rank, 2.2 ms of each decoded token"
+    )
+    assert crossing.verdict == "FITS"  # by memory
     assert plan.parameters.tensor_parallel_size == 2
     assert "8 replicas on 2 nodes" in plan.reason
     assert plan.sources["recipe"] == "once on each node"
-
-
-def test_without_a_collective_the_plan_says_that_nothing_was_measured_between_nodes(qwen3_32b):
-    nodes = (eight_h100("gpu01"), eight_h100("gpu02"))
-    plan = plan_launch(snapshot(*nodes, collective=Missing("no torch under python3")), qwen3_32b)
-    assert plan.discarded[0].reason == "crosses nodes: busbw between nodes not measured: no torch under python3"
 
 
 def test_only_what_fits_inside_no_node_becomes_a_pipeline_over_nodes(tmp_path):
@@ -144,79 +172,81 @@ def test_only_what_fits_inside_no_node_becomes_a_pipeline_over_nodes(tmp_path):
     assert argv[argv.index("--nnodes") :] == ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1")
     assert plan.recipe.env == {"NCCL_SOCKET_IFNAME": "bond0", "GLOO_SOCKET_IFNAME": "bond0"}
     assert "--headless" in plan.sources["--node-rank"]
-
-
-def test_heads_that_do_not_divide_are_a_reason(tmp_path):
-    plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(79.0,) * 6)), write_model(tmp_path, "llama-70b"))
-    reasons = {d.parameters.tensor_parallel_size: d.reason for d in plan.discarded}
-    assert reasons[3] == "64 attention heads do not divide by 3"
-    assert reasons[6] == "64 attention heads do not divide by 6"
-
-
-def test_every_layout_inside_a_node_is_chosen_or_discarded_with_a_reason(qwen3_32b):
-    plan = plan_launch(snapshot(eight_h100()), qwen3_32b)
-    chosen = (plan.parameters.tensor_parallel_size, plan.parameters.pipeline_parallel_size)
-    others = {(d.parameters.tensor_parallel_size, d.parameters.pipeline_parallel_size) for d in plan.discarded}
-    assert {chosen} | others == {(t, p) for t in (1, 2, 4, 8) for p in (1, 2, 4, 8) if t * p <= 8}
-    assert chosen not in others
-    assert all(d.reason for d in plan.discarded)
+    assert "40.0 GB/s" in plan.sources["--pipeline-parallel-size"]
 
 
 def test_expert_models_take_the_whole_node_and_one_replica(tmp_path):
     plan = plan_launch(snapshot(eight_h100()), write_model(tmp_path, "qwen3-30b-a3b"))
     assert (plan.verdict, plan.parameters.tensor_parallel_size) == ("FITS", 8)
     assert plan.parameters.data_parallel_size == 1
-
-
-def test_a_context_that_does_not_fit_is_shortened_with_a_flag(tmp_path):
-    model = write_model(tmp_path, "llama-8b")
-    plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(28.0,))), model)
-    assert plan.verdict == "FITS"
-    assert 2048 <= plan.parameters.max_model_len < 131072
-    assert plan.parameters.max_model_len * plan.kv.bytes_per_token <= plan.memory.kv_cache_bytes.low
-    assert "131,072" in plan.sources["--max-model-len"]
+    assert "4 KV heads on 8 ranks: each is held 2 times" in plan.notes
 
 
 def test_a_tight_gpu_takes_fewer_sequences_before_it_shortens_the_context(tmp_path):
-    model = write_model(tmp_path, "qwen3-0.6b")
-    plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(13.0,))), model)
-    assert plan.verdict == "FITS"
-    assert plan.parameters.max_num_seqs < 1024
-    assert "1024" in plan.sources["--max-num-seqs"]
+    model = write_model(tmp_path, "llama-8b")
+    plans = [
+        plan_launch(snapshot(gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED)), model)
+        for free in (22.0, 19.2, 18.0)
+    ]
+    assert [plan.verdict for plan in plans] == ["FITS"] * 3
+    assert [plan.parameters.max_num_seqs for plan in plans] == [64, 16, 16]
+    assert [plan.parameters.max_model_len for plan in plans] == [8192, 8192, 4096]
+    assert plans[2].parameters.max_model_len * plans[2].kv.bytes_per_token <= plans[2].memory.kv_cache_bytes.low
 
 
 def test_what_fits_only_without_bad_luck_is_risky_and_names_the_term(tmp_path):
-    model = write_model(tmp_path, "llama-8b")
-    plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(19.2,), total=24 * GIB)), model)
+    node = gpu_node("gpu01", free_gib=(17.5,), total=24 * GIB, kind=UNNAMED)
+    plan = plan_launch(snapshot(node), write_model(tmp_path, "llama-8b"))
     assert plan.verdict == "RISKY"
+    assert "8192 tokens needs 1.0 GiB" in plan.reason  # 128 KiB a token
+    assert plan.memory.kv_cache_bytes.low < GIB <= plan.memory.kv_cache_bytes.mid
     assert plan.lever
+
+
+def test_a_share_that_is_free_only_with_a_small_context_of_its_own_is_risky(qwen3_32b):
+    # 99 % of 79.2 GiB are 78.4: with 78.9 free that starts where its own context takes 0.45, not where it takes 0.62
+    pinned = Parameters(gpu_memory_utilization=0.99, tensor_parallel_size=1, pipeline_parallel_size=1)
+    plan = plan_launch(snapshot(eight_h100(free=78.9)), qwen3_32b, wanted=Wanted(pinned=pinned))
+    assert plan.verdict == "RISKY"
+    assert "needs 78.4 GiB free at the start, 78.3 GiB are" in plan.reason
+    assert plan.lever == "a gpu_memory_utilization of 0.92 instead of 0.99"
+
+
+def test_what_starts_but_never_holds_a_whole_request_does_not_fit():
+    """Before 0.11 vLLM counts windows as windows before it starts, then keeps every token of all layers."""
+    node = gpu_node("gpu01", free_gib=(70.0,), total=140 * GIB, kind=UNNAMED)
+    orders = {"version": "0.8.5", "wanted": Wanted(context=131072)}
+    plan = plan_launch(snapshot(node), "google/gemma-4-26B-A4B", **orders)
+    assert plan.verdict == "NO"
+    # 220 KiB a token, in 25 layers of 8 KV heads of 256 and 5 of 2 of 512
+    assert plan.kv.bytes_per_token == 25 * 2 * 8 * 256 * 2 + 5 * 2 * 2 * 512 * 2
+    assert re.search(r"one request of 131072 tokens needs 27\.5 GiB, \d+ tokens are held", plan.reason)
 
 
 def test_a_context_never_exceeds_what_the_estimate_behind_the_verdict_holds(tmp_path):
     model = write_model(tmp_path, "llama-8b")
-    for free in range(16, 26):
-        plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(free * 0.95,), total=24 * GIB)), model)
-        if plan.verdict == "FITS":
-            assert plan.parameters.max_model_len * plan.kv.bytes_per_token < plan.memory.kv_cache_bytes.low
-        elif plan.verdict == "RISKY" and plan.parameters.max_model_len > 2048:
-            assert plan.parameters.max_model_len <= plan.kv.capacity_tokens
+    for free in range(16, 24):
+        node = gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED)
+        plan = plan_launch(snapshot(node), model, wanted=Wanted(goal="context"))
+        needed = (plan.parameters.max_model_len or 0) * plan.kv.bytes_per_token
+        held = {"FITS": plan.memory.kv_cache_bytes.low, "RISKY": plan.memory.kv_cache_bytes.mid, "NO": 0}
+        assert needed <= held[plan.verdict]
 
 
 def test_a_thousand_nodes_are_planned_at_once(tmp_path):
     nodes = [eight_h100(f"gpu{number:04d}", free=8.0) for number in range(1000)]
     plan = plan_launch(snapshot(*nodes), write_model(tmp_path, "llama-405b"))
-    assert plan.verdict != "FITS"
-    assert len(plan.discarded) < 100
+    assert plan.verdict == "NO"  # 756 GiB over 16 nodes of 8 are 5.9 each; of 8 GiB free a start has 7 % of 79.2: 5.5
+    assert len(plan.discarded) < 200
 
 
 def test_every_gib_less_never_makes_a_plan_better(qwen3_32b):
-    rank = {"FITS": 2, "RISKY": 1, "NO": 0}
-    last = (2, 10**9)
-    for free in range(79, 4, -5):
-        plan = plan_launch(snapshot(gpu_node("gpu01", free_gib=(float(free),) * 2)), qwen3_32b)
-        now = rank[plan.verdict], plan.parameters.max_model_len or 0
-        assert now <= last
-        last = now
+    orders = [
+        order(plan_launch(snapshot(gpu_node("gpu01", free_gib=(float(free),) * 2)), qwen3_32b))
+        for free in range(79, 4, -5)
+    ]
+    assert orders == sorted(orders, reverse=True)
+    assert orders[0][0] > orders[-1][0]
 
 
 def test_a_plan_survives_json_with_every_object_present(llama_70b):
@@ -225,4 +255,5 @@ def test_a_plan_survives_json_with_every_object_present(llama_70b):
         written = msgspec.json.decode(msgspec.json.encode(plan))
         assert written["memory"]["weights_bytes"].keys() == {"low", "mid", "high"}
         assert written["kv"].keys() >= {"bytes_per_token", "capacity_tokens", "printed_tokens", "blocks"}
-        assert {"parameters", "recipe", "discarded", "sources", "lever", "speed"} <= written.keys()
+        assert {"parameters", "recipe", "discarded", "sources", "lever", "speed", "notes"} <= written.keys()
+        assert msgspec.convert(written, Plan) == plan

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from diag.planner.kv import bytes_per_token
-from diag.planner.shapes import Shapes
+from diag.planner import families
+from diag.planner.paging import vllm
+from diag.planner.paging.settings import Settings
+from diag.planner.paging.split import Split
+from diag.planner.paging.versions import vllm_paging
 from diag.units import GIB
+from tests.planner.clusters import CONFIGS
 
 CASES = Path(__file__).parents[3] / "shared" / "planner-cases" / "cases.jsonl"
 FULL_ATTENTION = ("Llama-3", "Qwen2.5", "Qwen3-")
@@ -18,6 +22,8 @@ PRINTED_TO_GIB = 0.005
 """Engines print the KV memory with two digits."""
 RANKS_DIFFER = 0.005
 """The memory line is one rank's, the tokens another's: 11.55 and 11.51 GiB stand side by side in one log."""
+SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim",
+         "intermediate_size", "vocab_size", "max_position_embeddings")  # fmt: skip
 
 
 def recorded() -> list[dict[str, Any]]:
@@ -39,19 +45,11 @@ def _complete(row: dict[str, Any]) -> bool:
 def test_printed_tokens_follow_from_printed_memory(row):
     if row is None:
         pytest.skip("no recorded start-ups beside the project")
-    shape = row["shape"]
-    shapes = Shapes(
-        model_type="llama",
-        layers=shape["num_hidden_layers"],
-        hidden=shape["hidden_size"],
-        heads=shape["num_attention_heads"],
-        kv_heads=shape["num_key_value_heads"],
-        head_dim=shape["head_dim"],
-        intermediate=shape["intermediate_size"],
-        vocab=shape["vocab_size"],
-        max_len=shape["max_position_embeddings"],
-        dtype="bfloat16",
+    model = families.read(CONFIGS["llama-8b"] | {key: row["shape"][key] for key in SHAPE})
+    settings = Settings(
+        rules=vllm_paging((0, 8)), max_model_len=model.max_len, max_num_batched_tokens=2048, block_size=16
     )
-    per_token = bytes_per_token(shapes, tp=row["tp"], layers=shapes.layers)
-    allowed = PRINTED_TO_GIB + 16 * per_token / GIB + (RANKS_DIFFER * row["kv_avail_gib"] if row["tp"] > 1 else 0)
-    assert row["kv_tokens"] * per_token / GIB == pytest.approx(row["kv_avail_gib"], abs=allowed)
+    layout = vllm.layout(model, Split(tp=row["tp"]), settings)
+    block = layout.bytes_per_block / GIB
+    allowed = PRINTED_TO_GIB + block + (RANKS_DIFFER * row["kv_avail_gib"] if row["tp"] > 1 else 0)
+    assert row["kv_tokens"] / 16 * block == pytest.approx(row["kv_avail_gib"], abs=allowed)

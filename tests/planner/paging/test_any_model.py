@@ -15,7 +15,7 @@ from diag.planner.paging.split import Split
 from diag.planner.paging.versions import VLLM_PAGING
 from tests.planner.paging.models import GIB, LATENT, SPARSE, STATE, keeping, laid_out
 
-CHECKED = settings(max_examples=100, deadline=None, derandomize=True)
+CHECKED = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 BYTES = st.integers(0, 64 * GIB)
 LENGTHS = st.integers(1, 131_072)
 VERSIONS = st.sampled_from([rules.since for rules in VLLM_PAGING if rules.hybrid])

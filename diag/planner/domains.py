@@ -1,0 +1,100 @@
+"""Which GPUs are joined by the fastest links, and what does a deployment pay that crosses them?
+
+A ring all-reduce of n ranks moves 2(n−1)/n of its message through every rank; tensor parallelism makes two a layer, of
+hidden size × bytes an element for each token (Megatron-LM, section 3). A pipeline hands the same on once a stage.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from diag import hardware
+from diag.facts.collective import Collective
+from diag.facts.record import NotMeasured
+from diag.facts.snapshot import Snapshot
+from diag.planner.accelerators import Accelerators
+from diag.planner.architecture import Architecture
+from diag.planner.deployment import Deployment
+from diag.planner.families.config import DTYPE_BYTES
+from diag.units import gb_per_s, gbit_per_s, seconds, size
+
+INSIDE, ACROSS_ISLANDS, ACROSS_NODES = 0, 1, 2
+"""Slower each: what the ranks of one layer talk over."""
+
+
+class Domains(msgspec.Struct, frozen=True, kw_only=True):
+    """``island``: GPUs of a node with the fastest links among all of them; ``island_why``: who says so.
+
+    ``between``: what is known of the way between nodes, ``between_bytes_per_s`` its busbw; None: neither measured nor
+    declared.
+    """
+
+    per_node: int
+    island: int
+    island_why: str
+    between: str
+    between_bytes_per_s: float | None
+
+    def tier(self, deployment: Deployment) -> int:
+        """Of the ranks that wait for each other in every layer: of tensor parallelism, and of shared experts."""
+        ranks = deployment.tp * deployment.dp
+        if ranks > self.per_node:
+            return ACROSS_NODES
+        return ACROSS_ISLANDS if ranks > self.island else INSIDE
+
+    def cost(self, deployment: Deployment, architecture: Architecture) -> str:
+        """One line; empty: it crosses nothing."""
+        tier = self.tier(deployment)
+        if tier == INSIDE:
+            return ""
+        moved = all_reduce_bytes(architecture, deployment.tp * deployment.dp)
+        each = f"{size(moved)} a token through every rank"
+        if tier == ACROSS_ISLANDS:
+            return f"crosses islands of {self.island} GPUs ({self.island_why}): {each}; bandwidth between not measured"
+        if self.between_bytes_per_s is None:
+            return f"crosses nodes: {self.between}; {each}"
+        took = seconds(moved / self.between_bytes_per_s)
+        return f"crosses nodes: {self.between}; {each}, {took} of each decoded token"
+
+
+def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
+    between, rate = between_nodes(snapshot)
+    row = hardware.row_of(found.smallest.name)
+    island = row.island if row is not None and row.island else 0
+    narrower = 0 < island < found.per_node
+    return Domains(
+        per_node=found.per_node,
+        island=island if narrower else found.per_node,
+        island_why=f"{row.name}: {row.links}" if row is not None and narrower else "",
+        between=between,
+        between_bytes_per_s=rate,
+    )
+
+
+def all_reduce_bytes(architecture: Architecture, ranks: int) -> int:
+    """Bytes through each rank for one token."""
+    message = architecture.hidden * DTYPE_BYTES[architecture.dtype]
+    return int(2 * len(architecture.layers) * message * 2 * (ranks - 1) / ranks)
+
+
+def between_nodes(snapshot: Snapshot) -> tuple[str, float | None]:
+    """``busbw 1.2 GB/s between 4 nodes over bond0 (nccl, 64.0 MiB)``, or why it is not known; and bytes a second."""
+    declared = snapshot.declared_link_bytes_per_s
+    if declared:
+        return f"{gbit_per_s(declared)} between nodes (declared)", declared
+    try:
+        return _told(snapshot.collective)
+    except NotMeasured as why:
+        return f"busbw between nodes not measured: {why}", None
+
+
+def _told(measured: Collective) -> tuple[str, float | None]:
+    steps = [step for step in measured.steps if step.verified]
+    if len(measured.nodes) < 2:  # noqa: PLR2004 - a pair
+        return "busbw between nodes not measured: the collective ran on one node", None
+    if not measured.finished or not steps:
+        return f"busbw between nodes not measured: {measured.summary or 'the collective did not finish'}", None
+    best = max(steps, key=lambda step: step.busbw_bytes_per_s)
+    where = f" over {measured.interface}" if measured.interface else ""
+    figure = f"busbw {gb_per_s(best.busbw_bytes_per_s)} between {len(measured.nodes)} nodes{where}"
+    return f"{figure} ({measured.backend}, {size(best.size_bytes)})", best.busbw_bytes_per_s

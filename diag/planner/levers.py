@@ -1,0 +1,134 @@
+"""Which smallest change makes a plan fit that does not, or not for sure?
+
+Changes are tried, not guessed: the first that comes out as FITS is told, with what it frees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from diag.planner.candidates import why_impossible
+from diag.planner.case import Case
+from diag.planner.deployment import Deployment
+from diag.planner.requantized import requantized
+from diag.planner.running import kv_support, running
+from diag.planner.search import best_of
+from diag.planner.trial import RANK, Trial, Way, attempt
+from diag.planner.unknown import NotKnown
+from diag.units import size
+
+FEWER_SEQS = (1024, 512, 256, 128, 64, 32, 16, 8, 1)
+SHORTER = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024)
+MOST_GPUS = 64
+OF_A_NODE = 8
+"""GPUs as nodes usually have."""
+NOISE = 0.02
+"""Of a GPU's memory: what idle ones differ by."""
+
+Told = tuple[Trial, str]
+
+
+def lever(case: Case, best: Trial) -> str | None:
+    """None: it fits for sure. The first change that fits; where none does, the first that is at least risky."""
+    if best.verdict == "FITS":
+        return None
+    tried = list(_changes(case, best))
+    for rank in (RANK["FITS"], RANK["RISKY"]):
+        told = next((words for trial, words in tried if RANK[trial.verdict] >= rank > RANK[best.verdict]), None)
+        if told is not None:
+            return told
+    return f"more GPUs or GPUs with more memory: {best.outcome.why}"
+
+
+def _changes(case: Case, best: Trial) -> Iterator[Told]:
+    """Small ones first."""
+    fewer = (_fewer_requests, _shorter_context, _eager, _smaller_cache)
+    for changes in (_freed, _own_share, *fewer, _more_gpus, _quantized):
+        yield from _known(changes, case, best)
+
+
+def _known(changes: Callable[[Case, Trial], Iterator[Told]], case: Case, best: Trial) -> Iterator[Told]:
+    try:
+        yield from changes(case, best)
+    except NotKnown:
+        return
+
+
+def _freed(case: Case, best: Trial) -> Iterator[Told]:
+    tight = case.found.tightest
+    free = max(one.free_bytes / one.total_bytes for one in case.found.devices)
+    idle = int(case.device.total_bytes * free)
+    taken = [one for one in case.found.devices if one.holders or free - one.free_bytes / one.total_bytes > NOISE]
+    if taken:
+        device = msgspec.structs.replace(case.device, free_bytes=max(idle, case.device.seen_bytes))
+        trial = attempt(msgspec.structs.replace(case, device=device), best.way)
+        others = f" and {len(taken) - 1} more GPUs" if len(taken) > 1 else ""
+        yield trial, f"free {tight.where}{others}: {tight.holders or 'see who holds its memory'}"
+
+
+def _own_share(case: Case, best: Trial) -> Iterator[Told]:
+    """Where the user pinned one that is too large or too small."""
+    if case.wanted.pinned.gpu_memory_utilization is not None:
+        pinned = msgspec.structs.replace(case.wanted.pinned, gpu_memory_utilization=None)
+        wanted = msgspec.structs.replace(case.wanted, pinned=pinned)
+        trial = attempt(msgspec.structs.replace(case, wanted=wanted), best.way)
+        own, set_by_user = trial.outcome.utilization, best.outcome.utilization
+        yield trial, f"a gpu_memory_utilization of {own:g} instead of {set_by_user:g}"
+
+
+def _fewer_requests(case: Case, best: Trial) -> Iterator[Told]:
+    for seqs in FEWER_SEQS:
+        if seqs < best.batch.max_num_seqs:
+            trial = attempt(case, msgspec.structs.replace(best.way, max_num_seqs=seqs))
+            before, after = best.outcome.memory.activation_bytes.high or 0, trial.outcome.memory.activation_bytes.high
+            yield trial, f"--max-num-seqs {seqs} frees {size(before - (after or 0))}"
+
+
+def _shorter_context(case: Case, best: Trial) -> Iterator[Told]:
+    for length in SHORTER:
+        if length < best.way.max_model_len:
+            yield _changed(case, best.way, max_model_len=length), f"a context of {length:,} tokens"
+
+
+def _eager(case: Case, best: Trial) -> Iterator[Told]:
+    graphs = size(best.outcome.memory.cuda_graph_bytes.high or 0)
+    trial = _changed(case, best.way, enforce_eager=True)
+    yield trial, f"--enforce-eager saves up to {graphs} of CUDA graphs, at the price of slower decoding"
+
+
+def _smaller_cache(case: Case, best: Trial) -> Iterator[Told]:
+    support = kv_support("fp8", case.rules, case.device)
+    if best.way.kv_cache_dtype == "auto" and support is not None and support.kind == "native":
+        yield _changed(case, best.way, kv_cache_dtype="fp8"), "--kv-cache-dtype fp8 halves the KV cache"
+
+
+def _more_gpus(case: Case, best: Trial) -> Iterator[Told]:
+    """More of the same nodes, or GPUs where there is one node: as many as the model divides over."""
+    gpus = best.deployment.gpus
+    while gpus < MOST_GPUS:
+        gpus *= 2
+        wider = Deployment(
+            tp=min(gpus, max(8, case.cluster.per_node)), pp=max(1, gpus // max(8, case.cluster.per_node))
+        )
+        cluster = msgspec.structs.replace(case.cluster, per_node=max(case.cluster.per_node, wider.gpus))
+        larger = msgspec.structs.replace(case, cluster=cluster)
+        if why_impossible(wider, case.architecture, case.rules, cluster) is None:
+            yield attempt(larger, msgspec.structs.replace(best.way, deployment=wider)), f"{wider.gpus} such GPUs"
+
+
+def _quantized(case: Case, best: Trial) -> Iterator[Told]:
+    for name, words in (("fp8", "8 bit"), ("int8", "8 bit"), ("awq", "4 bit")):
+        try:
+            run = running(requantized(case.architecture, name), case.rules, case.device, "auto")
+        except NotKnown:
+            continue
+        if run.refused is None and run.unknown is None:
+            changed = msgspec.structs.replace(case, architecture=run.architecture)
+            trial = best_of(changed, best.deployment)
+            yield trial, f"a checkpoint in {words} ({name}): {size(trial.weights_bytes)} of weights a GPU"
+
+
+def _changed(case: Case, way: Way, **changes: object) -> Trial:
+    return attempt(case, msgspec.structs.replace(way, **changes))

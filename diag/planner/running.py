@@ -1,0 +1,103 @@
+"""Can an engine run a model's weights and its KV cache on a device, as they are stored?
+
+What is not quantized needs 16-bit arithmetic, bfloat16 not every device has: then it is float16, by a flag.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from diag.planner.architecture import Architecture
+from diag.planner.attempt import Device
+from diag.planner.families.config import DTYPE_BYTES
+from diag.planner.formats.support import Support, how
+from diag.planner.rules import EngineRules
+from diag.planner.unknown import NotKnown
+
+DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
+SPELLED = {"bf16": "bfloat16", "half": "float16", "fp16": "float16", "float": "float32"}
+KV_WORDS = {"fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_ds_mla": "fp8", "nvfp4_4over6": "nvfp4"}
+UNDESCRIBED = "unknown"
+"""Vendor of a device of which somebody declared only the memory: then memory is what is asked for."""
+OF_THE_MODEL = frozenset({"auto", "bfloat16", "float16", "float32", "bf16", "fp16", "f16"})
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """``architecture`` as it would run. ``dtype_why``: of a dtype that needs a flag."""
+
+    architecture: Architecture
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    """Why it does not run."""
+    unknown: str | None = None
+    """What is not known of this engine on this vendor's devices: then memory alone decides nothing."""
+    dtype_why: str | None = None
+
+
+def running(
+    architecture: Architecture, rules: EngineRules, device: Device, kv_cache_dtype: str, dtype: str | None = None
+) -> Running:
+    """``dtype``: as the user settled it; None: the device decides. Raises NotKnown."""
+    settled = None if dtype is None else _cast(architecture, dtype)
+    found, dtype_why = _in_16_bit(architecture, rules, device) if settled is None else (settled, None)
+    plain = _of(DTYPES.get(found.dtype, ""), rules, device)
+    supports = [*_weights(found, rules, device), *_cache(kv_cache_dtype, rules, device), *([plain] if plain else [])]
+    unknown = next((one.why for one in supports if one.kind == "unknown"), None)
+    undescribed = device.vendor == UNDESCRIBED
+    return Running(
+        architecture=found,
+        notes=tuple(dict.fromkeys(one.why for one in supports if one.kind == "weight_only" or
+                                  (undescribed and one.kind == "unknown"))),
+        refused=next((one.why for one in supports if one.kind == "unsupported"), None),
+        unknown=None if undescribed else unknown,
+        dtype_why=dtype_why,
+    )  # fmt: skip
+
+
+def _in_16_bit(architecture: Architecture, rules: EngineRules, device: Device) -> tuple[Architecture, str | None]:
+    if architecture.dtype != "bfloat16":
+        return architecture, None
+    wide, half = _of("bf16", rules, device), _of("fp16", rules, device)
+    if wide is None or half is None or wide.kind != "unsupported" or half.kind != "native":
+        return architecture, None
+    return msgspec.structs.replace(architecture, dtype="float16"), wide.why
+
+
+def _cast(architecture: Architecture, dtype: str) -> Architecture:
+    name = SPELLED.get(dtype, dtype)
+    if name == "auto":
+        return architecture
+    if name not in DTYPE_BYTES:
+        raise NotKnown(f"dtype {dtype!r}: the planner knows auto, {', '.join(DTYPE_BYTES)}")
+    stored = architecture.stored_dtype or architecture.dtype
+    return msgspec.structs.replace(architecture, dtype=name, stored_dtype=stored)
+
+
+def _weights(architecture: Architecture, rules: EngineRules, device: Device) -> list[Support]:
+    kinds = {id(layer.weights): layer.weights for layer in architecture.layers}.values()
+    every = (*architecture.first, *(one for weights in kinds for one in weights), *architecture.last)
+    asked = dict.fromkeys((one.format.name, one.expert) for one in every if one.format is not None)
+    method = architecture.quantization.method if architecture.quantization else None
+    found = (_of(name, rules, device, experts=experts, method=method) for name, experts in asked)
+    return [one for one in found if one is not None]
+
+
+def _cache(kv_cache_dtype: str, rules: EngineRules, device: Device) -> list[Support]:
+    if kv_cache_dtype in OF_THE_MODEL:
+        return []
+    found = _of(f"kv_{KV_WORDS.get(kv_cache_dtype, kv_cache_dtype)}", rules, device)
+    return [found] if found is not None else []
+
+
+def _of(
+    name: str, rules: EngineRules, device: Device, *, experts: bool = False, method: str | None = None
+) -> Support | None:
+    if not name:
+        return None
+    capability = None if device.capability is None else device.capability[0] * 10 + device.capability[1]
+    return how(rules.engine, rules.version, capability, device.vendor, name, experts=experts, method=method)
+
+
+def kv_support(name: str, rules: EngineRules, device: Device) -> Support | None:
+    """Of a KV cache of another dtype than the model's."""
+    return _of(f"kv_{name}", rules, device)
