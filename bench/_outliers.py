@@ -1,0 +1,28 @@
+"""Why is a replayed row far from its log, or called something else than it became? One reason a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+OUTLIERS: Mapping[str, str] = {
+    "v008": "0.95 of 24 GB leaves no room for high estimates; 64000 tokens in chunked kernels take more",
+    "v026": "9.4 GiB of activations are those of 2048 sequences: the flag is not in the row",
+    "v039": "the version is not logged; up to 0.27 sampling takes 1.5 GiB more",
+    "v054": "1.3 GiB of KV cache on a 16 GB card, 1.0 needed; sampling took 30 bytes a word, not 38",
+    "v058": "the other stage of the pipeline had less: blocks are the least of all ranks, the row has one",
+    "v060": "V0 captures graphs for each of 4 stages; what took the last 3.8 GiB is not logged",
+    "v083": "libraries of 8 ranks took 0.2 GiB, not 1.2",
+    "v091": "memory shared with the host; 80.8 GiB of weights where the published checkpoint has 73.3",
+    "v115": "a bisected development version, between two rules; estimates of the newest were taken",
+    "v155": "0.07 GiB of a model of 0.5B: the tool's 4-bit files leave some layers in 16 bit, which is not logged",
+    "v156": "as v155; and the tool sets fewer sequences than the engine would",
+    "v185": "memory shared with the host; a variant (DSpark) of which no config is at hand",
+    "v212": "memory shared with the host: graphs took 5.1 GiB, 1.5 are probable",
+    "v213": "memory shared with the host: graphs took 5.1 GiB, 1.5 are probable",
+    "v217": "the KV cache was 8 bits wide: the flag is not in the row",
+    "v224": "an engine of mid 2024 took 2 GiB more than its terms on two T4: not understood",
+    "v227": "0.13 held more than the 16-bit weights while it quantized them; 0.12 started",
+    "v246": "libraries of 2 ranks took 0.3 GiB, not 1.2; activations 17 % less than counted",
+    "v251": "the KV cache's dtype is that of a sibling recipe, as the row says",
+    "s049": "166.6 GiB of weights a GPU were logged, 96 follow from data-parallel attention over 8 ranks",
+}

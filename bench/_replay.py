@@ -1,0 +1,280 @@
+"""Which logged start-ups count, with which inputs, and how far is a prediction from what the engine then printed?
+
+``predict`` is all that is asked of the planner: Inputs -> Prediction, raising NotKnown for what it does not understand.
+A row is replayed twice: with what its log measured (activation, non-torch, KV memory) in place of the estimates, and as
+one would before the start, without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import _logged
+import _shapes
+import msgspec
+from _logged import Row
+
+from diag.facts.plan import Estimate
+from diag.planner.startup import Outcome
+from diag.planner.unknown import NotKnown
+from diag.units import GIB
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Terms that the log printed, bytes on one rank; None: not printed. ``kv``: the KV cache's own memory."""
+
+    activation: int | None = None
+    non_torch: int | None = None
+    graphs: int | None = None
+    kv: int | None = None
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """One start-up as its operator gave it; None: left to the engine's version."""
+
+    engine: str
+    version: str | None
+    v0: bool = False
+    """The engine before V1, whatever the version."""
+    config: Mapping[str, Any]
+    device: str
+    total_bytes: int | None
+    """None: only the KV memory is known."""
+    utilization: float | None
+    tp: int
+    pp: int = 1
+    dp: int = 1
+    expert_parallel: bool = False
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    kv_cache_dtype: str = "auto"
+    block_size: int | None = None
+    dtype: str | None = None
+    enforce_eager: bool = False
+    quantized_while_loading: bool = False
+    """From a checkpoint in 16 bit."""
+    measured: Measured = Measured()
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the tightest rank. None: not known of this row, say weights in an unnamed format."""
+
+    weights_bytes: int | None
+    kv_bytes: Estimate
+    """Below zero: so much is missing."""
+    printed_tokens: Estimate
+    """In the meaning of this version's log; only ``mid`` where the KV memory was measured."""
+    request_bytes: int | None
+    """KV memory of one request of ``max_model_len`` tokens."""
+    verdict: str
+    why: str
+    outcome: Outcome
+
+
+Predict = Callable[[Inputs], Prediction]
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that counts. ``assumed``: what the log does not say, each with what stands in for it."""
+
+    row: Row
+    inputs: Inputs
+    measured: Measured
+    assumed: tuple[str, ...]
+    weights_known: bool
+
+    @property
+    def logged(self) -> Measured | None:
+        """What stands for estimates where KV memory follows from the log: total, fraction, activation and non-torch,
+        with weights of the shape; else the KV memory itself. None: from neither.
+        """
+        has = self.measured
+        terms = has.activation is not None and has.non_torch is not None and self.weights_known
+        if terms and not {"memory", "utilisation"} & {line.partition(":")[0] for line in self.assumed}:
+            return msgspec.structs.replace(has, kv=None)
+        return None if has.kv is None else has
+
+
+UNSAID: Mapping[str, str] = {
+    "v055": "part of the weights is offloaded to the host (cpu_offload_gb)",
+    "v065": "a draft of 3 tokens has a cache of its own (multi-token prediction)",
+    "v100": "a draft has a cache of its own (multi-token prediction)",
+    "v252": "a draft model has a cache of its own (DFlash)",
+    "v254": "a draft has a cache of its own (speculative config, cut off)",
+    "v268": "a draft model has a cache of its own (DFlash)",
+    "v269": "a draft model has a cache of its own (DFlash)",
+    "s012": "a draft has a cache of its own (EAGLE)",
+    "v113": "decode context parallel 8 divides the cache of MLA",
+    "s019": "most experts stay on the host (kt-kernel)",
+    "v051": "an audio encoder that the shape has not", "v052": "an audio encoder that the shape has not",
+    "v053": "an audio encoder that the shape has not",
+    "v027": "a vision tower that the shape has not", "v028": "a vision tower that the shape has not",
+    "v061": "a vision tower that the shape has not",
+    "v153": "only the language model of a larger one is run by this engine",
+    "v036": "an engine on a CPU: other rules, replayed by the planner's CPU tests",
+    "v196": "figures as a reporter rounds them, not as an engine prints them",
+    "v197": "figures as a reporter rounds them, not as an engine prints them",
+    "v272": "a draft model has a cache of its own (DFlash), and a format that no field names",
+    "l001": "TurboMind, not the engine that is planned", "l010": "TurboMind, not the engine that is planned",
+    "l011": "TurboMind, not the engine that is planned",
+    "v140": "the block pool is divided between replicas in one process",
+}  # fmt: skip
+"""What a note beside the row tells and no field of it carries: such a row cannot be given to a planner."""
+
+
+QUANTIZED_WHILE_LOADING = ("v227",)
+"""Rows whose note says that the engine quantizes a checkpoint of 16 bit."""
+ONLY_INFORMED: Mapping[str, str] = {
+    "v006": "a branch under review: what it calls non-torch memory is in no release",
+    "v205": "a branch under review: what it calls non-torch memory is in no release",
+    "v017": "a vision tower that the shape has not: 0.5 GiB more weights, and the memory that profiling images takes",
+    "v033": "the fraction is not logged, and 35 of 140 GiB of KV cache say that it is not the version's",
+    "v248": "a checkpoint whose format is not logged: in 16 bit the weights alone are more than all but the KV cache",
+}  # fmt: skip
+"""Rows whose KV memory speaks, but not their weights or their fraction: not replayed as before the start."""
+
+
+def cases(
+    rows: Sequence[Row], models: Path, device: Callable[[str], int | None], *, every: bool = False
+) -> tuple[list[Case], dict[str, str]]:
+    """Rows that count; and for each other one why not. ``device``: total bytes of a GPU by name, None: no row.
+
+    ``every``: those of ``UNSAID`` and ``ONLY_INFORMED`` too, as if their logs said no more than their fields.
+    """
+    counted, left_out = [], dict[str, str]()
+    for row in rows:
+        found = _case(row, models, device, every=every)
+        if isinstance(found, Case):
+            counted.append(found)
+        else:
+            left_out[row.id] = found
+    return counted, left_out
+
+
+def _case(row: Row, models: Path, device: Callable[[str], int | None], *, every: bool) -> Case | str:
+    if row.engine not in ("vllm", "sglang", "lmdeploy"):
+        return f"engine {row.engine}"
+    if row.shape is None or row.model_shape is None:
+        return "no shape"
+    if row.id in UNSAID and not every:
+        return "the row does not carry what its log tells: see UNSAID"
+    config = _shapes.config_of(row.model_shape, row.shape, models)
+    if isinstance(config, str):
+        return config
+    total = int(row.gpu_total_gib * GIB) if row.gpu_total_gib else device(row.gpu) if row.gpu else None
+    why = _why_not(row, total)
+    return why or _counted(row, config, total, apart=not every and row.id in ONLY_INFORMED)
+
+
+def _why_not(row: Row, total: int | None) -> str | None:
+    if total is None and row.kv_gib is None:
+        return "memory not logged, and no GPU with a row in hardware.py"
+    if row.tp is None and not row.out_of_memory:
+        return "number of ranks not logged"
+    return None
+
+
+def _counted(row: Row, config: dict[str, Any], total: int | None, *, apart: bool) -> Case:
+    version, why_version = _logged.version(row)
+    said = row.quantization or ("quantized" if "quantized" in row.model else None)
+    stored = _shapes.quantized(config, said, row.model)
+    assumed = {
+        "version": why_version,
+        "memory": None if row.gpu_total_gib else "memory: of the GPU's name",
+        "utilisation": None if row.util is not None else "utilisation: the version's",
+        "ranks": None if row.tp else "ranks: one",
+        "length": None if row.max_model_len else "max_model_len: the model's",
+        "sequences": None if row.max_num_seqs else "max_num_seqs: the version's",
+        "batch": None if row.max_num_batched_tokens else "max_num_batched_tokens: the version's",
+    }
+    return Case(
+        row=row,
+        inputs=_inputs(row, stored or config, version, total),
+        measured=_measured(row),
+        assumed=tuple(line for line in assumed.values() if line),
+        weights_known=stored is not None and not apart,
+    )
+
+
+def _inputs(row: Row, config: Mapping[str, Any], version: str | None, total: int | None) -> Inputs:
+    return Inputs(
+        engine=row.engine,
+        version=version,
+        v0=row.engine_gen == "V0",
+        config=config,
+        device=row.gpu or "",
+        total_bytes=total,
+        utilization=row.util,
+        tp=row.tp or 1,
+        pp=row.pp or 1,
+        dp=row.dp or 1,
+        expert_parallel=row.ep is True or (isinstance(row.ep, int) and row.ep > 1),
+        max_model_len=row.kv_needed_len or row.max_concurrency_len or row.max_model_len,
+        max_num_seqs=row.max_num_seqs,
+        max_num_batched_tokens=row.max_num_batched_tokens,
+        kv_cache_dtype=_kv_dtype(row),
+        block_size=row.block_size,
+        dtype=row.dtype,
+        enforce_eager=bool(row.enforce_eager),
+        quantized_while_loading=row.id in QUANTIZED_WHILE_LOADING,
+    )
+
+
+def _kv_dtype(row: Row) -> str:
+    """As the engine's own flag spells it."""
+    word = (row.kv_cache_dtype or "auto").split()[0]
+    return {"bf16": "bfloat16", "fp8_e4m3": "fp8"}.get(word, word) if row.engine == "vllm" else word
+
+
+def _measured(row: Row) -> Measured:
+    def of(gib: float | None) -> int | None:
+        return None if gib is None else int(gib * GIB)
+
+    return Measured(
+        activation=of(row.activation_gib),
+        non_torch=of(row.non_torch_gib),
+        graphs=of(row.cudagraph_gib),
+        kv=of(row.kv_gib),
+    )
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """Both predictions of a case, or in one line why there is none. ``informed``: with what the log measured."""
+
+    case: Case
+    informed: Prediction | None = None
+    before: Prediction | None = None
+    not_known: str | None = None
+
+
+VERSIONS = ("0.9", "0.12", "0.18", "0.21", "0.26", "0.29")
+"""One of each way in which V1 engines of vLLM paged their caches, beside the newest."""
+SAME = 0.01
+
+
+def replay(case: Case, predict: Predict) -> Replayed:
+    """Where no version is logged, what was measured speaks only where all versions make the same of it."""
+    informed = before = None
+    try:
+        if case.logged and (case.row.engine_version or _versions_agree(case, predict)):
+            informed = predict(msgspec.structs.replace(case.inputs, measured=case.logged))
+        if case.inputs.total_bytes is not None and case.weights_known:
+            before = predict(case.inputs)
+    except NotKnown as why:
+        return Replayed(case=case, not_known=str(why))
+    return Replayed(case=case, informed=informed, before=before)
+
+
+def _versions_agree(case: Case, predict: Predict) -> bool:
+    given = msgspec.structs.replace(case.inputs, measured=case.measured)
+    if case.inputs.engine != "vllm" or case.inputs.v0 or case.measured.kv is None:
+        return True
+    try:
+        tokens = [predict(msgspec.structs.replace(given, version=version)).printed_tokens.mid for version in VERSIONS]
+        now = predict(given).printed_tokens.mid
+    except NotKnown:
+        return False
+    return all(abs((one or 0) - (now or 0)) <= SAME * (now or 0) for one in tokens)
