@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from diag.declared import declared_snapshot
 from diag.engines import plan_launch
 from diag.errors import DiagError
 from diag.facts.device import Gpu
 from diag.facts.record import NotMeasured
-from diag.hardware import ALIASES, DEVICES, declared_snapshot, row_of, visible_of
+from diag.hardware import ALIASES, DEVICES, row_of, visible_of
 from diag.units import GIB, MIB
 
 

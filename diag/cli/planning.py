@@ -10,13 +10,13 @@ import click
 import msgspec
 
 from diag.cli import wanting
+from diag.declared import declared_snapshot
 from diag.engines import ENGINES, plan_launch
 from diag.engines.versions import is_version
 from diag.errors import DiagError
 from diag.facts import snapshot as snapshots
 from diag.facts.plan import EngineName, Plan
 from diag.facts.snapshot import Snapshot
-from diag.hardware import declared_snapshot
 from diag.report.ink import Ink
 from diag.report.launch import plan_lines
 from diag.report.machine import plan_json, plans_json
@@ -61,6 +61,8 @@ def plan_for(path: Path | None, order: Order) -> int:
     wanted = wanting.wanted(order.goal, order.context, order.concurrency, order.settings)
     engines = [(name, None) for name in ENGINES] if order.engine == ALL else [engine_and_version(order.engine)]
     snapshot = _snapshot(path, order)
+    if order.model == "" or (order.model is None and order.hardware is not None):
+        raise DiagError("--model", "names nothing", do="name what is to be planned for, e.g. --model Qwen/Qwen3-32B")
     plans = [plan_launch(snapshot, order.model, name, version, wanted) for name, version in engines]
     if order.engine == ALL:
         _tell_all(plans, order)

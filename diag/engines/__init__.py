@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from diag.engines import lmdeploy, ollama, sglang, vllm
+from diag.engines.flags import setting
 from diag.engines.versions import installed
 from diag.errors import DiagError
 from diag.facts.plan import EngineName, Plan, Recipe
@@ -17,19 +21,23 @@ from diag.planner.rules import EngineRules
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
 
+_SETTING = re.compile(r"\{(\w+)=([\w.]+)\}")
+
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine file provides; ``recipe`` gives the command and why each flag is in it."""
 
     rules: Callable[[str | None], EngineRules]
     recipe: Callable[[Planned, EngineRules], tuple[Recipe, dict[str, str]]]
+    setting: Callable[[str, Any, str], str]
+    """A parameter, its value and the version -> what people type for it."""
 
 
 ENGINES: Mapping[str, Engine] = {
-    "vllm": Engine(rules=vllm.rules, recipe=vllm.recipe),
-    "sglang": Engine(rules=sglang.rules, recipe=sglang.recipe),
-    "lmdeploy": Engine(rules=lmdeploy.rules, recipe=lmdeploy.recipe),
-    "ollama": Engine(rules=ollama.rules, recipe=ollama.recipe),
+    "vllm": Engine(rules=vllm.rules, recipe=vllm.recipe, setting=partial(setting, vllm.FLAGS)),
+    "sglang": Engine(rules=sglang.rules, recipe=sglang.recipe, setting=partial(setting, sglang.FLAGS)),
+    "lmdeploy": Engine(rules=lmdeploy.rules, recipe=lmdeploy.recipe, setting=partial(setting, lmdeploy.FLAGS)),
+    "ollama": Engine(rules=ollama.rules, recipe=ollama.recipe, setting=ollama.setting),
 }
 
 
@@ -61,6 +69,20 @@ def plan_launch(
     return msgspec.structs.replace(
         planned.plan,
         recipe=recipe,
+        lever=_in_flags(planned.plan.lever, engine, rules.version),
         notes=(*planned.plan.notes, *beside),
         sources=planned.plan.sources | why_flags,
     )
+
+
+def _in_flags(text: str | None, engine: str, version: str) -> str | None:
+    """``{max_num_seqs=256}`` as the engine spells it."""
+    if text is None:
+        return None
+    return _SETTING.sub(lambda found: ENGINES[engine].setting(found[1], _value(found[2]), version), text)
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text == "true":
+        return True
+    return int(text) if text.isdigit() else float(text) if text.replace(".", "", 1).isdigit() else text

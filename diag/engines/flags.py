@@ -58,6 +58,13 @@ def spelled(flags: Sequence[Flag], planned: Planned, version: str) -> tuple[list
     return argv, why
 
 
+def setting(flags: Sequence[Flag], parameter: str, value: Any, version: str) -> str:
+    """``--max-num-seqs 256``; the parameter's own name where the version has no flag for it."""
+    asked = numbers(version) or NEVER
+    flag = next((one for one in flags if one.parameter == parameter and one.since <= asked < one.before), None)
+    return f"{parameter}={value}" if flag is None else " ".join((flag.name, *flag.spell(value)))
+
+
 def unspelled(planned: Planned, spelled: Iterable[str], engine: str, version: str) -> dict[str, str]:
     """What is asked for and none of the ``spelled`` parameters: ``recipe.NAME`` -> why it is in no command."""
     told = {name: getattr(planned.plan.parameters, name, None) for name in planned.because if name not in spelled}

@@ -8,6 +8,7 @@ environment; the command is the server's, a model is loaded by the first request
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from diag.engines.eras import Version, rules_of
 from diag.engines.flags import one_server_each, unspelled
@@ -68,6 +69,14 @@ VARIABLES: Mapping[str, tuple[str, Callable[[Parameters], str]]] = {
     "max_num_seqs": ("OLLAMA_NUM_PARALLEL", lambda p: str(p.max_num_seqs)),
     "kv_cache_dtype": ("OLLAMA_KV_CACHE_TYPE", lambda p: CACHE_TYPES.get(p.kv_cache_dtype or "", UNQUANTIZED)),
 }
+
+
+def setting(parameter: str, value: Any, version: str) -> str:  # noqa: ARG001 - as the other engines are asked
+    """``OLLAMA_NUM_PARALLEL=4``."""
+    if parameter not in VARIABLES:
+        return f"{parameter}={value}"
+    name, spell = VARIABLES[parameter]
+    return f"{name}={spell(Parameters(**{parameter: value}))}"
 
 
 def _load(model: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -12,6 +12,12 @@ from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.planner.unknown import NotKnown
 from diag.units import size
+
+BEYOND = "GPUs beyond"
+TAKEN = 0.1
+"""Share of memory that others hold on a node which might better be left out."""
+PROHIBITED = "prohibited"
+"""Compute mode in which no process gets a context."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +40,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
-    """The nodes a plan is for, all with at least ``per_node`` GPUs, and what was left out."""
+    """The nodes a plan is for, all with at least ``per_node`` GPUs, and what was left out: see ``selections``."""
 
     nodes: tuple[Node, ...]
     per_node: int
@@ -49,6 +55,54 @@ class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def smallest(self) -> Device:
         return min(self.devices, key=lambda device: device.total_bytes)
+
+
+def selections(found: Accelerators) -> tuple[Accelerators, ...]:
+    """All nodes; and, where some have fewer GPUs or less free memory than the others, those others alone.
+
+    A plan for fewer nodes is worth it only where the whole is worse: who plans compares them.
+    """
+    most = max(len(node.gpus) for node in found.nodes)
+    fullest = _without(
+        found, lambda node: f"{len(node.gpus)} GPUs, other nodes {most}" if len(node.gpus) < most else ""
+    )
+    idlest = max(_least_free(found, node) for node in found.nodes)
+
+    def taken(node: Node) -> str:
+        tight = min(_of(found, node), key=_free_share)
+        return tight.told if idlest - _free_share(tight) > TAKEN else ""
+
+    several = (found, fullest, *(_without(one, taken) for one in (found, fullest) if one is not None))
+    return tuple(dict.fromkeys(one for one in several if one is not None))
+
+
+def _without(found: Accelerators, why: Callable[[Node], str]) -> Accelerators | None:
+    """None: nobody is left out, or nobody stays."""
+    reasons = {node.name: why(node) for node in found.nodes}
+    kept = tuple(node for node in found.nodes if not reasons[node.name])
+    if not kept or len(kept) == len(found.nodes):
+        return None
+    left_out = tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+    names = {node.name for node in kept}
+    return msgspec.structs.replace(
+        found,
+        nodes=kept,
+        per_node=min(len(node.gpus) for node in kept),
+        devices=tuple(device for device in found.devices if device.where.rpartition(":")[0] in names),
+        left_out=(*(line for line in found.left_out if not line.startswith(BEYOND)), *left_out),
+    )
+
+
+def _of(found: Accelerators, node: Node) -> tuple[Device, ...]:
+    return tuple(device for device in found.devices if device.where.rpartition(":")[0] == node.name)
+
+
+def _free_share(device: Device) -> float:
+    return device.free_bytes / device.total_bytes
+
+
+def _least_free(found: Accelerators, node: Node) -> float:
+    return min(_free_share(device) for device in _of(found, node))
 
 
 def nodes_without_accelerator(snapshot: Snapshot) -> tuple[Node, ...]:
@@ -71,7 +125,7 @@ def accelerators(snapshot: Snapshot) -> Accelerators | None:
     per_node = min(len(node.gpus) for node in usable)
     most = max(len(node.gpus) for node in usable)
     if most > per_node:
-        left_out.append(f"GPUs beyond {per_node} a node: nodes have {per_node} to {most}")
+        left_out.append(f"{BEYOND} {per_node} a node: nodes have {per_node} to {most}")
     return Accelerators(
         nodes=tuple(usable),
         per_node=per_node,
@@ -82,11 +136,13 @@ def accelerators(snapshot: Snapshot) -> Accelerators | None:
 
 def unreadable(snapshot: Snapshot) -> str | None:
     """Where no node has readable GPUs: a node that has some on its bus; or, where none shows its bus, any of them."""
+    if not snapshot.nodes:
+        return "the Snapshot has no node"
     for node in snapshot.nodes:
         if is_known(node, "devices") and _on_the_bus(node):
             return f"{node.name}: {_why_not(node)}"
     proven = any(_absent(node) for node in snapshot.nodes)
-    return None if proven or not snapshot.nodes else f"{snapshot.nodes[0].name}: {_why_not(snapshot.nodes[0])}"
+    return None if proven else f"{snapshot.nodes[0].name}: {_why_not(snapshot.nodes[0])}"
 
 
 def _absent(node: Node) -> bool:
@@ -103,6 +159,8 @@ def _on_the_bus(node: Node) -> bool:
 def _why_not(node: Node) -> str | None:
     """Why the plan cannot use a node; None: it can."""
     try:
+        if any(is_known(gpu, "compute_mode") and gpu.compute_mode == PROHIBITED for gpu in node.gpus):
+            return f"a GPU in compute mode {PROHIBITED}"
         if node.gpus:
             return None
         return "GPUs on the bus, but no library that reads them" if _on_the_bus(node) else "no accelerator"
@@ -117,6 +175,8 @@ def _device(node: Node, gpu: Gpu) -> Device:
         raise NotKnown(f"{where} is divided by MIG", "plan on undivided GPUs, or switch MIG off")
     try:
         total, free = gpu.total_bytes, gpu.free_bytes
+        if not 0 <= free <= total or not total:
+            raise NotKnown(f"memory of {where}: {free} of {total} bytes free", "see what its driver's tool says")
     except NotMeasured as why:
         raise NotKnown(f"memory of {where}: {why}", "measure again where the driver's library can be read") from why
     processes = gpu.processes if is_known(gpu, "processes") else ()

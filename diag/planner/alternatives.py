@@ -95,6 +95,9 @@ def _for_throughput(case: Case, best: Trial) -> Alternative | None:
         note = f"for throughput: {told} cost no memory"
         return Alternative(case=case, trial=trial, reason=note, note=note)
     cost = f"cost {size(more)} more activation at most" if more > 0 else "cost no more activation"
+    if trial.tokens == best.tokens and trial.verdict == "FITS":
+        note = f"for throughput: {told} {cost}"
+        return Alternative(case=case, trial=trial, reason=note, note=note)
     left = f"leave {trial.tokens:,} tokens of KV cache instead of {best.tokens:,}"
     doubt = "" if trial.verdict == "FITS" else f", and it is {trial.verdict} then: {trial.outcome.why}"
     note = f"for throughput: {told} {cost} and {left}{doubt}"

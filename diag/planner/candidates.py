@@ -63,6 +63,8 @@ def _not_with(deployment: Deployment, architecture: Architecture, rules: EngineR
         return f"{rules.engine} divides no layers over a pipeline"
     if deployment.nodes > 1 and rules.one_node:
         return f"{rules.engine} runs a model on one node"
+    if deployment.dp > 1 and not architecture.experts:
+        return f"{deployment.dp} replicas of {deployment.tp * deployment.pp} GPUs in one launch do not fit on a node"
     if deployment.ep and not architecture.experts:
         return "expert parallelism: this model has no routed experts"
     return (
@@ -102,13 +104,19 @@ def _undivided(deployment: Deployment, architecture: Architecture, rules: Engine
 
 
 def _inside(cluster: Cluster, architecture: Architecture, rules: EngineRules) -> Iterator[Deployment]:
-    for gpus in divisors(cluster.per_node):
+    for gpus in _sizes(cluster.per_node):
         if rules.by_layers:
             yield Deployment(tp=1, pp=gpus)
             continue
         for pp in divisors(gpus):
             yield Deployment(tp=gpus // pp, pp=pp)
         yield from _sharing_experts(gpus, 1, architecture, rules)
+
+
+def _sizes(per_node: int) -> list[int]:
+    """GPUs of a replica inside a node: what leaves none idle, and powers of two, which divide most models."""
+    powers = {1 << bits for bits in range(per_node.bit_length())}
+    return sorted({*divisors(per_node), *powers})
 
 
 def _over_nodes(cluster: Cluster, architecture: Architecture, rules: EngineRules) -> Iterator[Deployment]:

@@ -47,7 +47,7 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
         tier = self.tier(deployment)
         if tier == INSIDE:
             return ""
-        moved = all_reduce_bytes(architecture, deployment.tp * deployment.dp)
+        moved = moved_bytes(architecture, deployment)
         each = f"{size(moved)} a token through every rank"
         if tier == ACROSS_ISLANDS:
             return f"crosses islands of {self.island} GPUs ({self.island_why}): {each}; bandwidth between not measured"
@@ -71,10 +71,23 @@ def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
     )
 
 
-def all_reduce_bytes(architecture: Architecture, ranks: int) -> int:
-    """Bytes through each rank for one token."""
+def moved_bytes(architecture: Architecture, deployment: Deployment) -> int:
+    """Bytes through each rank for one token: after attention, and after the MLP or the experts.
+
+    Ranks with whole experts send a token to those of its experts and get it back: 2 · k · (n−1)/n messages.
+    """
     message = architecture.hidden * DTYPE_BYTES[architecture.dtype]
-    return int(2 * len(architecture.layers) * message * 2 * (ranks - 1) / ranks)
+    sharing, layers = deployment.tp * deployment.dp, len(architecture.layers)
+    behind = sum(any(weight.expert for weight in layer.weights) for layer in architecture.layers)
+    attention = layers * _all_reduce(deployment.tp)
+    mlp = (layers - behind) * _all_reduce(deployment.tp)
+    pairs = 2 * architecture.experts_per_token * (sharing - 1) / sharing if deployment.ep else _all_reduce(sharing)
+    return int(message * (attention + mlp + behind * pairs))
+
+
+def _all_reduce(ranks: int) -> float:
+    """Messages through each rank."""
+    return 2 * (ranks - 1) / ranks
 
 
 def between_nodes(snapshot: Snapshot) -> tuple[str, float | None]:

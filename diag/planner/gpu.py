@@ -22,6 +22,7 @@ from diag.planner.requantized import ON_LOADING, requantized
 from diag.planner.rules import EngineRules
 from diag.planner.running import Running, running
 from diag.planner.search import Found, Refused, search, why_lost
+from diag.planner.selection import chosen
 from diag.planner.trial import Trial, kv_cache
 from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
@@ -37,13 +38,13 @@ def plan_gpus(
         raise NotKnown(
             f"{architecture.name} is an encoder: it keeps no KV cache that grows", "plan for a model that generates"
         )
-    device = _device(found)
     files = checkpoint(model, architecture)
     stored = architecture if wanted.pinned.quantization in ON_LOADING else None
     if wanted.pinned.quantization:
         architecture = requantized(architecture, wanted.pinned.quantization)
+    device = _device(found)
     run = running(architecture, rules, device, wanted.pinned.kv_cache_dtype or "auto", wanted.pinned.dtype)
-    case = Case(
+    whole = Case(
         snapshot=snapshot,
         found=found,
         cluster=Cluster(nodes=len(found.nodes), per_node=found.per_node),
@@ -58,10 +59,24 @@ def plan_gpus(
         notes=run.notes,
     )
     if (too_long := wanted.longer_than(architecture.max_len)) is not None:
-        return _refused(case, too_long, lever=f"a context of {architecture.max_len:,} tokens")
+        return _refused(whole, too_long, lever=f"a context of at most {architecture.max_len:,} tokens")
     if run.refused is not None:
-        return _refused(case, run.refused)
-    return _planned(case, run)
+        return _refused(whole, run.refused)
+    case, result = chosen(_of(whole, selected) for selected in accelerators.selections(found))
+    return _planned(case, run, result)
+
+
+def _of(whole: Case, found: accelerators.Accelerators) -> Case:
+    """The same for fewer nodes."""
+    if found is whole.found:
+        return whole
+    return msgspec.structs.replace(
+        whole,
+        found=found,
+        cluster=Cluster(nodes=len(found.nodes), per_node=found.per_node),
+        domains=domains(whole.snapshot, found),
+        device=_device(found),
+    )
 
 
 def _device(found: accelerators.Accelerators) -> Device:
@@ -86,8 +101,7 @@ def _published(row: hardware.DeviceRow | None) -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
-def _planned(case: Case, run: Running) -> Planned:
-    result = search(case)
+def _planned(case: Case, run: Running, result: Found) -> Planned:
     if not result.trials:
         return _refused(case, result.refused[0].reason, result.refused)
     best = result.trials[0]
@@ -158,7 +172,7 @@ def _refused(case: Case, why: str, refused: tuple[Refused, ...] = (), *, lever: 
     plan = Plan(
         verdict="NO",
         reason=f"cannot be: {why}",
-        lever=_other_numbers(case) if refused else lever,
+        lever=_other_ranks(case) if refused else lever,
         notes=case.notes,
         engine=EngineName(name=case.rules.engine, version=case.rules.version),
         parameters=case.wanted.pinned,
@@ -174,10 +188,15 @@ def _refused(case: Case, why: str, refused: tuple[Refused, ...] = (), *, lever: 
     return Planned(plan=plan, model=case.model.name)
 
 
-def _other_numbers(case: Case) -> str:
-    if case.wanted.pinned != Parameters():
-        return "leave the number of ranks to the plan"
-    return "a number of GPUs that divides the model's heads"
+def _other_ranks(case: Case) -> str:
+    """Whether it was what the user settled."""
+    if case.wanted.pinned == Parameters():
+        return "a number of GPUs that divides the model's heads"
+    loose = msgspec.structs.replace(case.wanted, pinned=Parameters(quantization=case.wanted.pinned.quantization))
+    best = next(iter(search(msgspec.structs.replace(case, wanted=loose)).trials), None)
+    if best is None or best.verdict == "NO":
+        return "other GPUs: without --set it does not fit either"
+    return f"leave it to the plan: without --set {best.deployment.told} {best.verdict}"
 
 
 def _place(case: Case, best: Trial) -> Place:

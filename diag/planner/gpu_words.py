@@ -53,7 +53,8 @@ def _replicas(case: Case, best: Trial) -> str:
 def notes(case: Case, best: Trial) -> tuple[str, ...]:
     lines = [_rule_of_thumb(case, best), case.domains.cost(best.deployment, case.architecture)]
     lines += [_unpinned(case, best), _repeated(case, best), _concurrency(case, best)]
-    lines += [_of_another_format(case, best), _of_several_kinds(case)]
+    lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best)]
+    lines += [f"left out: {line}" for line in case.found.left_out]
     lines += [f"not loaded: {one}" for one in case.architecture.left_out]
     return tuple(line for line in lines if line)
 
@@ -65,6 +66,14 @@ def _of_another_format(case: Case, best: Trial) -> str:
     if name not in ON_LOADING:
         return f"{name} needs a checkpoint of its own: put its path in place of {case.model.name}"
     return f"weights are quantized while they load: until then {size(case.loading_bytes(best.deployment))} of a GPU"
+
+
+def _idle(case: Case, best: Trial) -> str:
+    if best.deployment.nodes > 1:
+        idle = case.cluster.nodes % best.deployment.nodes
+        return f"{idle} of {case.cluster.nodes} nodes stay idle" if idle else ""
+    idle = case.cluster.per_node - case.launched(best.deployment) * best.deployment.gpus // best.deployment.dp
+    return f"{idle} of {case.cluster.per_node} GPUs of each node stay idle" if idle > 0 else ""
 
 
 def _of_several_kinds(case: Case) -> str:

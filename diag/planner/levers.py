@@ -1,6 +1,7 @@
 """Which smallest change makes a plan fit that does not, or not for sure?
 
-Changes are tried, not guessed: the first that comes out as FITS is told, with what it frees.
+Changes are tried, not guessed: the first that comes out as FITS is told, with what it frees. A parameter stands as
+``{name=value}``: the engine's file knows its flag.
 """
 
 from __future__ import annotations
@@ -75,47 +76,60 @@ def _own_share(case: Case, best: Trial) -> Iterator[Told]:
         wanted = msgspec.structs.replace(case.wanted, pinned=pinned)
         trial = attempt(msgspec.structs.replace(case, wanted=wanted), best.way)
         own, set_by_user = trial.outcome.utilization, best.outcome.utilization
-        yield trial, f"a gpu_memory_utilization of {own:g} instead of {set_by_user:g}"
+        yield trial, f"{{gpu_memory_utilization={own:.2f}}} instead of {set_by_user:g}"
 
 
 def _fewer_requests(case: Case, best: Trial) -> Iterator[Told]:
     for seqs in FEWER_SEQS:
         if seqs < best.batch.max_num_seqs:
             trial = attempt(case, msgspec.structs.replace(best.way, max_num_seqs=seqs))
-            before, after = best.outcome.memory.activation_bytes.high or 0, trial.outcome.memory.activation_bytes.high
-            yield trial, f"--max-num-seqs {seqs} frees {size(before - (after or 0))}"
+            yield trial, f"{{max_num_seqs={seqs}}}{_freed_by(best, trial)}"
+
+
+def _freed_by(best: Trial, trial: Trial) -> str:
+    before, after = best.outcome.memory.activation_bytes.high or 0, trial.outcome.memory.activation_bytes.high or 0
+    return f" frees {size(before - after)}" if before > after else ""
 
 
 def _shorter_context(case: Case, best: Trial) -> Iterator[Told]:
     for length in SHORTER:
         if length < best.way.max_model_len:
-            yield _changed(case, best.way, max_model_len=length), f"a context of {length:,} tokens"
+            yield _changed(case, best.way, max_model_len=length), f"{{max_model_len={length}}}: a shorter context"
 
 
 def _eager(case: Case, best: Trial) -> Iterator[Told]:
     graphs = size(best.outcome.memory.cuda_graph_bytes.high or 0)
     trial = _changed(case, best.way, enforce_eager=True)
-    yield trial, f"--enforce-eager saves up to {graphs} of CUDA graphs, at the price of slower decoding"
+    yield trial, f"{{enforce_eager=true}} saves up to {graphs} of CUDA graphs, at the price of slower decoding"
 
 
 def _smaller_cache(case: Case, best: Trial) -> Iterator[Told]:
     support = kv_support("fp8", case.rules, case.device)
     if best.way.kv_cache_dtype == "auto" and support is not None and support.kind == "native":
-        yield _changed(case, best.way, kv_cache_dtype="fp8"), "--kv-cache-dtype fp8 halves the KV cache"
+        yield _changed(case, best.way, kv_cache_dtype="fp8"), "{kv_cache_dtype=fp8} halves the KV cache"
 
 
 def _more_gpus(case: Case, best: Trial) -> Iterator[Told]:
-    """More of the same nodes, or GPUs where there is one node: as many as the model divides over."""
-    gpus = best.deployment.gpus
-    while gpus < MOST_GPUS:
-        gpus *= 2
-        wider = Deployment(
-            tp=min(gpus, max(8, case.cluster.per_node)), pp=max(1, gpus // max(8, case.cluster.per_node))
-        )
-        cluster = msgspec.structs.replace(case.cluster, per_node=max(case.cluster.per_node, wider.gpus))
-        larger = msgspec.structs.replace(case, cluster=cluster)
-        if why_impossible(wider, case.architecture, case.rules, cluster) is None:
-            yield attempt(larger, msgspec.structs.replace(best.way, deployment=wider)), f"{wider.gpus} such GPUs"
+    """More of the same: wider first, as nodes usually are, then deeper; what the user settled stays."""
+    wide = max(OF_A_NODE, case.cluster.per_node)
+    for deployment in _larger(best.deployment, wide, case):
+        here = max(case.cluster.per_node, deployment.gpus)
+        larger = msgspec.structs.replace(case, cluster=msgspec.structs.replace(case.cluster, per_node=here))
+        if why_impossible(deployment, case.architecture, case.rules, larger.cluster) is None:
+            trial = attempt(larger, msgspec.structs.replace(best.way, deployment=deployment))
+            yield trial, f"{deployment.gpus} such GPUs a replica ({deployment.told})"
+
+
+def _larger(least: Deployment, wide: int, case: Case) -> Iterator[Deployment]:
+    pinned, found = case.wanted.pinned, msgspec.structs.replace(least, nodes=1)
+    while found.gpus < MOST_GPUS:
+        if pinned.tensor_parallel_size is None and found.tp * found.dp * 2 <= wide and not case.rules.by_layers:
+            found = msgspec.structs.replace(found, tp=found.tp * 2)
+        elif pinned.pipeline_parallel_size is None:
+            found = msgspec.structs.replace(found, pp=found.pp * 2)
+        else:
+            return
+        yield found
 
 
 def _quantized(case: Case, best: Trial) -> Iterator[Told]:

@@ -16,7 +16,8 @@ import msgspec
 from diag.planner.candidates import candidates, why_impossible
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
-from diag.planner.trial import RANK, Trial, Way, attempt, longest
+from diag.planner.trial import RANK, Trial, Way, attempt, longest, refined
+from diag.planner.unknown import NotKnown
 
 MOST_WEIGHTS = 0.80
 """Share of a GPU's memory that weights take at most where a KV cache of the usual size is to stay: a rule of thumb."""
@@ -37,16 +38,25 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def search(case: Case) -> Found:
-    """Raises NotKnown."""
+    """Raises NotKnown where of no deployment anything is known."""
     refused: list[Refused] = []
     trials: list[Trial] = []
+    unknown: list[NotKnown] = []
     for deployment in candidates(case.architecture, case.rules, case.cluster, case.wanted.pinned):
         why = why_impossible(deployment, case.architecture, case.rules, case.cluster)
         if why is None:
-            trials.append(best_of(case, deployment))
-        else:
-            refused.append(Refused(deployment=deployment, reason=why))
+            try:
+                trials.append(best_of(case, deployment))
+                continue
+            except NotKnown as reason:
+                unknown.append(reason)
+                why = f"not known: {reason}"
+        refused.append(Refused(deployment=deployment, reason=why))
+    if unknown and not trials:
+        raise unknown[0]
     trials.sort(key=lambda trial: worth(case, trial), reverse=True)
+    if trials and case.wanted.as_long_as_fits:
+        trials[0] = refined(case, trials[0])
     return Found(trials=tuple(trials), refused=tuple(refused))
 
 
@@ -86,11 +96,12 @@ def _ways(case: Case, deployment: Deployment, kv_cache_dtype: str) -> Iterator[W
         for tokens in _batched_tokens(wanted.pinned.max_num_batched_tokens, own.max_num_batched_tokens):
             most = tokens or own.max_num_batched_tokens
             for seqs in wanted.seqs(own.max_num_seqs):
+                settled = wanted.pinned.max_num_batched_tokens is not None
                 yield Way(
                     deployment=deployment,
                     max_model_len=length,
-                    max_num_seqs=seqs,
-                    max_num_batched_tokens=seqs if seqs > most else tokens,
+                    max_num_seqs=min(seqs, most) if settled else seqs,
+                    max_num_batched_tokens=seqs if seqs > most and not settled else tokens,
                     kv_cache_dtype=kv_cache_dtype,
                     enforce_eager=bool(wanted.pinned.enforce_eager),
                 )

@@ -7,33 +7,28 @@ with the probable ones only, and NO where it does not even with those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
 
 import msgspec
 
 from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
 from diag.planner import terms as overhead
-from diag.planner.architecture import Architecture, StateCache
+from diag.planner.architecture import Architecture
 from diag.planner.attempt import Device, Measured, Start
 from diag.planner.deployment import Deployment
+from diag.planner.obstacles import Limit, Stage, first_obstacle, kv_bytes
 from diag.planner.overheads import Batch
 from diag.planner.paging.paged import Paged
 from diag.planner.platforms import elsewhere
 from diag.planner.rules import EngineRules
 from diag.planner.same import Same
-from diag.planner.shares import Room, Share, Taken, first_batch, own_fraction, room, safe_fraction, sized_after_capture
+from diag.planner.shares import Share, Taken, first_batch, own_fraction, room, safe_fraction, sized_after_capture
 from diag.planner.terms import Term, Terms
 from diag.planner.weighed import Level, loaded_bytes, stage_weights_bytes, weights_bytes
 from diag.planner.worth import state_pool_bytes, worth
-from diag.units import size
 
 __all__ = ["Device", "Measured", "Outcome", "Start", "share", "start", "weights_bytes"]
 
-Limit = Literal["weights", "kv", "activation", "graphs", "non_torch", "held", "context"]
-LOADING: dict[Level, float] = {"low": 1, "mid": 1.005, "high": 1.04}
-"""Of what loading holds at once; holes and copies of single layers beside: more than 1.028 in a log of vLLM 0.13."""
 LEVELS: tuple[Level, Level, Level] = ("low", "mid", "high")
 
 
@@ -55,19 +50,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, str]
 
 
-class _Stage(msgspec.Struct, frozen=True, kw_only=True):
-    weights: int
-    terms: Terms
-    taken: dict[Level, Taken]
-    rooms: dict[Level, Room]
-
-
 def start(start: Start) -> Outcome:
     """Raises NotKnown."""
     utilization = own_fraction(start) if start.utilization is None else start.utilization
     stages = [_stage(start, utilization, stage) for stage in _stages(start)]
-    kv: dict[Level, Paged] = {level: worth(start, [_kv(start, one, level) for one in stages]) for level in LEVELS}
-    failures = {level: _failure(start, stages, kv[level], level) for level in LEVELS}
+    kv: dict[Level, Paged] = {level: worth(start, [kv_bytes(start, one, level) for one in stages]) for level in LEVELS}
+    failures = {level: first_obstacle(start, stages, kv[level], level) for level in LEVELS}
     tightest = min(stages, key=lambda one: one.rooms["mid"].kv)
     verdict, (limit, why) = _verdict(failures, start, kv)
     return Outcome(
@@ -96,9 +84,9 @@ def _stages(start: Start) -> range:
     return range(1 if start.rules.engine == "ollama" else start.deployment.pp)
 
 
-def _stage(start: Start, utilization: float, stage: int) -> _Stage:
+def _stage(start: Start, utilization: float, stage: int) -> Stage:
     taken: dict[Level, Taken] = {level: _taken(start, stage, level) for level in LEVELS}
-    return _Stage(
+    return Stage(
         weights=_stage_weights(start, stage),
         terms=_terms_of(start, stage),
         taken=taken,
@@ -107,10 +95,6 @@ def _stage(start: Start, utilization: float, stage: int) -> _Stage:
             for level in LEVELS
         },
     )
-
-
-def _kv(start: Start, stage: _Stage, level: Level) -> int:
-    return stage.rooms[level].kv if start.measured.kv is None else start.measured.kv
 
 
 def _taken(start: Start, stage: int, level: Level) -> Taken:
@@ -161,11 +145,6 @@ def _terms(  # noqa: PLR0917 - the key of a cache
     return elsewhere(overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage)), device)
 
 
-@lru_cache(maxsize=16)
-def _has_states(architecture: Same[Architecture]) -> bool:
-    return any(isinstance(cache, StateCache) for layer in architecture.value.layers for cache in layer.caches)
-
-
 def _measured(terms: Terms, measured: Measured) -> Terms:
     """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak."""
     nothing = _exactly(0)
@@ -194,80 +173,11 @@ def _verdict(
     return "FITS", ("kv", f"{least.max_concurrency:.1f} requests of {start.max_model_len} tokens fit at the least")
 
 
-def _failure(start: Start, stages: Sequence[_Stage], kv: Paged, level: Level) -> tuple[Limit, str] | None:
-    """The first thing that goes wrong, in the order in which an engine meets it; None: nothing."""
-    for one in stages:
-        found = _no_loading(start, one, level) or _no_start(start, one, level) or _no_kv(start, one, level)
-        if found:
-            return found
-    if not kv.starts:
-        least = min(_kv(start, one, level) for one in stages)
-        needs = f"one request of {start.max_model_len} tokens needs {size(kv.request_bytes)}"
-        return "kv", f"{needs}, {size(least)} are left"
-    if _lacks_states(start, kv):
-        return "kv", f"{start.batch.max_num_seqs} sequences need a block for their states each, {kv.blocks} are there"
-    return next((found for one in stages if (found := _no_room(one, level))), None)
-
-
-def _lacks_states(start: Start, kv: Paged) -> bool:
-    """Of graphs of whole decode batches: eager mode does not ask."""
-    if not start.rules.state_each_sequence or start.batch.enforce_eager or start.batch.max_num_seqs <= kv.blocks:
-        return False
-    return _has_states(Same(start.architecture))
-
-
-def _no_loading(start: Start, stage: _Stage, level: Level) -> tuple[Limit, str] | None:
-    needs = int(start.loading_bytes * LOADING[level])
-    free = start.device.free_bytes - stage.taken[level].context
-    if needs <= free:
-        return None
-    return "weights", f"loading takes {size(needs)} before they are quantized, {size(max(0, free))} are free"
-
-
-def _no_start(start: Start, stage: _Stage, level: Level) -> tuple[Limit, str] | None:
-    found, taken = stage.rooms[level], stage.taken[level]
-    if found.starts:
-        return None
-    limit: Limit = "held" if start.device.held_bytes > taken.context else "context"
-    return limit, f"needs {size(found.needed_free)} free at the start, {size(max(0, found.free))} are"
-
-
-def _no_kv(start: Start, stage: _Stage, level: Level) -> tuple[Limit, str] | None:
-    if _kv(start, stage, level) > 0:
-        return None
-    found, taken, terms = stage.rooms[level], stage.taken[level], stage.terms
-    told = f"weights of {size(taken.weights)}"
-    beside: dict[Limit, int] = {"activation": getattr(terms.activation, level),
-                                "graphs": getattr(terms.graphs, level),
-                                "non_torch": getattr(terms.non_torch, level)}  # fmt: skip
-    largest = max(beside, key=lambda name: beside[name])
-    if taken.inside and beside[largest] > taken.weights:
-        words = largest.replace("_", "-")
-        return largest, f"{words} of {size(beside[largest])} and {told} leave no KV cache in {size(found.budget)}"
-    return "weights", f"{told} leave no KV cache in {size(max(0, found.budget))}"
-
-
-def _no_room(stage: _Stage, level: Level) -> tuple[Limit, str] | None:
-    found, taken = stage.rooms[level], stage.taken[level]
-    if taken.beside <= found.beside + (0 if level == "high" else _unused(stage, taken, level)):
-        return None
-    parts: dict[Limit, int] = {"activation": taken.activation, "graphs": taken.graphs, "non_torch": taken.other}
-    limit = max(parts, key=lambda name: parts[name])
-    words = {"activation": "activations", "graphs": "CUDA graphs"}.get(limit, "libraries")
-    free = f"{size(max(0, found.beside))} are free"
-    return limit, f"{words} need {size(taken.beside)} beside the engine's share, {free}"
-
-
-def _unused(stage: _Stage, taken: Taken, level: Level) -> int:
-    """While graphs are captured, what is set aside for activations inside the fraction is not in use yet."""
-    return 0 if taken.activation else int(getattr(stage.terms.activation, level))
-
-
-def _memory(start: Start, stage: _Stage, kv: dict[Level, Paged]) -> MemorySplit:
+def _memory(start: Start, stage: Stage, kv: dict[Level, Paged]) -> MemorySplit:
     """Of the tightest stage; the context counts among the libraries."""
     terms, taken = stage.terms, stage.taken
     spread = start.deployment.gpus if start.rules.engine == "ollama" else 1
-    at = {level: max(0, _kv(start, stage, level)) for level in LEVELS}
+    at = {level: max(0, kv_bytes(start, stage, level)) for level in LEVELS}
     return MemorySplit(
         total_bytes=start.device.total_bytes,
         held_bytes=start.device.total_bytes - start.device.free_bytes,

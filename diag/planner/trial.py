@@ -14,8 +14,8 @@ from diag.planner.startup import Outcome, share, start
 from diag.units import size
 
 RANK = {"FITS": 2, "RISKY": 1, "NO": 0}
-LENGTH_STEP = 256
-"""Contexts that are as long as fits are multiples of it."""
+LENGTH_STEP, STEPS = 256, 64
+"""Contexts that are as long as fits are multiples of the first, found to one of so many parts of the model's own."""
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,23 +110,36 @@ def _share(case: Case, asked: Start) -> Share:
 
 
 def longest(case: Case, way: Way) -> Trial:
-    """With the longest context that fits for sure; where none does, that probably does; else the shortest."""
+    """With the longest context that fits for sure; where none does, that probably does; else the shortest.
+
+    ``way.max_model_len`` is the most. Found to one of ``STEPS`` parts of it.
+    """
+    step = LENGTH_STEP * max(1, way.max_model_len // STEPS // LENGTH_STEP)
     for verdict in ("FITS", "RISKY"):
-        found = _longest(case, way, RANK[verdict])
+        whole = attempt(case, way)
+        if RANK[whole.verdict] >= RANK[verdict]:
+            return whole
+        found = _longest(case, way, (0, way.max_model_len), step, RANK[verdict])
         if found is not None:
             return found
     return attempt(case, msgspec.structs.replace(way, max_model_len=min(LENGTH_STEP, way.max_model_len)))
 
 
-def _longest(case: Case, way: Way, rank: int) -> Trial | None:
-    """``way.max_model_len`` is the most. What starts with a context starts with a shorter one."""
-    whole = attempt(case, way)
-    if RANK[whole.verdict] >= rank:
-        return whole
-    best, least, most = None, 0, way.max_model_len // LENGTH_STEP
+def refined(case: Case, trial: Trial) -> Trial:
+    """To ``LENGTH_STEP``."""
+    length, most = trial.way.max_model_len, case.architecture.max_len
+    step = LENGTH_STEP * max(1, most // STEPS // LENGTH_STEP)
+    if trial.verdict == "NO" or length >= most:
+        return trial
+    return _longest(case, trial.way, (length, min(most, length + step)), LENGTH_STEP, RANK[trial.verdict]) or trial
+
+
+def _longest(case: Case, way: Way, span: tuple[int, int], step: int, rank: int) -> Trial | None:
+    """Above the first of ``span`` and up to the second. What starts with a context starts with a shorter one."""
+    best, least, most = None, span[0] // step, span[1] // step
     while least < most:
         middle = -(-(least + most) // 2)
-        trial = attempt(case, msgspec.structs.replace(way, max_model_len=middle * LENGTH_STEP))
+        trial = attempt(case, msgspec.structs.replace(way, max_model_len=middle * step))
         if RANK[trial.verdict] >= rank:
             best, least = trial, middle
         else:

@@ -118,18 +118,39 @@ def test_a_pipeline_over_the_link_and_a_split_that_is_pinned_across_it_cite_what
 # -- a GPU, a node missing
 
 
-def test_a_gpu_that_is_missing_leaves_seven_and_only_layouts_of_seven(qwen3_32b):
+def test_a_gpu_that_is_missing_leaves_three_pairs_and_one_idle(qwen3_32b):
     whole = plan_launch(snapshot(eight_h100()), qwen3_32b)
     seven = plan_launch(snapshot(gpu_node("gpu01", free_gib=(79.0,) * 7)), qwen3_32b)
-    # seven are prime, and 64 heads do not divide by 7: a rank each, or a pipeline of seven stages
-    splits = {(one.parameters.tensor_parallel_size, one.parameters.pipeline_parallel_size) for one in seven.discarded}
-    chosen = (seven.parameters.tensor_parallel_size, seven.parameters.pipeline_parallel_size)
-    assert splits | {chosen} == {(1, 1), (1, 7), (7, 1)}
     refused = next(one for one in seven.discarded if one.parameters.tensor_parallel_size == 7)
     assert (refused.verdict, refused.reason) == (None, "64 attention heads do not divide by tensor parallel 7")
-    assert chosen == (1, 7)
-    assert whole.parameters.tensor_parallel_size == 2
+    assert (whole.parameters.tensor_parallel_size, whole.parameters.data_parallel_size) == (2, 4)
+    assert (seven.parameters.tensor_parallel_size, seven.parameters.data_parallel_size) == (2, 3)
+    assert "1 of 7 GPUs of each node stay idle" in seven.notes
     assert seven.parameters.gpu_memory_utilization == whole.parameters.gpu_memory_utilization
+
+
+def test_a_busy_node_is_left_out_where_the_others_fit_without_it(qwen3_32b):
+    idle = tuple(eight_h100(f"gpu0{number}") for number in (2, 3, 4))
+    plan = plan_launch(snapshot(eight_h100("gpu01", free=2.0), *idle), qwen3_32b)
+    assert plan.verdict == "FITS"
+    assert "12 replicas on 3 nodes" in plan.reason
+    assert "left out: gpu01: gpu01:0 has 2.0 GiB of 79.6 GiB free" in plan.notes
+
+
+def test_a_node_with_two_gpus_is_left_out_where_the_model_needs_eight(tmp_path):
+    model = write_model(tmp_path, "llama-70b")
+    nodes = (gpu_node("gpu01", free_gib=(60.0,)), eight_h100("gpu02"))
+    plan = plan_launch(snapshot(*nodes), model)
+    assert plan.verdict == "FITS"
+    assert "on 1 node" in plan.reason
+    assert "left out: gpu01: 1 GPUs, other nodes 8" in plan.notes
+
+
+def test_a_node_that_is_a_little_fuller_stays(qwen3_32b):
+    nodes = (eight_h100("gpu01", free=69.0), *(eight_h100(f"gpu0{number}") for number in (2, 3, 4)))
+    plan = plan_launch(snapshot(*nodes), qwen3_32b)
+    assert "16 replicas on 4 nodes" in plan.reason
+    assert "gpu01:0 has 69.0 GiB" in plan.sources["--gpu-memory-utilization"]
 
 
 def test_a_gpu_that_is_missing_on_one_of_two_nodes_is_said(qwen3_32b):
@@ -151,7 +172,7 @@ def test_a_node_that_is_missing_makes_a_model_too_large(tmp_path):
     both, one = plan_launch(linked(180e9), model), plan_launch(linked(180e9, "gpu01"), model)
     # 756 GiB: 47 on each of 16, 94 on each of 8
     assert (both.verdict, one.verdict) == ("FITS", "NO")
-    assert one.lever == "16 such GPUs"
+    assert one.lever == "16 such GPUs a replica (TP 8 × PP 2)"
 
 
 # -- other facts

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from diag.declared import declared_snapshot
 from diag.engines import plan_launch
 from diag.facts.plan import Discarded, Parameters, Plan
-from diag.hardware import declared_snapshot
 from diag.planner.catalogue import bundled
 from diag.planner.wanted import Wanted
 from diag.units import GIB, parse_rate
@@ -161,7 +161,7 @@ def test_r1_on_a100_runs_weight_only_and_says_that_it_is_slower(planned):
     assert "fp8_block with vllm 0.33 on nvidia sm80: saves memory only, slower" in notes
 
 
-def test_r1_on_a100_needs_another_format_with_sglang(tmp_path):
+def test_r1_on_a100_needs_another_format_with_sglang():
     plan = plan_launch(declared_snapshot("2x8xA100-80GB"), R1, "sglang", "0.5.23")
     assert plan.verdict == "NO"
     assert "fp8_block with sglang 0.5.23 on nvidia sm80: cannot run" in plan.reason

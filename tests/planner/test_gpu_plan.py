@@ -209,7 +209,7 @@ def test_a_share_that_is_free_only_with_a_small_context_of_its_own_is_risky(qwen
     plan = plan_launch(snapshot(eight_h100(free=78.9)), qwen3_32b, wanted=Wanted(pinned=pinned))
     assert plan.verdict == "RISKY"
     assert "needs 78.4 GiB free at the start, 78.3 GiB are" in plan.reason
-    assert plan.lever == "a gpu_memory_utilization of 0.92 instead of 0.99"
+    assert plan.lever == "--gpu-memory-utilization 0.92 instead of 0.99"
 
 
 def test_what_starts_but_never_holds_a_whole_request_does_not_fit():

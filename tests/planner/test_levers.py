@@ -74,9 +74,9 @@ def applied(lever: str, cluster: Snapshot, wanted: Wanted) -> tuple[Snapshot, Wa
     number = int(re.sub(r"\D", "", (re.search(r"[\d,]+", lever) or ["0"])[0]) or 0)
     forms: Mapping[str, Callable[[Snapshot, Wanted], tuple[Snapshot, Wanted]]] = {
         r"--max-num-seqs (\d+) frees [\d.]+ [GM]iB": _pin(max_num_seqs=number),
-        r"a context of [\d,]+ tokens": _context(number),
-        r"a gpu_memory_utilization of .*": _pin(gpu_memory_utilization=None),
-        r"\d+ such GPUs": _gpus(number),
+        r"--max-model-len \d+: a shorter context": _context(number),
+        r"--gpu-memory-utilization .*": _pin(gpu_memory_utilization=None),
+        r"\d+ such GPUs a replica .*": _gpus(number),
         r"free gpu01:\d.*": _freed,
         r"--enforce-eager saves .*": _pin(enforce_eager=True),
         r"--kv-cache-dtype fp8 halves the KV cache": _pin(kv_cache_dtype="fp8"),
@@ -92,15 +92,21 @@ CASES: list[tuple[Snapshot, str, dict[str, Any], Wanted, str]] = [
     (taken(), "llama-70b", {}, Wanted(), "free gpu01:3: pid 77, train.py"),
     (all_taken(), "llama-70b", {}, Wanted(), "free gpu01:0 and 7 more GPUs: pid 100, python"),
     (small(22), "llama-8b", {}, Wanted(pinned=Parameters(max_num_seqs=2000, max_num_batched_tokens=8192)), "--max-num"),
-    (small(22), "llama-8b", {}, Wanted(context=65536), "a context of 32,768 tokens"),
-    (small(18.9), "llama-8b", {}, Wanted(context=16384), "a context of 8,192 tokens"),
-    (small(22), "llama-8b", {}, Wanted(pinned=Parameters(gpu_memory_utilization=0.5)), "a gpu_memory_utilization of"),
-    (small(22), "llama-8b", {}, Wanted(pinned=Parameters(gpu_memory_utilization=0.99)), "a gpu_memory_utilization of"),
+    (small(22), "llama-8b", {}, Wanted(context=65536), "--max-model-len 32768"),
+    (small(18.9), "llama-8b", {}, Wanted(context=16384), "--max-model-len 8192"),
+    (small(22), "llama-8b", {}, Wanted(pinned=Parameters(gpu_memory_utilization=0.5)), "--gpu-memory-utilization 0.89"),
+    (
+        small(22),
+        "llama-8b",
+        {},
+        Wanted(pinned=Parameters(gpu_memory_utilization=0.99)),
+        "--gpu-memory-utilization 0.89",
+    ),
     (small(19), "llama-8b", FULL_KV, Wanted(pinned=Parameters(**MODEST)), "--enforce-eager"),
     (small(18.5), "llama-8b", FULL_KV, Wanted(pinned=Parameters(**MODEST, enforce_eager=True)), "--kv-cache-dtype fp8"),
     (small(16), "llama-8b", {}, Wanted(), "2 such GPUs"),
     (h100(1), "llama-70b", {}, Wanted(), "2 such GPUs"),
-    (h100(2), "llama-405b", {}, Wanted(), "16 such GPUs"),
+    (h100(2), "llama-405b", {}, Wanted(), "16 such GPUs a replica (TP 8 × PP 2)"),
 ]
 
 
@@ -139,5 +145,5 @@ def test_a_split_that_cannot_be_is_left_to_the_plan(tmp_path):
     model = write_model(tmp_path, "llama-8b")
     wanted = Wanted(pinned=Parameters(tensor_parallel_size=5))
     plan = plan_launch(h100(8), model, wanted=wanted)
-    assert (plan.verdict, plan.lever) == ("NO", "leave the number of ranks to the plan")
+    assert (plan.verdict, plan.lever) == ("NO", "leave it to the plan: without --set TP 1 FITS")
     assert plan_launch(h100(8), model).verdict == "FITS"

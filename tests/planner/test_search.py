@@ -148,7 +148,7 @@ def test_a_context_that_was_asked_for_is_planned_whole(qwen3_32b):
 
 def test_a_context_beyond_the_model_s_own_is_refused(qwen3_32b):
     plan = plan_launch(ONE_NODE, qwen3_32b, wanted=Wanted(context=40961))
-    assert (plan.verdict, plan.lever) == ("NO", "a context of 40,960 tokens")
+    assert (plan.verdict, plan.lever) == ("NO", "a context of at most 40,960 tokens")
     assert plan.reason == "cannot be: a context of 40,961 tokens: the model itself allows 40,960"
 
 
@@ -215,7 +215,7 @@ def test_settled_expert_layouts_are_taken_as_they_are(moe):
 def test_a_settled_split_that_cannot_be_is_refused_with_its_numbers(qwen3_32b, pinned, why):
     plan = settled(qwen3_32b, **pinned)
     assert (plan.verdict, plan.reason) == ("NO", f"cannot be: {why}")
-    assert plan.lever == "leave the number of ranks to the plan"
+    assert plan.lever == "leave it to the plan: without --set TP 2 FITS"
     assert [(one.verdict, one.reason) for one in plan.discarded] == [(None, why)]
     assert plan.recipe.argv == ()
 
