@@ -40,7 +40,7 @@ def candidates(
     """Small ones first. ``pinned`` leaves those that agree with it; where none does, the pinned one itself."""
     every = dict.fromkeys((*_inside(cluster, architecture, rules), *_over_nodes(cluster, architecture, rules)))
     agreeing = tuple(one for one in every if _agrees(one, pinned, architecture, cluster))
-    return agreeing or (_exactly(pinned, cluster),)
+    return agreeing or tuple(_exactly(pinned, tp, cluster) for tp in _widths(architecture, pinned, cluster))
 
 
 def why_impossible(
@@ -152,9 +152,16 @@ def _launched(deployment: Deployment, replicas: int, architecture: Architecture,
     return dense_on_a_node and deployment.gpus * replicas <= cluster.per_node
 
 
-def _exactly(pinned: Parameters, cluster: Cluster) -> Deployment:
+def _widths(architecture: Architecture, pinned: Parameters, cluster: Cluster) -> Iterable[int]:
+    """Of tensor parallelism, where the rest is settled in a way that is not tried by itself."""
+    if pinned.tensor_parallel_size is not None:
+        return (pinned.tensor_parallel_size,)
+    return divisors(cluster.per_node) if pinned.expert_parallel and architecture.experts else (1,)
+
+
+def _exactly(pinned: Parameters, tp: int, cluster: Cluster) -> Deployment:
     one = Deployment(
-        tp=pinned.tensor_parallel_size or 1,
+        tp=tp,
         pp=pinned.pipeline_parallel_size or 1,
         dp=pinned.data_parallel_size or 1,
         ep=bool(pinned.expert_parallel),

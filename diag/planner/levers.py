@@ -58,12 +58,14 @@ def _known(changes: Callable[[Case, Trial], Iterator[Told]], case: Case, best: T
 
 
 def _freed(case: Case, best: Trial) -> Iterator[Told]:
-    tight = case.found.tightest
-    free = max(one.free_bytes / one.total_bytes for one in case.found.devices)
-    idle = int(case.device.total_bytes * free)
-    taken = [one for one in case.found.devices if one.holders or free - one.free_bytes / one.total_bytes > NOISE]
+    """What others hold: where somebody is seen, where other GPUs have more, or where it is more than the weights."""
+    tight, devices = case.found.tightest, case.found.devices
+    most = max(one.free_bytes / one.total_bytes for one in devices)
+    dominates = case.device.held_bytes > best.weights_bytes
+    idle = case.device.seen_bytes / case.device.total_bytes if dominates else most
+    taken = [one for one in devices if one.holders or idle - one.free_bytes / one.total_bytes > NOISE]
     if taken:
-        device = msgspec.structs.replace(case.device, free_bytes=max(idle, case.device.seen_bytes))
+        device = msgspec.structs.replace(case.device, free_bytes=case.device.seen_bytes)
         trial = attempt(msgspec.structs.replace(case, device=device), best.way)
         others = f" and {len(taken) - 1} more GPUs" if len(taken) > 1 else ""
         yield trial, f"free {tight.where}{others}: {tight.holders or 'see who holds its memory'}"
