@@ -132,9 +132,10 @@ def _aim(case: Case, trial: Trial) -> tuple[float, ...]:
     if case.wanted.goal == "throughput":
         return length, *nodes, stages, trial.batch.max_num_seqs, everywhere, -gpus
     if case.wanted.goal == "latency":
-        return length, *nodes, stages, trial.deployment.tp, trial.roomy, everywhere
+        return length, *nodes, stages, trial.deployment.tp, not trial.deployment.ep, trial.roomy, everywhere
     fewest = case.rules.by_layers or (trial.roomy and not case.architecture.experts)
-    spread = (trial.roomy, -gpus if fewest else gpus, stages, -trial.deployment.dp, everywhere)
+    plain = (stages, -trial.deployment.dp, not trial.deployment.ep)
+    spread = (trial.roomy, -gpus if fewest else gpus, *plain, everywhere)
     return (length, comfortable(case, trial), *nodes, *spread)
 
 
@@ -176,6 +177,7 @@ def _why_aimed_worse(case: Case, trial: Trial, best: Trial, told: str) -> str:
         (stable and comfortable(case, trial) < comfortable(case, best), f"weights take {share:.0%} of a GPU"),
         (_nodes(trial) < _nodes(best), f"{over}, of {told} {best.replicas} over {best.deployment.nodes}"),
         (stable and trial.roomy < best.roomy, "its KV cache is smaller than its weights"),
+        (stable and trial.deployment.ep > best.deployment.ep and gpus == fewest, f"{told} needs no expert parallelism"),
         (tokens < most, f"holds {tokens:,} tokens on all GPUs, {told} {most:,}"),
         (gpus > fewest, f"{gpus} GPUs a replica, {told} needs {fewest}"),
         (gpus < fewest, f"{gpus} GPUs a replica, fewer than the {fewest} of {told}"),

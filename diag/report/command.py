@@ -48,7 +48,9 @@ def _reasons(plan: Plan, ink: Ink) -> list[str]:
     indent = min(WIDEST_VALUE, 2 + max((len(value) for value in given.values()), default=0) + 2)
     lines = []
     for name, value in given.items():
-        lines += ink.field(f"  {value}", plan.sources[name], indent=indent)
+        wide = len(value) + 4 > indent
+        lines += [ink(f"  {value}")] if wide else []
+        lines += ink.field("" if wide else f"  {value}", plan.sources[name], indent=indent)
     return lines
 
 
