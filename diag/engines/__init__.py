@@ -29,7 +29,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: Callable[[str | None], EngineRules]
     recipe: Callable[[Planned, EngineRules], tuple[Recipe, dict[str, str]]]
-    setting: Callable[[str, Any, str], str]
+    setting: Callable[[str, Any, str], str] = partial(setting, ())
     """A parameter, its value and the version -> what people type for it."""
 
 
@@ -62,15 +62,16 @@ def plan_launch(
         name = EngineName(name=engine, version=chosen)
         return Plan(verdict="UNKNOWN", reason=f"not known: {why}", lever=why.lever, engine=name)
     if differs:
-        rules = msgspec.structs.replace(rules, note=differs)
+        rules = msgspec.structs.replace(rules, note=f"{differs}; {rules.note}" if rules.newer else differs)
     planned = plan(snapshot, model, rules, wanted)
     recipe, why_flags = ENGINES[engine].recipe(planned, rules)
     beside = tuple(line for name, line in why_flags.items() if name.startswith("recipe."))
+    newer = (rules.note,) if rules.newer and rules.note else ()
     return msgspec.structs.replace(
         planned.plan,
         recipe=recipe,
         lever=_in_flags(planned.plan.lever, engine, rules.version),
-        notes=(*planned.plan.notes, *beside),
+        notes=(*newer, *planned.plan.notes, *beside),
         sources=planned.plan.sources | why_flags,
     )
 

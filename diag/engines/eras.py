@@ -39,7 +39,7 @@ def rules_of(engine: str, version: str | None, eras: Mapping[Version, EngineRule
         )
     newer = asked[: len(known.split("."))] > newest[: len(known.split("."))]
     note = f"{version} is newer than {known}, the newest diag knows: planned by its rules" if newer else None
-    return msgspec.structs.replace(eras[since], version=version, note=note)
+    return msgspec.structs.replace(eras[since], version=version, note=note, newer=newer)
 
 
 def _name(version: Version) -> str:

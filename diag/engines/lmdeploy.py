@@ -62,6 +62,7 @@ _V0_13 = EngineRules(
     non_torch_several=_gib(0.13, 0.55, 1.65, "as vLLM's logs of several GPUs show it"),
     spans_nodes=False,
     pipelines=False,
+    starts_copies=False,
 )  # fmt: skip
 _V0_10 = replace(
     _V0_13,

@@ -46,6 +46,7 @@ _CURRENT = EngineRules(
     spans_nodes=False,
     one_node=True,
     shares_experts=False,
+    starts_copies=False,
 )
 
 ERAS: Mapping[Version, EngineRules] = {(0, 33, 0): _CURRENT}
@@ -79,11 +80,21 @@ def setting(parameter: str, value: Any, version: str) -> str:  # noqa: ARG001 - 
     return f"{name}={spell(Parameters(**{parameter: value}))}"
 
 
-def _load(model: str) -> str:
-    """A file has to be given a name first."""
-    if model.endswith(".gguf"):
-        return f"echo FROM {model} > Modelfile; ollama create NAME -f Modelfile; ollama run NAME"
-    return f"ollama run {model}"
+GGUF = ".gguf"
+
+
+def _import(file: str) -> str:
+    """Only what was given a name can be loaded."""
+    return f"echo FROM {file} > Modelfile; ollama create NAME -f Modelfile; ollama run NAME (NAME: of your choice)"
+
+
+def _imported(model: str) -> dict[str, str]:
+    """A note for what is no GGUF file yet."""
+    if model.endswith(GGUF):
+        return {}
+    why = f"ollama serves GGUF files: {model} has to be imported first, from the FOLDER of its weights"
+    beside = "where it cannot, llama.cpp's convert_hf_to_gguf.py makes a GGUF file of the folder"
+    return {"recipe.import": f"{why}: {_import('FOLDER')}; {beside}"}
 
 
 def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]]:
@@ -93,7 +104,9 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
     if len(planned.place.nodes) > 1:
         return Recipe(), {"recipe": f"ollama {rules.version} runs on one node"}
     env: dict[str, str] = {}
-    why = {"recipe": f"a server: it loads the model on the first request, or by: {_load(planned.model)}"}
+    loads = f", or by: {_import(planned.model)}" if planned.model.endswith(GGUF) else ""
+    why = {"recipe": f"a server: it loads a model on the first request{loads}"}
+    why |= _imported(planned.model)
     why |= unspelled(planned, {*VARIABLES, *OF_ITS_OWN}, "ollama", rules.version)
     why |= one_server_each(planned, "OLLAMA_HOST")
     for parameter, (name, spell) in VARIABLES.items():

@@ -76,6 +76,7 @@ _V0_5_18 = EngineRules(
     non_torch_alone=_gib(0.02, 0.15, 0.35, "weights that grew while loading: 0.1 to 0.2 GiB in 3 logs"),
     non_torch_several=_gib(0.05, 0.3, 1.0, "2 logs of 8 GPUs"),
     spans_nodes=True,
+    attention_replicas_not_of=("MixtralForCausalLM",),
 )
 _V0_5_16 = replace(
     _V0_5_18, reserve=Reserve(prefill_graphs=True, after_capture_mib=512), batches=_BATCHES_0_5_5, version="0.5.16"
@@ -92,7 +93,16 @@ _STEPS = (
 _V0_4_10 = replace(
     _V0_5_3, reserve=Reserve(steps=_STEPS, attention_dp_mib=4096), batches=_BATCHES_0_4_8, version="0.4.10"
 )
-_V0_4_8 = replace(_V0_4_10, reserve=Reserve(steps=_STEPS, attention_dp_mib=4096, tower_factor=0.9), version="0.4.8")
+_DEEPSEEK = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM")
+_QWEN_MOE = ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM")
+_V0_4_8 = replace(
+    _V0_4_10,
+    reserve=Reserve(steps=_STEPS, attention_dp_mib=4096, tower_factor=0.9),
+    version="0.4.8",
+    attention_replicas_of=(*_DEEPSEEK, *_QWEN_MOE, "Llama4ForConditionalGeneration"),
+    whole_experts_of=(*_DEEPSEEK, *_QWEN_MOE, "MixtralForCausalLM"),
+)
+"""Of which models stands in sglang/srt/models: those that read dp_attention, and EPMoE or DeepEPMoE."""
 _BY_RANKS = ((16, 0.79), (8, 0.81), (4, 0.85), (2, 0.87), (1, 0.88))
 _V0_4_7 = replace(
     _V0_4_8,
@@ -108,6 +118,9 @@ _V0_4_6 = replace(
     _V0_4_7,
     reserve=Reserve(by_ranks=_BY_RANKS, large=((80 * 1024, 13 * 1024, 1.0),), tower_factor=0.9),
     version="0.4.6",
+    pipelines=False,
+    attention_replicas_of=(*_DEEPSEEK, "Llama4ForConditionalGeneration"),
+    whole_experts_of=(*_DEEPSEEK, "MixtralForCausalLM"),
 )
 
 ERAS: Mapping[Version, EngineRules] = {

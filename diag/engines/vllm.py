@@ -11,6 +11,7 @@ from diag.engines.flags import (
     Flag,
     fraction,
     in_version,
+    one_server_each,
     other_nodes,
     socket_interfaces,
     spelled,
@@ -34,7 +35,7 @@ def rules(version: str | None) -> EngineRules:
 FLAGS = (
     Flag(parameter="tensor_parallel_size", name="--tensor-parallel-size"),
     Flag(parameter="pipeline_parallel_size", name="--pipeline-parallel-size"),
-    Flag(parameter="data_parallel_size", name="--data-parallel-size", since=(0, 8, 0)),
+    Flag(parameter="data_parallel_size", name="--data-parallel-size", since=(0, 8, 3)),
     switch("--enable-expert-parallel", "expert_parallel", since=(0, 8, 0)),
     Flag(parameter="gpu_memory_utilization", name="--gpu-memory-utilization", spell=fraction),
     Flag(parameter="max_model_len", name="--max-model-len"),
@@ -60,6 +61,8 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
         return Recipe(), {"recipe": f"vllm {rules.version} spans nodes through Ray only: not written by diag"}
     flags, why = spelled(FLAGS, planned, rules.version)
     why |= unspelled(planned, in_version(FLAGS, rules.version), "vllm", rules.version)
+    if not rules.starts_copies:
+        why |= one_server_each(planned, "--port")
     argv = [*_command(planned.model, rules.version), *flags]
     env: dict[str, str] = {}
     if planned.cpu_kv_gib is not None:

@@ -158,9 +158,12 @@ _V0_8 = _since(
     small_batch_names=(),
     sampler=SORTED,
 )
+_V0_8_0 = replace(_V0_8, attention_replicas=False, starts_copies=False)
+"""``--data-parallel-size`` is new in 0.8.3, ``--enable-expert-parallel`` in 0.8.0."""
 _V0_6 = _since(
-    _V0_8,
+    _V0_8_0,
     7,
+    shares_experts=False,
     inside=("activation", "non_torch"),
     batches=(_V0_BATCH,),
     sampler=replace(SORTED, low=30, source=f"{SORTED.source}; 30 in a log of a V100"),
@@ -178,9 +181,13 @@ _V0_3 = replace(
     ),
 )
 
+_V0_5_0 = replace(_V0_3, pipelines=False)
+"""Pipelines are new in 0.5.1 (config.py)."""
+
 ERAS: Mapping[Version, EngineRules] = {
     (0, 33, 0): _V0_33, (0, 30, 0): _V0_30, (0, 28, 0): _V0_28, (0, 26, 0): _V0_26, (0, 25, 0): _V0_25,
     (0, 24, 0): _V0_24, (0, 21, 0): _V0_21, (0, 20, 0): _V0_20, (0, 17, 0): _V0_17, (0, 12, 0): _V0_12,
-    (0, 11, 0): _V0_11, (0, 10, 0): _V0_10, (0, 9, 0): _V0_9, (0, 8, 0): _V0_8, (0, 6, 0): _V0_6, (0, 3, 0): _V0_3,
+    (0, 11, 0): _V0_11, (0, 10, 0): _V0_10, (0, 9, 0): _V0_9, (0, 8, 3): _V0_8, (0, 8, 0): _V0_8_0, (0, 6, 0): _V0_6,
+    (0, 5, 1): _V0_3, (0, 3, 0): _V0_5_0,
 }  # fmt: skip
 """From which version on they hold."""

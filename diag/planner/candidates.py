@@ -60,13 +60,15 @@ def _no_place(deployment: Deployment, cluster: Cluster) -> str | None:
 
 def _not_with(deployment: Deployment, architecture: Architecture, rules: EngineRules) -> str | None:
     if deployment.pp > 1 and not rules.pipelines:
-        return f"{rules.engine} divides no layers over a pipeline"
+        return f"{rules.engine} {rules.version} divides no layers over a pipeline"
     if deployment.nodes > 1 and rules.one_node:
         return f"{rules.engine} runs a model on one node"
     if deployment.dp > 1 and not architecture.experts:
         return f"{deployment.dp} replicas of {deployment.tp * deployment.pp} GPUs in one launch do not fit on a node"
     if deployment.ep and not architecture.experts:
         return "expert parallelism: this model has no routed experts"
+    if (unshared := _unshared(deployment, architecture, rules)) is not None:
+        return unshared
     return (
         _layers_alone(deployment, architecture, rules)
         if rules.by_layers
@@ -134,8 +136,19 @@ def _sharing_experts(gpus: int, nodes: int, architecture: Architecture, rules: E
         return
     for dp in divisors(gpus):
         for ep in (False, True):
-            if gpus > 1 and (dp > 1 or ep):
-                yield Deployment(tp=gpus // dp, dp=dp, ep=ep, nodes=nodes)
+            found = Deployment(tp=gpus // dp, dp=dp, ep=ep, nodes=nodes)
+            if gpus > 1 and (dp > 1 or ep) and _unshared(found, architecture, rules) is None:
+                yield found
+
+
+def _unshared(deployment: Deployment, architecture: Architecture, rules: EngineRules) -> str | None:
+    """Why experts are not shared that way: none in this version, or not of this model."""
+    of = f"{rules.engine} {rules.version} has no"
+    if deployment.ep and not rules.gives_whole_experts(architecture.name):
+        return f"{of} expert parallelism for {architecture.name}"
+    if deployment.dp > 1 and architecture.experts and not rules.replicates_attention(architecture.name):
+        return f"{of} data parallelism that shares the experts of {architecture.name}"
+    return None
 
 
 def _agrees(deployment: Deployment, pinned: Parameters, architecture: Architecture, cluster: Cluster) -> bool:

@@ -25,6 +25,7 @@ from diag.planner.paging.split import Split
 from diag.planner.planned import Place, Planned
 from diag.planner.ram import Ram, least_ram
 from diag.planner.rules import EngineRules
+from diag.planner.served import served
 from diag.planner.shards import rank_weight_bytes
 from diag.planner.steps import Ranks
 from diag.planner.unknown import NotKnown
@@ -85,6 +86,11 @@ def plan_cpu(nodes: Sequence[Node], model: Model, rules: EngineRules, wanted: Wa
     architecture = read_architecture(model)
     if _attends_sparsely(architecture):
         return _refused("the model's sparse attention: the CPU backend has none", ELSEWHERE, model, rules)
+    known = served(rules.kind, rules.version, architecture.name)
+    if known.kind == "unknown":
+        raise NotKnown(known.why, known.lever)
+    if known.kind == "no":
+        return _refused(known.why, known.lever or "another engine", model, rules)
     if (too_long := wanted.longer_than(architecture.max_len)) is not None:
         return _refused(too_long, f"a context of {architecture.max_len:,} tokens", model, rules)
     ram, files = least_ram(nodes), checkpoint(model, architecture)
@@ -149,7 +155,7 @@ def _split(
 ) -> MemorySplit:
     tokens = rules.cpu_batch.max_num_batched_tokens
     batch = Batch(max_num_seqs=_seqs(rules, wanted), max_num_batched_tokens=tokens, enforce_eager=True)
-    loaded = held(architecture, Loader(engine=rules.engine, version=rules.version, capability=None, vendor="cpu"))
+    loaded = held(architecture, Loader(engine=rules.kind, version=rules.version, capability=None, vendor="cpu"))
     weights = rank_weight_bytes(loaded, tp=1) + extra_bytes
     steps = overhead.terms(architecture, rules, batch, Ranks(tp=1))
     activation = overhead.total((steps.activation, steps.kept))

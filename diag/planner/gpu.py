@@ -61,7 +61,7 @@ def plan_gpus(
     if (too_long := wanted.longer_than(architecture.max_len)) is not None:
         return _refused(whole, too_long, lever=f"a context of at most {architecture.max_len:,} tokens")
     if run.refused is not None:
-        return _refused(whole, run.refused)
+        return _refused(whole, run.refused, lever=run.lever or OTHER)
     case, result = chosen(_of(whole, selected) for selected in accelerators.selections(found))
     return _planned(case, run, result)
 

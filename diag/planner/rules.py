@@ -87,10 +87,14 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Memory rules of one version. Spreads without another unit are bytes on one GPU."""
 
     engine: str
+    fork_of: str = ""
+    """The engine whose formats, models and paging it shares; empty: its own."""
     version: str
     """Whose rules these are."""
     note: str | None = None
     """Why these rules stand in for another version; None: it is the version that was asked for."""
+    newer: bool = False
+    """Than all that were read: whether its commands still start is not known."""
 
     fraction_of: Base = "total"
     utilization: float
@@ -153,6 +157,15 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Layers can be divided over stages."""
     shares_experts: bool = True
     """Replicas of the attention can share one set of experts, and ranks can get whole ones."""
+    attention_replicas: bool = True
+    """Of the two the first; ranks may get whole experts all the same."""
+    attention_replicas_of: tuple[str, ...] = ()
+    """Only of these ``architectures``; empty: of all but ``attention_replicas_not_of``."""
+    attention_replicas_not_of: tuple[str, ...] = ()
+    whole_experts_of: tuple[str, ...] = ()
+    """Ranks get whole experts only of these ``architectures``; empty: of all."""
+    starts_copies: bool = True
+    """One command starts several whole copies of a model; False: each is a server of its own."""
     refines_blocks: bool = False
     """Blocks of FP8 experts are made finer where ranks do not hold whole ones."""
     cpu_block_size: int = 0
@@ -164,9 +177,22 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """RAM that it takes for each GPU to swap requests out."""
 
     @property
+    def kind(self) -> str:
+        """``vllm`` for what is forked from it."""
+        return self.fork_of or self.engine
+
+    @property
     def by_layers(self) -> bool:
         """It gives whole layers to GPUs, and counts the memory of all of them together."""
         return self.fraction_of == "free"
+
+    def replicates_attention(self, name: str) -> bool:
+        """Of a model with experts of this architecture."""
+        listed = not self.attention_replicas_of or name in self.attention_replicas_of
+        return self.shares_experts and self.attention_replicas and listed and name not in self.attention_replicas_not_of
+
+    def gives_whole_experts(self, name: str) -> bool:
+        return self.shares_experts and (not self.whole_experts_of or name in self.whole_experts_of)
 
     def batch(self, device_name: str, total_bytes: int, *, max_model_len: int = 0, offline: bool = False) -> BatchRow:
         """``max_model_len``: of the longest request, where ``batch_of_length`` asks for it."""

@@ -1,4 +1,4 @@
-"""Can an engine run a model's weights and its KV cache on a device, as they are stored?
+"""Can an engine run a model on a device: its class, its weights and its KV cache as they are stored, its attention?
 
 What is not quantized needs 16-bit arithmetic, bfloat16 not every device has: then it is float16, by a flag.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
-from diag.planner.architecture import Architecture
+from diag.planner.architecture import Architecture, CompressedCache, LatentCache
 from diag.planner.attempt import Device
 from diag.planner.families.config import DTYPE_BYTES
 from diag.planner.formats.support import Support, how
 from diag.planner.rules import EngineRules
+from diag.planner.served import Served, served
 from diag.planner.unknown import NotKnown
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
@@ -29,6 +30,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     refused: str | None = None
     """Why it does not run."""
+    lever: str | None = None
+    """What would change that, where it is known."""
     unknown: str | None = None
     """What is not known of this engine on this vendor's devices: then memory alone decides nothing."""
     dtype_why: str | None = None
@@ -41,17 +44,44 @@ def running(
     settled = None if dtype is None else _cast(architecture, dtype)
     found, dtype_why = _in_16_bit(architecture, rules, device) if settled is None else (settled, None)
     plain = _of(DTYPES.get(found.dtype, ""), rules, device)
-    supports = [*_weights(found, rules, device), *_cache(kv_cache_dtype, rules, device), *([plain] if plain else [])]
-    unknown = next((one.why for one in supports if one.kind == "unknown"), None)
-    undescribed = device.vendor == UNDESCRIBED
+    weights, cache = _weights(found, rules, device), _cache(kv_cache_dtype, rules, device)
+    attention, dense = _attention(found, rules, device), [plain] if plain else []
+    supports = [*_built(rules, device), *weights, *cache, *attention, *dense]
+    known, undescribed = served(rules.kind, rules.version, found.name), device.vendor == UNDESCRIBED
+    unknown = tuple(one.why for one in supports if one.kind == "unknown")
+    slow = tuple(one.why for one in supports if one.kind == "weight_only")
     return Running(
         architecture=found,
-        notes=tuple(dict.fromkeys(one.why for one in supports if one.kind == "weight_only" or
-                                  (undescribed and one.kind == "unknown"))),
-        refused=next((one.why for one in supports if one.kind == "unsupported"), None),
-        unknown=None if undescribed else unknown,
+        notes=tuple(dict.fromkeys((*slow, *unknown) if undescribed else slow)),
+        refused=_refused(known, supports),
+        lever=known.lever,
+        unknown=next(iter((*_unread(known), *(() if undescribed else unknown))), None),
         dtype_why=dtype_why,
-    )  # fmt: skip
+    )
+
+
+def _refused(known: Served, supports: list[Support]) -> str | None:
+    if known.kind == "no":
+        return known.why
+    return next((one.why for one in supports if one.kind == "unsupported"), None)
+
+
+def _unread(known: Served) -> tuple[str, ...]:
+    return (known.why,) if known.kind == "unknown" else ()
+
+
+def _built(rules: EngineRules, device: Device) -> list[Support]:
+    """Nothing where it was not read what an engine's releases were built for."""
+    found = _of("wheels", rules, device)
+    return [found] if found is not None and found.source else []
+
+
+def _attention(architecture: Architecture, rules: EngineRules, device: Device) -> list[Support]:
+    caches = dict.fromkeys(cache for layer in architecture.layers for cache in layer.caches)
+    latent = dict.fromkeys("sparse_mla" if one.sparse else "mla" for one in caches if isinstance(one, LatentCache))
+    compressed = ["compressed_attention"] if any(isinstance(one, CompressedCache) for one in caches) else []
+    found = (_of(name, rules, device) for name in (*latent, *compressed))
+    return [one for one in found if one is not None]
 
 
 def _in_16_bit(architecture: Architecture, rules: EngineRules, device: Device) -> tuple[Architecture, str | None]:
@@ -95,7 +125,7 @@ def _of(
     if not name:
         return None
     capability = None if device.capability is None else device.capability[0] * 10 + device.capability[1]
-    return how(rules.engine, rules.version, capability, device.vendor, name, experts=experts, method=method)
+    return how(rules.kind, rules.version, capability, device.vendor, name, experts=experts, method=method)
 
 
 def kv_support(name: str, rules: EngineRules, device: Device) -> Support | None:

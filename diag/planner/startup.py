@@ -81,7 +81,7 @@ def share(start: Start) -> Share:
 
 def _stages(start: Start) -> range:
     """Ollama counts all of its GPUs together."""
-    return range(1 if start.rules.engine == "ollama" else start.deployment.pp)
+    return range(1 if start.rules.by_layers else start.deployment.pp)
 
 
 def _stage(start: Start, utilization: float, stage: int) -> Stage:
@@ -119,7 +119,7 @@ def _taken(start: Start, stage: int, level: Level) -> Taken:
 
 
 def _stage_weights(start: Start, stage: int) -> int:
-    deployment = Deployment(tp=1) if start.rules.engine == "ollama" else start.deployment
+    deployment = Deployment(tp=1) if start.rules.by_layers else start.deployment
     held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
     return held + start.extra_weight_bytes
 
@@ -176,7 +176,7 @@ def _verdict(
 def _memory(start: Start, stage: Stage, kv: dict[Level, Paged]) -> MemorySplit:
     """Of the tightest stage; the context counts among the libraries."""
     terms, taken = stage.terms, stage.taken
-    spread = start.deployment.gpus if start.rules.engine == "ollama" else 1
+    spread = start.deployment.gpus if start.rules.by_layers else 1
     at = {level: max(0, kv_bytes(start, stage, level)) for level in LEVELS}
     return MemorySplit(
         total_bytes=start.device.total_bytes,
@@ -191,7 +191,7 @@ def _memory(start: Start, stage: Stage, kv: dict[Level, Paged]) -> MemorySplit:
 
 def _kv_taken(start: Start, at: dict[Level, int], kv: dict[Level, Paged]) -> Estimate:
     """Ollama takes what its requests need and spreads it; the others take what is left."""
-    if start.rules.engine == "ollama":
+    if start.rules.by_layers:
         each = kv["mid"].request_bytes * start.batch.max_num_seqs // start.deployment.gpus
         return Estimate(low=each, mid=each, high=each)
     return Estimate(low=at["high"], mid=at["mid"], high=at["low"])

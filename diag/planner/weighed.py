@@ -33,7 +33,7 @@ def stage_weights_bytes(
     architecture: Architecture, rules: EngineRules, device: Device, deployment: Deployment, stage: int
 ) -> int:
     capability = None if device.capability is None else device.capability[0] * 10 + device.capability[1]
-    loader = Loader(engine=rules.engine, version=rules.version, capability=capability, vendor=device.vendor)
+    loader = Loader(engine=rules.kind, version=rules.version, capability=capability, vendor=device.vendor)
     return _weights(Same(architecture), loader, deployment, stage)
 
 

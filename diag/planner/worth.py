@@ -32,24 +32,24 @@ HOPPER = (9, 0)
 
 def worth(start: Start, kv_bytes: Sequence[int]) -> Paged:
     """``kv_bytes`` of a rank of each stage. Raises NotKnown."""
-    if start.rules.engine == "vllm":
+    if start.rules.kind == "vllm":
         return vllm.poorest(zip(_layouts(start), kv_bytes, strict=True))
     return min((_paged(start, stage, size) for stage, size in enumerate(kv_bytes)), key=lambda one: one.printed_tokens)
 
 
 def state_pool_bytes(start: Start) -> int:
     """What LMDeploy sets aside for recurrent states before it takes its fraction."""
-    if start.rules.engine != "lmdeploy":
+    if start.rules.kind != "lmdeploy":
         return 0
     return lmdeploy.state_pool_bytes(start.architecture, Split(tp=start.deployment.tp), _lmdeploy(start))
 
 
 def _paged(start: Start, stage: int, kv_bytes: int) -> Paged:
     deployment, architecture = start.deployment, start.architecture
-    if start.rules.engine == "ollama":
+    if start.rules.by_layers:
         return ollama.paged(architecture, _ollama(start), kv_bytes)
     split = Split(tp=deployment.tp, pp=deployment.pp, stage=stage)
-    if start.rules.engine == "lmdeploy":
+    if start.rules.kind == "lmdeploy":
         return lmdeploy.paged(architecture, split, _lmdeploy(start), kv_bytes)
     return sglang.paged(architecture, split, _sglang(start), kv_bytes)
 

@@ -28,7 +28,14 @@ def test_a_cache_in_16_bit_needs_no_flash_attention():
 def test_a_file_gets_a_name_first():
     _, why = ollama.recipe(planned(model="/models/a.gguf"), ollama.rules(None))
     assert "echo FROM /models/a.gguf > Modelfile; ollama create NAME -f Modelfile" in why["recipe"]
-    assert "ollama run qwen3" in ollama.recipe(planned(model="qwen3"), ollama.rules(None))[1]["recipe"]
+    assert "recipe.import" not in why
+
+
+def test_what_is_no_gguf_file_has_to_be_imported():
+    _, why = ollama.recipe(planned(model="Qwen/Qwen3-8B"), ollama.rules(None))
+    assert "ollama serves GGUF files: Qwen/Qwen3-8B has to be imported" in why["recipe.import"]
+    assert "ollama create NAME -f Modelfile" in why["recipe.import"]
+    assert not any("ollama run Qwen" in line for line in why.values())  # no such name is there yet
 
 
 def test_whole_copies_are_servers_of_their_own():

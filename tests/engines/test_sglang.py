@@ -77,3 +77,14 @@ def test_prefill_chunks_follow_memory(version, total_gib, tokens):
 def test_a_version_before_all_known_is_refused():
     with pytest.raises(NotKnown, match=r"known from 0\.4\.6 to 0\.5\.23"):
         sglang.rules("0.4.5")
+
+
+def test_what_versions_can_divide():
+    qwen, mixtral = "Qwen3MoeForCausalLM", "MixtralForCausalLM"
+    assert not sglang.rules("0.4.6").pipelines
+    assert sglang.rules("0.4.7").pipelines
+    assert not sglang.rules("0.4.6.post5").gives_whole_experts(qwen)
+    assert sglang.rules("0.4.7").gives_whole_experts(qwen)
+    assert sglang.rules("0.4.6").replicates_attention("DeepseekV3ForCausalLM")
+    assert not sglang.rules("0.4.6").replicates_attention(qwen)
+    assert not any(sglang.rules(version).replicates_attention(mixtral) for version in ("0.4.6", "0.4.10", "0.5.23"))

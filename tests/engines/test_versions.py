@@ -51,7 +51,6 @@ def test_a_version_is_read_by_its_first_three_numbers(version, found):
 @pytest.mark.parametrize(
     ("engine", "version", "name", "value"),
     [
-        ("vllm", "0.7.3", "data_parallel_size", 2),
         ("vllm", "0.7.3", "expert_parallel", True),
         ("lmdeploy", "0.18", "quantization", "awq"),
         ("ollama", "0.33", "block_size", 64),

@@ -33,6 +33,25 @@ def test_replicas_that_share_experts_are_counted_beside_tensor_parallelism():
 def test_versions_before_0_8_have_no_such_replicas():
     found = flags(argv("vllm", "0.7.3", **EXPERTS))
     assert set(found) == {"--tensor-parallel-size"}
+    assert "--data-parallel-size" not in flags(argv("vllm", "0.8.2", **EXPERTS))
+    assert "--data-parallel-size" in flags(argv("vllm", "0.8.3", **EXPERTS))
+
+
+def test_before_0_8_3_whole_copies_are_servers_of_their_own():
+    given = planned(tensor_parallel_size=2, data_parallel_size=4)
+    recipe, why = vllm.recipe(given, vllm.rules("0.8.2"))
+    assert recipe.argv[-2:] == ("--tensor-parallel-size", "2")
+    assert why["recipe.data_parallel_size"].startswith("4 such servers on a node, each with GPUs of its own")
+    assert "recipe.data_parallel_size" not in vllm.recipe(given, vllm.rules("0.8.3"))[1]
+
+
+def test_what_versions_can_divide():
+    assert not vllm.rules("0.5.0").pipelines
+    assert vllm.rules("0.5.1").pipelines
+    assert not vllm.rules("0.7.3").shares_experts
+    assert vllm.rules("0.8.0").gives_whole_experts("Qwen3MoeForCausalLM")
+    assert not vllm.rules("0.8.2").replicates_attention("Qwen3MoeForCausalLM")
+    assert vllm.rules("0.8.3").replicates_attention("Qwen3MoeForCausalLM")
 
 
 def test_the_cache_in_16_bit_has_a_name_since_0_11():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -212,15 +213,24 @@ def test_a_share_that_is_free_only_with_a_small_context_of_its_own_is_risky(qwen
     assert plan.lever == "--gpu-memory-utilization 0.92 instead of 0.99"
 
 
-def test_what_starts_but_never_holds_a_whole_request_does_not_fit():
+GEMMA_3_27B = {
+    "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "num_hidden_layers": 62, "hidden_size": 5376,
+    "num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 128, "intermediate_size": 21504,
+    "vocab_size": 262208, "max_position_embeddings": 131072, "sliding_window": 1024, "sliding_window_pattern": 6,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+def test_what_starts_but_never_holds_a_whole_request_does_not_fit(tmp_path):
     """Before 0.11 vLLM counts windows as windows before it starts, then keeps every token of all layers."""
-    node = gpu_node("gpu01", free_gib=(70.0,), total=140 * GIB, kind=UNNAMED)
+    (tmp_path / "config.json").write_text(json.dumps(GEMMA_3_27B))
+    node = gpu_node("gpu01", free_gib=(90.0,), total=140 * GIB, kind=UNNAMED)
     orders = {"version": "0.8.5", "wanted": Wanted(context=131072)}
-    plan = plan_launch(snapshot(node), "google/gemma-4-26B-A4B", **orders)
+    plan = plan_launch(snapshot(node), str(tmp_path), **orders)
     assert plan.verdict == "NO"
-    # 220 KiB a token, in 25 layers of 8 KV heads of 256 and 5 of 2 of 512
-    assert plan.kv.bytes_per_token == 25 * 2 * 8 * 256 * 2 + 5 * 2 * 2 * 512 * 2
-    assert re.search(r"one request of 131072 tokens needs 27\.5 GiB, \d+ tokens are held", plan.reason)
+    # 496 KiB a token, in 62 layers of 16 KV heads of 128: 62 GiB; with windows only every sixth layer keeps all
+    assert plan.kv.bytes_per_token == 62 * 2 * 16 * 128 * 2
+    assert re.search(r"one request of 131072 tokens needs 62\.0 GiB, \d+ tokens are held", plan.reason)
 
 
 def test_a_context_never_exceeds_what_the_estimate_behind_the_verdict_holds(tmp_path):

@@ -249,7 +249,7 @@ def test_a_kv_cache_in_8_bit_is_shown_not_taken(qwen3_32b):
 def test_lmdeploy_divides_no_layers(qwen3_32b):
     plan = plan_launch(ONE_NODE, qwen3_32b, "lmdeploy")
     refused = [one for one in plan.discarded if (one.parameters.pipeline_parallel_size or 1) > 1]
-    assert {one.reason for one in refused} == {"lmdeploy divides no layers over a pipeline"}
+    assert {one.reason for one in refused} == {"lmdeploy 0.18 divides no layers over a pipeline"}
 
 
 def test_ollama_takes_whole_layers_on_the_fewest_gpus(tmp_path):

@@ -21,6 +21,15 @@ WORDS: Mapping[Kind, str] = {
 }
 
 
+CALLED: Mapping[str, str] = {
+    "mla": "latent attention (MLA)",
+    "sparse_mla": "sparse latent attention",
+    "compressed_attention": "attention over compressed tokens",
+    "wheels": "what was built for PyPI",
+}
+"""Names that are no formats."""
+
+
 class Support(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     why: str
@@ -51,7 +60,7 @@ def how(
         and rule.method in {"", method}
     ]
     rules = [rule for rule in spoken if version is None or release(rule.since) <= release(version)]
-    name = f"{format_name} with {engine}{f' {version}' if version else ''} on {vendor}"
+    name = f"{CALLED.get(format_name, format_name)} with {engine}{f' {version}' if version else ''} on {vendor}"
     if not rules:
         why = f"{name}: nothing is known" + (f" before {spoken[0].since}" if spoken else "")
         return Support(kind="unknown", why=why, source="")

@@ -1,7 +1,8 @@
 """Which version of an engine runs which format from which compute capability on: data, each row with its source.
 
 A rule holds until a later one of the same formats. Sources are files of the engine as it was at that version; rules of
-SGLang and LMDeploy were read at 0.5.23 and 0.18.0, older versions may do less.
+SGLang and LMDeploy were read at 0.5.23 and 0.18.0, older versions may do less. Beside formats: ``mla``, ``sparse_mla``
+and ``compressed_attention``, the attention of some models; ``wheels``, what its releases on PyPI run on at all.
 """
 
 from __future__ import annotations
@@ -62,6 +63,15 @@ CUDA = "vllm/platforms/cuda.py"
 WNA16 = QUANT + "compressed_tensors/schemes/compressed_tensors_wNa16.py"
 NO_FP8 = "its Triton kernels have no FP8 there"
 
+MLA = "vllm/v1/attention/backends/mla"
+V4 = "vllm/models/deepseek_v4"
+MLA_9_10 = "its kernels are of 9.x and 10.x"
+MLA_9_10_12 = "its kernels are of 9.x, 10.x and 12.x"
+WHEELS = "METADATA of its wheels"
+BEFORE_BLACKWELL = "torch 2.6 and before, which it needs, has no kernels for Blackwell"
+CUDA_13 = "torch 2.11 and later, which it needs, is built with CUDA 13, without Volta"
+"""As torch is on PyPI: its METADATA needs cuda-toolkit 13.0. CUDA 13.0 compiles for nothing before 7.5."""
+
 VLLM = (
     _vllm("0", "bf16", "80 native", CUDA),
     _vllm("0", "fp16", "60 native", CUDA),
@@ -95,9 +105,21 @@ VLLM = (
     _vllm("0", "kv_fp8", "80 unknown,90 native", "vllm/v1/attention/backends", "depends on the attention backend"),
     _vllm("0.32", "kv_fp8", "80 weight_only,89 native", "vllm/v1/attention/backends/flashinfer.py", "16-bit attention"),
     _vllm("0.32", "kv_nvfp4", "100 native", "vllm/v1/attention/backends/flashinfer.py"),
+    _vllm("0", "mla", "0 unknown", "use_mla of vllm/config.py", "before 0.7.1 it kept keys and values of all heads"),
+    _vllm("0.7.1", "mla", "0 unknown,80 native", MLA, "prefill needs FlashAttention"),
+    _vllm("0.11", "sparse_mla", "90 native,110 unsupported", MLA + "/flashmla_sparse.py", MLA_9_10),
+    _vllm("0.24", "sparse_mla", "90 native,110 unsupported,120 native,130 unsupported", MLA, MLA_9_10_12),
+    _vllm("0.20", "compressed_attention", "90 native,110 unknown", MLA + "/sparse_swa.py", MLA_9_10),
+    _vllm("0.32", "compressed_attention", "90 native,110 unsupported,120 native,130 unsupported", V4, MLA_9_10_12),
+    _vllm("0", "wheels", "70 native,100 unsupported", WHEELS + ", release notes of torch 2.7", BEFORE_BLACKWELL),
+    _vllm("0.9", "wheels", "70 native", WHEELS + ", installation/gpu of its documentation"),
+    _vllm("0.15", "wheels", "70 unknown,75 native", WHEELS, "its documentation says 7.0 in 0.14, 7.5 in 0.21"),
+    _vllm("0.20", "wheels", "75 native", WHEELS + ", installation/gpu of its documentation", CUDA_13),
 )
 
 SRT = "sglang/srt/layers/quantization/"
+DSA = "sglang/srt/arg_groups/overrides.py, layers/attention/dsa_backend.py"
+DSV4 = "sglang/srt/layers/attention/deepseek_v4_backend.py"
 
 SGLANG = (
     _sglang("0", "bf16", "80 native", "sglang/srt/model_executor/model_runner_components/load_model_utils.py"),
@@ -117,27 +139,52 @@ SGLANG = (
     _sglang("0", "bnb4 bnb8", "70 weight_only", SRT + "bitsandbytes.py", "multiplies in 16 bit"),
     _sglang("0", "gguf", "60 weight_only", SRT + "gguf.py", "multiplies in 16 bit"),
     _sglang("0", "kv_fp8", "80 unknown,89 native", "sglang/srt/server_args.py"),
+    _sglang("0", "mla", "0 unknown,80 native", "sglang/srt/layers/attention/triton_backend.py"),
+    _sglang("0.5.3", "sparse_mla", "0 unknown,90 native,110 unknown", DSA, "what it chooses itself is of 9.x and 10.x"),
+    _sglang("0.5.12", "compressed_attention", "0 unknown", DSV4),
+    _sglang("0.5.23", "compressed_attention", "0 unknown,90 native,110 unknown,120 native,130 unknown", DSV4),
+    _sglang("0", "wheels", "0 unknown,75 native,100 unknown", WHEELS, "Blackwell has an extra of its own"),
+    _sglang("0.4.7", "wheels", "0 unknown,75 native", WHEELS),
+    _sglang("0.5.11", "wheels", "75 native", WHEELS, CUDA_13),
 )
 
-TURBOMIND = "lmdeploy/turbomind/converter.py"
+PYTORCH = "lmdeploy/pytorch/"
+METHODS = PYTORCH + "config.py (QuantizationConfig.from_config)"
+NO_METHOD = "its PyTorch engine has no such quant_method"
+NO_SM90 = "FP8 checkpoints are checked for 9.0 only when their format is named"
+W4A16 = "of compressed-tensors its PyTorch engine has 4-bit experts only"
+FLASH_MLA = "needs the flash_mla package, of 9.x and 10.x"
 
 LMDEPLOY = (
-    _lmdeploy("0", "bf16", "80 native", "lmdeploy/turbomind"),
-    _lmdeploy("0", "fp16", "70 native", "lmdeploy/turbomind"),
-    _lmdeploy("0", "awq gptq", "70 native", TURBOMIND),
-    _lmdeploy("0", "int4_weights", "70 unknown", TURBOMIND),
-    _lmdeploy("0.18", "int4_weights", "70 native", TURBOMIND),
-    _lmdeploy("0", "fp8_block", "70 unknown,90 native", "lmdeploy/pytorch/check_env/cuda.py", "TurboMind's is"),
-    _lmdeploy("0.10", "mxfp4", "70 weight_only", "README: TurboMind supports MXFP4 from V100", "16-bit arithmetic"),
-    _lmdeploy("0", "nvfp4 mxfp8 bnb4 bnb8 gguf int8_block", "", TURBOMIND, "it reads no such files"),
+    _lmdeploy("0", "bf16", "80 native", PYTORCH),
+    _lmdeploy("0", "fp16", "0 unknown,75 native", PYTORCH, "nothing was read of Volta with its PyTorch engine"),
+    _lmdeploy("0", "awq", "0 unknown,75 native", PYTORCH + "nn/linear/awq.py"),
+    _lmdeploy("0", "awq", "", PYTORCH + "nn/moe", "its PyTorch engine has no AWQ experts", experts=True),
+    _lmdeploy("0", "gptq mxfp4 nvfp4 nvfp4a16 mxfp8 bnb4 bnb8 gguf int8_block", "", METHODS, NO_METHOD),
+    _lmdeploy("0", "fp8_block", "0 unknown,90 native", PYTORCH + "check_env/cuda.py", NO_SM90),
+    _lmdeploy("0", "fp8", "0 unknown", METHODS, "of whole tensors nothing was read before 0.18"),
+    _lmdeploy("0.18", "fp8", "0 unknown,90 native", PYTORCH + "nn/linear/static_fp8.py", NO_SM90),
+    _lmdeploy("0", "fp8", "", METHODS, NO_METHOD, method="modelopt"),
+    _lmdeploy("0", "fp8 fp8_block int8 int8_weights", "", METHODS, W4A16, method="compressed-tensors"),
+    _lmdeploy("0", "int4_weights", "", METHODS, "its PyTorch engine has no compressed-tensors before 0.17"),
+    _lmdeploy("0.17", "int4_weights", "", PYTORCH + "nn/linear", "its PyTorch engine has it of routed experts only"),
+    _lmdeploy("0.17", "int4_weights", "0 unknown,80 native", PYTORCH + "nn/moe/compressed_tensors.py", experts=True),
     _lmdeploy("0", "kv_int8 kv_int4", "70 native", "lmdeploy/messages.py"),
-    _lmdeploy("0.18", "kv_fp8", "80 unknown,89 native", "lmdeploy/messages.py", "PyTorch engine only"),
-)
+    _lmdeploy("0.18", "kv_fp8", "80 unknown,89 native", "lmdeploy/messages.py"),
+    _lmdeploy("0", "mla", "0 unknown,80 native", PYTORCH + "configurations/deepseek_v2.py"),
+    _lmdeploy("0.11.1", "sparse_mla", "90 native,110 unknown", PYTORCH + "configurations/deepseek_v32.py", FLASH_MLA),
+    _lmdeploy("0.15", "compressed_attention", "90 native,110 unknown", PYTORCH + "configurations/deepseek_v4.py",
+              FLASH_MLA),
+)  # fmt: skip
+"""Of its PyTorch engine, which the recipes name; TurboMind takes others (MXFP4, GPTQ)."""
 
 OLLAMA = (
     _ollama("0", "gguf bf16 fp16 kv_q8_0 kv_q4_0", "50 native", "https://docs.ollama.com/gpu"),
-    _ollama("0", "fp8 fp8_block awq gptq nvfp4 int8 int4_weights bnb4", "", "", "it reads GGUF files only"),
-)
+    _ollama("0", "fp8 fp8_block awq gptq nvfp4 nvfp4a16 mxfp8 int8 int8_block int4_weights int8_weights bnb4 bnb8", "",
+            "convert/reader_safetensors.go", "it serves GGUF files only: plan for the file that you import it as"),
+    _ollama("0", "mxfp4", "50 native", "convert/convert_gptoss.go: experts stay MXFP4 in GGUF"),
+    _ollama("0", "mla", "50 native", "https://docs.ollama.com/gpu"),
+)  # fmt: skip
 
 _amd, _amd_sglang = _of("vllm", "amd"), _of("sglang", "amd")
 ROCM = "vllm/platforms/rocm.py, model_executor/kernels/linear of 0.32"
@@ -158,6 +205,10 @@ AMD = (
     _amd("0", "gguf", "90 weight_only", "vllm/platforms/rocm.py of 0.8 to 0.21", "multiplies in 16 bit"),
     _amd("0.24", "gguf", "", QUANT + "__init__.py"),
     _amd("0.32", "kv_fp8", "90 unknown,94 native", "vllm/v1/attention/backends/rocm_attn.py", "MI200 has no FP8"),
+    _amd("0.32", "mla", "90 native", ROCM),
+    _amd("0.32", "sparse_mla", "90 unknown,94 native", ROCM, "AITER's kernel"),
+    _amd_sglang("0", "mla", "90 unknown,94 native", "https://docs.sglang.ai/platforms/amd_gpu.html: DeepSeek-V3"),
+    _amd_sglang("0.5.23", "sparse_mla", "90 unknown,94 native", DSA),
     _amd_sglang("0", "bf16 fp16", "0 native", "https://docs.sglang.ai/platforms/amd_gpu.html"),
     _amd_sglang("0", "fp8 fp8_block int8 int8_block", "90 unknown,94 native", SGLANG_TABLE, "of MI300 and later"),
     _amd_sglang("0", "fp8 nvfp4", "", SGLANG_TABLE, NO_MODELOPT, method="modelopt"),
@@ -181,8 +232,11 @@ OTHERS = (
     _metax("0.17", "fp8 fp8_block", "0 unknown", METAX, "taken with VLLM_METAX_ENABLE_FP8_WEIGHT=1 only"),
     _metax("0.10.2", "mxfp4 mxfp8 nvfp4 nvfp4a16 bnb4 bnb8", "", METAX, NOT_TAKEN),
     _metax("0.22", "kv_fp8", "", "vllm_metax/v1/attention/backends/flash_attn.py", "its attention takes 16 bit only"),
+    _metax("0.10.2", "mla", "0 native", "vllm_metax/v1/attention/backends/mla"),
     _of("lmdeploy", "metax")("0", "bf16 fp16", "0 native", "lmdeploy/pytorch/backends/dlinfer/maca"),
     _of("vllm", "ascend")("0", "bf16 fp16", "0 native", "https://docs.vllm.ai/projects/ascend"),
+    _of("vllm", "ascend")("0", "mla", "0 native", "vllm_ascend/attention/mla_v1.py"),
+    _of("vllm", "ascend")("0.11", "sparse_mla", "0 native", "vllm_ascend/attention/sfa_v1.py"),
     _of("vllm", "ascend")("0.13", "int8", "0 native", "docs.vllm.ai/projects/ascend/en/v0.13.0: quantization guide"),
     _of("sglang", "ascend")("0", "bf16 fp16", "0 native", SGLANG_TABLE),
     _of("sglang", "ascend")("0", "awq gptq", "0 weight_only", SGLANG_TABLE, "W4A16 and W8A16 in CANN's kernels"),

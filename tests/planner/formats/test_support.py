@@ -45,7 +45,40 @@ KINDS = [
     ("sglang", "0.5.23", 80, "int8_block", "native"),
     ("sglang", "0.4.6", 90, "nvfp4", "unknown"),
     ("lmdeploy", "0.18.0", 80, "fp8_block", "unknown"),
-    ("lmdeploy", "0.18.0", 70, "mxfp4", "weight_only"),
+    ("lmdeploy", "0.18.0", 90, "fp8_block", "native"),
+    ("lmdeploy", "0.18.0", 90, "mxfp4", "unsupported"),  # TurboMind's only
+    ("lmdeploy", "0.18.0", 90, "gptq", "unsupported"),
+    ("lmdeploy", "0.18.0", 80, "awq", "native"),
+    ("lmdeploy", "0.16.0", 90, "int4_weights", "unsupported"),
+    ("ollama", "0.33", 80, "mxfp4", "native"),
+    ("ollama", "0.33", 80, "int8_weights", "unsupported"),
+    ("vllm", "0.33.0", 80, "mla", "native"),
+    ("vllm", "0.33.0", 75, "mla", "unknown"),
+    ("vllm", "0.6.6", 90, "mla", "unknown"),  # it kept keys and values of all heads
+    ("vllm", "0.33.0", 80, "sparse_mla", "unsupported"),
+    ("vllm", "0.33.0", 90, "sparse_mla", "native"),
+    ("vllm", "0.33.0", 103, "sparse_mla", "native"),
+    ("vllm", "0.33.0", 110, "sparse_mla", "unsupported"),
+    ("vllm", "0.33.0", 120, "sparse_mla", "native"),
+    ("vllm", "0.21.0", 120, "sparse_mla", "unsupported"),
+    ("vllm", "0.33.0", 89, "compressed_attention", "unsupported"),
+    ("vllm", "0.33.0", 90, "compressed_attention", "native"),
+    ("vllm", "0.24.0", 120, "compressed_attention", "unknown"),
+    ("sglang", "0.5.23", 80, "sparse_mla", "unknown"),
+    ("sglang", "0.5.23", 100, "sparse_mla", "native"),
+    ("sglang", "0.5.23", 90, "compressed_attention", "native"),
+    ("sglang", "0.5.20", 90, "compressed_attention", "unknown"),
+    ("lmdeploy", "0.18.0", 80, "sparse_mla", "unsupported"),
+    ("vllm", "0.33.0", 70, "wheels", "unsupported"),
+    ("vllm", "0.33.0", 75, "wheels", "native"),
+    ("vllm", "0.14.1", 70, "wheels", "native"),
+    ("vllm", "0.17.0", 70, "wheels", "unknown"),
+    ("vllm", "0.8.5", 60, "wheels", "unsupported"),
+    ("vllm", "0.8.5", 90, "wheels", "native"),
+    ("vllm", "0.8.5", 100, "wheels", "unsupported"),
+    ("vllm", "0.9.0", 120, "wheels", "native"),
+    ("sglang", "0.4.6", 100, "wheels", "unknown"),
+    ("sglang", "0.5.23", 70, "wheels", "unsupported"),
     ("lmdeploy", "0.18.0", 90, "nvfp4", "unsupported"),
     ("ollama", "0.33", 61, "gguf", "native"),
     ("ollama", "0.33", 90, "fp8_block", "unsupported"),
@@ -70,6 +103,14 @@ def test_a_method_may_need_more_than_its_format():
     assert how("vllm", "0.24.0", 80, "nvidia", "fp8", method="fp8").kind == "weight_only"
 
 
+def test_lmdeploy_s_pytorch_engine_asks_where_a_format_comes_from():
+    assert how("lmdeploy", "0.18.0", 90, "nvidia", "awq", experts=True).kind == "unsupported"
+    assert how("lmdeploy", "0.18.0", 90, "nvidia", "fp8", method="modelopt").kind == "unsupported"
+    assert how("lmdeploy", "0.18.0", 90, "nvidia", "fp8_block", method="compressed-tensors").kind == "unsupported"
+    assert how("lmdeploy", "0.18.0", 90, "nvidia", "int4_weights").kind == "unsupported"
+    assert how("lmdeploy", "0.18.0", 90, "nvidia", "int4_weights", experts=True).kind == "native"
+
+
 OTHER_VENDORS = [
     # engine, version, vendor, capability, format, kind
     ("vllm", "0.22.0", "metax", None, "bf16", "native"),
@@ -82,6 +123,10 @@ OTHER_VENDORS = [
     ("vllm", "0.22.0", "metax", None, "mxfp4", "unsupported"),
     ("vllm", "0.22.0", "metax", None, "kv_fp8", "unsupported"),
     ("sglang", "0.5.23", "metax", None, "bf16", "unknown"),
+    ("vllm", "0.22.0", "metax", None, "mla", "native"),
+    ("vllm", "0.22.0", "metax", None, "sparse_mla", "unknown"),
+    ("vllm", "0.32.0", "amd", 94, "sparse_mla", "native"),
+    ("vllm", "0.32.0", "amd", 94, "compressed_attention", "unknown"),
     ("vllm", "0.32.0", "amd", 94, "bf16", "native"),
     ("vllm", "0.32.0", "amd", 94, "fp8", "native"),
     ("vllm", "0.32.0", "amd", 90, "fp8", "unknown"),
