@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from diag.engines import lmdeploy, ollama, sglang, vllm
 from diag.facts.plan import Estimate
 from diag.hardware import DeviceRow, row_of
-from diag.planner import families, startup
-from diag.planner.architecture import Architecture
 from diag.planner.deployment import Deployment
-from diag.planner.overheads import Batch
+from diag.planner.memory import startup
+from diag.planner.memory.overheads import Batch
+from diag.planner.memory.startup import Device, Measured, Start
+from diag.planner.model import families
+from diag.planner.model.architecture import Architecture
+from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.rules import BatchRow, EngineRules
-from diag.planner.shards import rank_weight_bytes
-from diag.planner.startup import Device, Measured, Start
 from diag.planner.unknown import NotKnown
 
 ENGINES = {"vllm": vllm.rules, "sglang": sglang.rules, "lmdeploy": lmdeploy.rules, "ollama": ollama.rules}

@@ -17,7 +17,7 @@ import msgspec
 from _logged import Row
 
 from diag.facts.plan import Estimate
-from diag.planner.startup import Outcome
+from diag.planner.memory.startup import Outcome
 from diag.planner.unknown import NotKnown
 from diag.units import GIB
 

@@ -59,7 +59,7 @@ def test_the_source_archive_carries_what_its_commands_and_texts_name(built):
 def test_the_wheel_carries_the_checks_and_the_agent(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.startswith("diag/checks/") and name.endswith(".py") for name in names)
-    assert {"diag/node/agent.py", "diag/judge.ini", "diag/planner/catalogue.json"} <= set(names)
+    assert {"diag/node/agent.py", "diag/judge.ini", "diag/planner/model/catalogue.json"} <= set(names)
     assert not any(name.startswith("tests/") for name in names)
 
 

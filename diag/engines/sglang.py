@@ -27,8 +27,8 @@ from diag.engines.flags import (
     words,
 )
 from diag.facts.plan import Recipe
+from diag.planner.memory.reserve import Reserve, ReserveStep
 from diag.planner.planned import Planned
-from diag.planner.reserve import Reserve, ReserveStep
 from diag.planner.rules import BatchRow, EngineRules, Spread
 from diag.units import GIB
 

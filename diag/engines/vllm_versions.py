@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from diag.engines.eras import Version
-from diag.planner.paging.versions import vllm_paging
+from diag.planner.memory.paging.versions import vllm_paging
 from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread
 from diag.units import GIB
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from diag.planner.case import Case
-from diag.planner.requantized import requantized
+from diag.planner.model.requantized import requantized
 from diag.planner.running import kv_support, running
 from diag.planner.search import best_of
 from diag.planner.trial import RANK, Trial, attempt

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from diag.facts.plan import Parameters
-from diag.planner import shards, state
-from diag.planner.architecture import Architecture, StateCache
 from diag.planner.deployment import Deployment
+from diag.planner.model import shards, state
+from diag.planner.model.architecture import Architecture, StateCache
 from diag.planner.rules import EngineRules
 
 MOST_NODES = 16

@@ -6,15 +6,15 @@ import msgspec
 
 from diag.facts.snapshot import Snapshot
 from diag.planner.accelerators import Accelerators
-from diag.planner.architecture import Architecture
-from diag.planner.attempt import Device
 from diag.planner.candidates import Cluster
-from diag.planner.checkpoint import Checkpoint
 from diag.planner.deployment import Deployment
 from diag.planner.domains import Domains
-from diag.planner.models import Model
+from diag.planner.memory.attempt import Device
+from diag.planner.memory.startup import weights_bytes
+from diag.planner.model.architecture import Architecture
+from diag.planner.model.checkpoint import Checkpoint
+from diag.planner.model.models import Model
 from diag.planner.rules import BatchRow, EngineRules
-from diag.planner.startup import weights_bytes
 from diag.planner.wanted import Wanted
 
 

@@ -11,23 +11,23 @@ import msgspec
 
 from diag.facts.node import Node
 from diag.facts.plan import EngineName, Estimate, KvCache, MemorySplit, Parameters, Plan, PlanVerdict
-from diag.planner import terms as overhead
-from diag.planner.architecture import Architecture, CompressedCache, LatentCache
-from diag.planner.checkpoint import Checkpoint, checkpoint
-from diag.planner.formats.held import Loader, held
 from diag.planner.loading import load_seconds
-from diag.planner.models import Model, read_architecture
-from diag.planner.overheads import Batch
-from diag.planner.paging import vllm as paging
-from diag.planner.paging.paged import Paged
-from diag.planner.paging.settings import Settings
-from diag.planner.paging.split import Split
+from diag.planner.memory import terms as overhead
+from diag.planner.memory.overheads import Batch
+from diag.planner.memory.paging import vllm as paging
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.paging.settings import Settings
+from diag.planner.memory.paging.split import Split
+from diag.planner.memory.steps import Ranks
+from diag.planner.model.architecture import Architecture, CompressedCache, LatentCache
+from diag.planner.model.checkpoint import Checkpoint, checkpoint
+from diag.planner.model.formats.held import Loader, held
+from diag.planner.model.models import Model, read_architecture
+from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.planned import Place, Planned
 from diag.planner.ram import Ram, least_ram
 from diag.planner.rules import EngineRules
 from diag.planner.served import served
-from diag.planner.shards import rank_weight_bytes
-from diag.planner.steps import Ranks
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
 from diag.units import GIB, size

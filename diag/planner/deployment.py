@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from diag.planner.steps import Ranks
+from diag.planner.memory.steps import Ranks
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

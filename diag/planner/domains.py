@@ -13,9 +13,9 @@ from diag.facts.collective import Collective
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.planner.accelerators import Accelerators
-from diag.planner.architecture import Architecture
 from diag.planner.deployment import Deployment
-from diag.planner.families.config import DTYPE_BYTES
+from diag.planner.model.architecture import Architecture
+from diag.planner.model.families.config import DTYPE_BYTES
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 INSIDE, ACROSS_ISLANDS, ACROSS_NODES = 0, 1, 2

@@ -9,16 +9,16 @@ from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Paramet
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.planner import accelerators, alternatives, gpu_words
-from diag.planner.attempt import Device
 from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
-from diag.planner.checkpoint import checkpoint
 from diag.planner.domains import domains
 from diag.planner.levers import lever
 from diag.planner.loading import load_seconds
-from diag.planner.models import Model, read_architecture
+from diag.planner.memory.attempt import Device
+from diag.planner.model.checkpoint import checkpoint
+from diag.planner.model.models import Model, read_architecture
+from diag.planner.model.requantized import ON_LOADING, requantized
 from diag.planner.planned import Place, Planned
-from diag.planner.requantized import ON_LOADING, requantized
 from diag.planner.rules import EngineRules
 from diag.planner.running import Running, running
 from diag.planner.search import Found, Refused, search, why_lost

@@ -6,11 +6,11 @@ import msgspec
 
 from diag.facts.plan import Parameters
 from diag.hardware import DECLARED
-from diag.planner.architecture import LatentCache
 from diag.planner.candidates import why_impossible
 from diag.planner.case import Case
 from diag.planner.domains import INSIDE
-from diag.planner.requantized import ON_LOADING
+from diag.planner.model.architecture import LatentCache
+from diag.planner.model.requantized import ON_LOADING
 from diag.planner.search import MOST_WEIGHTS, search
 from diag.planner.trial import Trial, attempt
 from diag.planner.wanted import Wanted

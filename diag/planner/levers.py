@@ -13,7 +13,7 @@ import msgspec
 from diag.planner.candidates import why_impossible
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
-from diag.planner.requantized import requantized
+from diag.planner.model.requantized import requantized
 from diag.planner.running import kv_support, running
 from diag.planner.search import best_of
 from diag.planner.trial import RANK, Trial, Way, attempt

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from diag.facts.model import ReadSpeed
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
-from diag.planner.models import Model
+from diag.planner.model.models import Model
 from diag.units import gb_per_s
 
 

@@ -7,7 +7,7 @@ from diag.facts.snapshot import Snapshot
 from diag.planner.accelerators import accelerators, nodes_without_accelerator, unreadable
 from diag.planner.cpu import plan_cpu
 from diag.planner.gpu import plan_gpus
-from diag.planner.models import find_model
+from diag.planner.model.models import find_model
 from diag.planner.planned import Planned, unknown
 from diag.planner.rules import EngineRules
 from diag.planner.unknown import NotKnown

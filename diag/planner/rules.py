@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from diag.planner.architecture import Architecture, StateCache
-from diag.planner.paging.versions import PagingRules
-from diag.planner.reserve import Reserve
+from diag.planner.memory.paging.versions import PagingRules
+from diag.planner.memory.reserve import Reserve
+from diag.planner.model.architecture import Architecture, StateCache
 
 Base = Literal["total", "free before load", "free after load", "free"]
 """What an engine's memory fraction is a fraction of; ``free``: as others left it, before the engine started."""

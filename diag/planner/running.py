@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from diag.planner.architecture import Architecture, CompressedCache, LatentCache
-from diag.planner.attempt import Device
-from diag.planner.families.config import DTYPE_BYTES
-from diag.planner.formats.support import Support, how
+from diag.planner.memory.attempt import Device
+from diag.planner.model.architecture import Architecture, CompressedCache, LatentCache
+from diag.planner.model.families.config import DTYPE_BYTES
+from diag.planner.model.formats.support import Support, how
 from diag.planner.rules import EngineRules
 from diag.planner.served import Served, served
 from diag.planner.unknown import NotKnown

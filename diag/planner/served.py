@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from diag.planner.formats.support import release
+from diag.planner.model.formats.support import release
 
 TABLE = "served.json"
 ELSEWHERE: Mapping[str, str] = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from diag.facts.plan import KvCache, Parameters, PlanVerdict
-from diag.planner.attempt import Start
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
-from diag.planner.overheads import Batch
-from diag.planner.shares import Share
-from diag.planner.startup import Outcome, share, start
+from diag.planner.memory.attempt import Start
+from diag.planner.memory.overheads import Batch
+from diag.planner.memory.shares import Share
+from diag.planner.memory.startup import Outcome, share, start
 from diag.units import size
 
 RANK = {"FITS": 2, "RISKY": 1, "NO": 0}

@@ -7,7 +7,7 @@ import os
 import struct
 from pathlib import Path
 
-from diag.planner.catalogue import DEFAULT, bundled
+from diag.planner.model.catalogue import DEFAULT, bundled
 
 WIDTH = {"BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1, "F8_E8M0": 1, "U8": 1, "I8": 1, "I32": 4, "I64": 8}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from diag.planner.architecture import Architecture, Layer, Weight
+from diag.planner.model.architecture import Architecture, Layer, Weight
 from tests.node.models import Tensors, write_safetensors
 
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}

@@ -13,17 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from diag.planner import catalogue
-from diag.planner.architecture import Architecture, AttentionCache, LatentCache, Layer, Weight
-from diag.planner.catalogue import Bundled
-from diag.planner.families import read
-from diag.planner.formats.held import Loader, held
-from diag.planner.paging.paged import Paged
-from diag.planner.paging.settings import Settings
-from diag.planner.paging.split import Split
-from diag.planner.paging.versions import vllm_paging
-from diag.planner.paging.vllm import Layout, layout, paged
-from diag.planner.shards import rank_weight_bytes, stage_layers, why_not
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.paging.settings import Settings
+from diag.planner.memory.paging.split import Split
+from diag.planner.memory.paging.versions import vllm_paging
+from diag.planner.memory.paging.vllm import Layout, layout, paged
+from diag.planner.model import catalogue
+from diag.planner.model.architecture import Architecture, AttentionCache, LatentCache, Layer, Weight
+from diag.planner.model.catalogue import Bundled
+from diag.planner.model.families import read
+from diag.planner.model.formats.held import Loader, held
+from diag.planner.model.shards import rank_weight_bytes, stage_layers, why_not
 from diag.planner.unknown import NotKnown
 
 RECORDED = Path(__file__).parents[1] / "data" / "planner"

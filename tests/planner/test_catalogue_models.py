@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from diag.planner import families
-from diag.planner.catalogue import CATALOGUE, DEFAULT, bundled, expanded, names
+from diag.planner.model import families
+from diag.planner.model.catalogue import CATALOGUE, DEFAULT, bundled, expanded, names
 from diag.planner.unknown import NotKnown
 from tests.planner.write_catalogue import folded, least, published
 
@@ -32,7 +32,7 @@ def test_the_default_is_bundled():
 
 
 def test_the_catalogue_is_small():
-    assert len((files("diag.planner") / CATALOGUE).read_bytes()) < 64 * 1024
+    assert len((files("diag.planner.model") / CATALOGUE).read_bytes()) < 64 * 1024
 
 
 @pytest.mark.shared

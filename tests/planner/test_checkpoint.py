@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from diag.planner.catalogue import names
-from diag.planner.checkpoint import checkpoint
-from diag.planner.headers import model_files
-from diag.planner.models import Model, find_model, read_architecture
+from diag.planner.model.catalogue import names
+from diag.planner.model.checkpoint import checkpoint
+from diag.planner.model.headers import model_files
+from diag.planner.model.models import Model, find_model, read_architecture
 from diag.planner.unknown import NotKnown
 from tests.node.asking import ask
 from tests.planner.checkpoints import one_of_a_kind, write

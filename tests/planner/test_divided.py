@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from diag.planner.architecture import Architecture, Weight
-from diag.planner.formats import stored
-from diag.planner.shards import (
+from diag.planner.model.architecture import Architecture, Weight
+from diag.planner.model.formats import stored
+from diag.planner.model.shards import (
     Split,
     divided,
     padded_vocab,

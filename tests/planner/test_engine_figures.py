@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner import families
-from diag.planner.architecture import Architecture
-from diag.planner.paging import vllm
-from diag.planner.paging.paged import Paged
-from diag.planner.paging.settings import Settings
-from diag.planner.paging.split import Split
-from diag.planner.paging.versions import vllm_paging
-from diag.planner.shards import parameter_count, rank_weight_bytes, stage_layers
+from diag.planner.memory.paging import vllm
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.paging.settings import Settings
+from diag.planner.memory.paging.split import Split
+from diag.planner.memory.paging.versions import vllm_paging
+from diag.planner.model import families
+from diag.planner.model.architecture import Architecture
+from diag.planner.model.shards import parameter_count, rank_weight_bytes, stage_layers
 from diag.units import GIB
 from tests.planner.clusters import CONFIGS
 

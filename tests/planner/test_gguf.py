@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from diag.errors import DiagError
-from diag.planner import families
-from diag.planner.checkpoint import checkpoint
-from diag.planner.gguf_config import KINDS
-from diag.planner.gguf_files import GgufFile, read_gguf
-from diag.planner.models import Model, find_model, read_architecture
-from diag.planner.shards import checkpoint_bytes, parameter_count
+from diag.planner.model import families
+from diag.planner.model.checkpoint import checkpoint
+from diag.planner.model.gguf_config import KINDS
+from diag.planner.model.gguf_files import GgufFile, read_gguf
+from diag.planner.model.models import Model, find_model, read_architecture
+from diag.planner.model.shards import checkpoint_bytes, parameter_count
 from diag.planner.unknown import NotKnown
 from tests.planner import ggufs
 from tests.planner.clusters import snapshot

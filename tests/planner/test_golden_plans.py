@@ -14,7 +14,7 @@ import pytest
 from diag.declared import declared_snapshot
 from diag.engines import plan_launch
 from diag.facts.plan import Discarded, Parameters, Plan
-from diag.planner.catalogue import bundled
+from diag.planner.model.catalogue import bundled
 from diag.planner.wanted import Wanted
 from diag.units import GIB, parse_rate
 from tests.planner.clusters import CONFIGS

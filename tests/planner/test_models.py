@@ -12,9 +12,9 @@ import pytest
 from diag.errors import DiagError
 from diag.facts.model import ModelFile, ModelFiles
 from diag.facts.record import unknown
-from diag.planner.catalogue import names
-from diag.planner.families import read
-from diag.planner.models import Model, find_model, read_architecture
+from diag.planner.model.catalogue import names
+from diag.planner.model.families import read
+from diag.planner.model.models import Model, find_model, read_architecture
 from diag.planner.unknown import NotKnown
 from tests.planner.checkpoints import write
 from tests.planner.clusters import CONFIGS, config, cpu_node, gpu_node, model_files, snapshot, write_model

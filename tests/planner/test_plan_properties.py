@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from diag.engines import plan_launch
 from diag.facts.plan import Estimate, Parameters, Plan
 from diag.facts.snapshot import Snapshot
-from diag.planner import families
-from diag.planner.catalogue import bundled
+from diag.planner.model import families
+from diag.planner.model.catalogue import bundled
 from diag.planner.wanted import GOALS, Wanted
 from diag.units import GIB
 from tests.planner.clusters import CONFIGS, UNNAMED, gpu_node, snapshot

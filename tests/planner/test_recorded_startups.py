@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from diag.planner import families
-from diag.planner.paging import vllm
-from diag.planner.paging.settings import Settings
-from diag.planner.paging.split import Split
-from diag.planner.paging.versions import vllm_paging
+from diag.planner.memory.paging import vllm
+from diag.planner.memory.paging.settings import Settings
+from diag.planner.memory.paging.split import Split
+from diag.planner.memory.paging.versions import vllm_paging
+from diag.planner.model import families
 from diag.units import GIB
 from tests.planner.clusters import CONFIGS
 

@@ -6,7 +6,7 @@ import pytest
 
 from diag.declared import declared_snapshot
 from diag.engines import ENGINES, plan_launch
-from diag.planner import catalogue, gguf_config
+from diag.planner.model import catalogue, gguf_config
 from diag.planner.served import served
 
 ANSWERS = [

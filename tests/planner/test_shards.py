@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import Weight
-from diag.planner.formats import stored
-from diag.planner.shards import (
+from diag.planner.model.architecture import Weight
+from diag.planner.model.formats import stored
+from diag.planner.model.shards import (
     Split,
     checkpoint_bytes,
     padded_vocab,

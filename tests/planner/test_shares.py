@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from diag.engines import lmdeploy, ollama, sglang, vllm
-from diag.planner.attempt import Device
-from diag.planner.shares import Taken, decode_sizes, room, safe_fraction
+from diag.planner.memory.attempt import Device
+from diag.planner.memory.shares import Taken, decode_sizes, room, safe_fraction
 from diag.units import GIB
 
 CARD = Device(name="card", total_bytes=100 * GIB, free_bytes=90 * GIB, capability=(9, 0))

@@ -9,7 +9,7 @@ from diag.engines import ENGINES, plan_launch
 from diag.facts.plan import Parameters
 from diag.planner.candidates import Cluster, candidates, why_impossible
 from diag.planner.deployment import Deployment
-from diag.planner.families import read
+from diag.planner.model.families import read
 from diag.planner.wanted import Wanted
 from tests.planner.clusters import CONFIGS, write_model
 

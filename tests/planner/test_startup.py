@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from diag.engines import lmdeploy, ollama, sglang, vllm
-from diag.planner import families
-from diag.planner.attempt import Device, Measured, Start
 from diag.planner.deployment import Deployment
-from diag.planner.overheads import Batch
-from diag.planner.startup import share, start, weights_bytes
+from diag.planner.memory.attempt import Device, Measured, Start
+from diag.planner.memory.overheads import Batch
+from diag.planner.memory.startup import share, start, weights_bytes
+from diag.planner.model import families
 from diag.units import GIB
 
 LLAMA_8B = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import StateCache
-from diag.planner.state import conv_elements, state_bytes, temporal_elements, why_not
+from diag.planner.model.architecture import StateCache
+from diag.planner.model.state import conv_elements, state_bytes, temporal_elements, why_not
 
 QWEN35_27B = StateCache(
     kind="gdn", conv_parts=((16, 128), (16, 128), (48, 128)), kernel=4, temporal=(48, 128, 128), temporal_bytes=4

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from diag.planner.shards import why_not
+from diag.planner.model.shards import why_not
 from diag.planner.unknown import NotKnown
 from tests.planner import oracle
 

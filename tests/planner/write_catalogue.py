@@ -1,4 +1,4 @@
-"""What of a published config does its architecture follow from? That, and no more, is ``diag/planner/catalogue.json``.
+"""What of a published config does its architecture follow from? That, and no more, is the bundled catalogue.json.
 
 ``python -m tests.planner.write_catalogue FOLDER`` writes it anew, from files named ``publisher__model_config.json``.
 A key stays where the architecture differs without it; names of layers are folded: ``layers.{0-3,7}.mlp``.
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diag.planner import families
-from diag.planner.architecture import Architecture
-from diag.planner.catalogue import CATALOGUE, LIKE, QUANTIZATION, TIMES, expanded
+from diag.planner.model import families
+from diag.planner.model.architecture import Architecture
+from diag.planner.model.catalogue import CATALOGUE, LIKE, QUANTIZATION, TIMES, expanded
 from diag.planner.unknown import NotKnown
 
 ALWAYS = ("architectures", "model_type", "torch_dtype", "dtype", "max_position_embeddings")
@@ -170,5 +170,5 @@ def text(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    target = Path(__file__).parents[2] / "diag" / "planner" / CATALOGUE
+    target = Path(__file__).parents[2] / "diag" / "planner" / "model" / CATALOGUE
     target.write_text(text(Path(sys.argv[1])))

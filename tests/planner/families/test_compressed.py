@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import CompressedCache
-from diag.planner.families.compressed import READERS
-from diag.planner.families.config import Config
-from diag.planner.shards import parameter_count, shard_shape, why_not
+from diag.planner.model.architecture import CompressedCache
+from diag.planner.model.families.compressed import READERS
+from diag.planner.model.families.config import Config
+from diag.planner.model.shards import parameter_count, shard_shape, why_not
 from diag.planner.unknown import NotKnown
 from tests.planner.families import published
 

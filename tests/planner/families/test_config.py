@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.families.config import Config
-from diag.planner.families.lengths import longest_context
+from diag.planner.model.families.config import Config
+from diag.planner.model.families.lengths import longest_context
 from diag.planner.unknown import NotKnown
 
 

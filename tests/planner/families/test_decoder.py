@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import AttentionCache
-from diag.planner.families import read
-from diag.planner.shards import parameter_count
+from diag.planner.model.architecture import AttentionCache
+from diag.planner.model.families import read
+from diag.planner.model.shards import parameter_count
 from diag.planner.unknown import NotKnown
 from tests.planner.families.weighing import ATTENTION, GATED, INNER, SMALL, A, D, H, K, V, elements, small, total
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from diag.planner.architecture import AttentionCache, LatentCache, StateCache
-from diag.planner.families import hybrid, kimi_linear, nemotron_h
-from diag.planner.families.config import Config
-from diag.planner.shards import parameter_count, rank_weight_bytes, why_not
+from diag.planner.model.architecture import AttentionCache, LatentCache, StateCache
+from diag.planner.model.families import hybrid, kimi_linear, nemotron_h
+from diag.planner.model.families.config import Config
+from diag.planner.model.shards import parameter_count, rank_weight_bytes, why_not
 from diag.planner.unknown import NotKnown
 from tests.planner.families import published
 

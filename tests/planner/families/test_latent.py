@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import LatentCache
-from diag.planner.families.config import Config
-from diag.planner.families.latent import READERS
-from diag.planner.shards import parameter_count, rank_weight_bytes
+from diag.planner.model.architecture import LatentCache
+from diag.planner.model.families.config import Config
+from diag.planner.model.families.latent import READERS
+from diag.planner.model.shards import parameter_count, rank_weight_bytes
 from diag.planner.unknown import NotKnown
 from tests.planner.families import published
 

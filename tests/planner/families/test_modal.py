@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.families import read
-from diag.planner.shards import rank_weight_bytes
+from diag.planner.model.families import read
+from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.unknown import NotKnown
 from tests.planner.families.weighing import SMALL, H, by_name, small
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.families import read
-from diag.planner.shards import parameter_count
+from diag.planner.model.families import read
+from diag.planner.model.shards import parameter_count
 from diag.planner.unknown import NotKnown
 from tests.planner.families.weighing import ATTENTION, GATED, INNER, SMALL, A, D, H, K, V, elements, small, total
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner import catalogue
-from diag.planner.families import read
-from diag.planner.shards import checkpoint_bytes, parameter_count
+from diag.planner.model import catalogue
+from diag.planner.model.families import read
+from diag.planner.model.shards import checkpoint_bytes, parameter_count
 from tests.planner import oracle
 
 SHIPPED = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import AttentionCache, Layer
-from diag.planner.families import read
+from diag.planner.model.architecture import AttentionCache, Layer
+from diag.planner.model.families import read
 from diag.planner.unknown import NotKnown
 from tests.planner.families.weighing import ATTENTION, GATED, INNER, SMALL, A, D, H, K, elements, small, total
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diag.planner.architecture import Architecture, Weight
-from diag.planner.families import read
+from diag.planner.model.architecture import Architecture, Weight
+from diag.planner.model.families import read
 
 SMALL: Mapping[str, Any] = {
     "num_hidden_layers": 4,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from diag.planner.architecture import Architecture, Layer, Weight
-from diag.planner.formats.quantization import quantize
+from diag.planner.model.architecture import Architecture, Layer, Weight
+from diag.planner.model.formats.quantization import quantize
 from diag.planner.unknown import NotKnown
 
 ROUTER = Weight(name="mlp.gate", rows=8, columns=256, linear=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.formats import stored
-from diag.planner.formats.gguf_types import BITS, gguf_format
-from diag.planner.formats.stored import (
+from diag.planner.model.formats import stored
+from diag.planner.model.formats.gguf_types import BITS, gguf_format
+from diag.planner.model.formats.stored import (
     Format,
     fp8_block,
     grouped,

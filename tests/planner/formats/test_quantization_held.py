@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from diag.planner.architecture import Layer, Weight
-from diag.planner.formats import stored
-from diag.planner.formats.held import Loader, held
-from diag.planner.formats.quantization import Quantization
-from diag.planner.formats.stored import Format, matrix_bytes
+from diag.planner.model.architecture import Layer, Weight
+from diag.planner.model.formats import stored
+from diag.planner.model.formats.held import Loader, held
+from diag.planner.model.formats.quantization import Quantization
+from diag.planner.model.formats.stored import Format, matrix_bytes
 from tests.planner.formats.test_quantization import model
 
 BLOCKS = stored.fp8_block(128, 128)

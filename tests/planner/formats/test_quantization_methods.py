@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.formats.quantization import quantize
+from diag.planner.model.formats.quantization import quantize
 from diag.planner.unknown import NotKnown
 from tests.planner.formats.test_quantization import FP8, formats, model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.formats.ignored import bare, read_names
+from diag.planner.model.formats.ignored import bare, read_names
 
 NAME = "model.layers.3.mlp.gate_proj"
 

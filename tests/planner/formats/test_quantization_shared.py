@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from diag.planner.architecture import Architecture
-from diag.planner.families import read
-from diag.planner.shards import rank_weight_bytes
+from diag.planner.model.architecture import Architecture
+from diag.planner.model.families import read
+from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.unknown import NotKnown
 
 MODELS = Path(__file__).parents[4] / "shared" / "models"

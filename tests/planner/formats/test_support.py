@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.formats.support import how, release
-from diag.planner.formats.support_rules import RULES
+from diag.planner.model.formats.support import how, release
+from diag.planner.model.formats.support_rules import RULES
 
 KINDS = [
     # engine, version, capability, format, kind

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from diag.planner import catalogue
-from diag.planner.architecture import (
+from diag.planner.memory.paging.settings import Settings
+from diag.planner.memory.paging.split import Split
+from diag.planner.memory.paging.versions import vllm_paging
+from diag.planner.memory.paging.vllm import Layout, layout
+from diag.planner.model import catalogue
+from diag.planner.model.architecture import (
     Architecture,
     AttentionCache,
     Cache,
@@ -14,11 +18,7 @@ from diag.planner.architecture import (
     Layer,
     StateCache,
 )
-from diag.planner.families import read
-from diag.planner.paging.settings import Settings
-from diag.planner.paging.split import Split
-from diag.planner.paging.versions import vllm_paging
-from diag.planner.paging.vllm import Layout, layout
+from diag.planner.model.families import read
 
 FULL = AttentionCache(kv_heads=8, head_dim=128, v_head_dim=128)
 """4096 bytes a token in 16 bit, a page of 16 tokens 64 KiB."""

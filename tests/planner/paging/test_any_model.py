@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diag.planner.architecture import Architecture, AttentionCache
-from diag.planner.paging import lmdeploy, ollama, sglang, vllm
-from diag.planner.paging.paged import Paged
-from diag.planner.paging.split import Split
-from diag.planner.paging.versions import VLLM_PAGING
+from diag.planner.memory.paging import lmdeploy, ollama, sglang, vllm
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.paging.split import Split
+from diag.planner.memory.paging.versions import VLLM_PAGING
+from diag.planner.model.architecture import Architecture, AttentionCache
 from tests.planner.paging.models import GIB, LATENT, SPARSE, STATE, keeping, laid_out
 
 CHECKED = settings(max_examples=100, deadline=None, derandomize=True, database=None)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from diag.planner.architecture import AttentionCache
-from diag.planner.paging.lmdeploy import LmdeploySettings, paged, state_pool_bytes
-from diag.planner.paging.paged import Paged
-from diag.planner.paging.split import Split
+from diag.planner.memory.paging.lmdeploy import LmdeploySettings, paged, state_pool_bytes
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.paging.split import Split
+from diag.planner.model.architecture import AttentionCache
 from diag.planner.unknown import NotKnown
 from tests.planner.paging.models import COMPRESSED, FULL, GIB, LATENT, SPARSE, STATE, WINDOW, keeping
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from diag.planner.paging.ollama import OllamaSettings, longest, paged, stream_bytes
-from diag.planner.paging.paged import Paged
+from diag.planner.memory.paging.ollama import OllamaSettings, longest, paged, stream_bytes
+from diag.planner.memory.paging.paged import Paged
 from diag.planner.unknown import NotKnown
 from tests.planner.paging.models import CHUNK, COMPRESSED, FULL, GIB, LATENT, SPARSE, STATE, WINDOW, keeping
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from diag.planner.formats.quantization import Quantization
-from diag.planner.paging.paged import Paged
-from diag.planner.paging.sglang import SglangSettings, max_requests, paged
-from diag.planner.paging.split import Split
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.paging.sglang import SglangSettings, max_requests, paged
+from diag.planner.memory.paging.split import Split
+from diag.planner.model.formats.quantization import Quantization
 from diag.planner.unknown import NotKnown
 from tests.planner.paging.models import COMPRESSED, FULL, GIB, LATENT, SPARSE, STATE, WINDOW, keeping
 

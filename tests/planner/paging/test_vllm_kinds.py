@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.architecture import AttentionCache
-from diag.planner.formats.quantization import Quantization
-from diag.planner.paging.packing import closest_multiple
-from diag.planner.paging.vllm import paged
+from diag.planner.memory.paging.packing import closest_multiple
+from diag.planner.memory.paging.vllm import paged
+from diag.planner.model.architecture import AttentionCache
+from diag.planner.model.formats.quantization import Quantization
 from diag.planner.unknown import NotKnown
 from tests.planner.paging.models import (
     COMPRESSED,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.paging.versions import VLLM_PAGING, vllm_paging
-from diag.planner.paging.vllm import longest, paged, poorest
+from diag.planner.memory.paging.versions import VLLM_PAGING, vllm_paging
+from diag.planner.memory.paging.vllm import longest, paged, poorest
 from diag.planner.unknown import NotKnown
 from tests.planner.paging.models import CHUNK, FULL, GIB, LATENT, STATE, WINDOW, keeping, laid_out, shipped
 

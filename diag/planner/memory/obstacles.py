@@ -1,0 +1,120 @@
+"""What goes wrong first when an engine starts so, in the order in which it meets it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from diag.planner.memory.attempt import Start
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.same import Same
+from diag.planner.memory.shares import Room, Taken
+from diag.planner.memory.terms import Terms
+from diag.planner.memory.weighed import Level
+from diag.planner.model.architecture import Architecture, StateCache
+from diag.units import size
+
+Limit = Literal["weights", "kv", "activation", "graphs", "non_torch", "held", "context"]
+LOADING: dict[Level, float] = {"low": 1, "mid": 1.005, "high": 1.04}
+"""Of what loading holds at once; holes and copies of single layers beside: more than 1.028 in a log of vLLM 0.13."""
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    weights: int
+    terms: Terms
+    taken: dict[Level, Taken]
+    rooms: dict[Level, Room]
+
+
+def kv_bytes(start: Start, stage: Stage, level: Level) -> int:
+    return stage.rooms[level].kv if start.measured.kv is None else start.measured.kv
+
+
+def first_obstacle(start: Start, stages: Sequence[Stage], kv: Paged, level: Level) -> tuple[Limit, str] | None:
+    """The first thing that goes wrong, in the order in which an engine meets it; None: nothing."""
+    for one in stages:
+        found = _no_loading(start, one, level) or _no_start(start, one, level) or _no_kv(start, one, level)
+        if found:
+            return found
+    if not kv.starts:
+        least = min(kv_bytes(start, one, level) for one in stages)
+        return "kv", f"{_needs(start, kv)}, {size(max(0, least))} are left"
+    if _lacks_states(start, kv):
+        return "kv", f"{start.batch.max_num_seqs} sequences need a block for their states each, {kv.blocks} are there"
+    return next((found for one in stages if (found := _no_room(one, level))), None)
+
+
+def _needs(start: Start, kv: Paged) -> str:
+    """Some engines take the memory of all requests at the start."""
+    count = start.batch.max_num_seqs if start.rules.by_layers else 1
+    several = "one request" if count == 1 else f"{count} requests"
+    verb = "needs" if count == 1 else "need"
+    return f"{several} of {start.max_model_len} tokens {verb} {size(kv.request_bytes * count)}"
+
+
+def _lacks_states(start: Start, kv: Paged) -> bool:
+    """Of graphs of whole decode batches: eager mode does not ask."""
+    if not start.rules.state_each_sequence or start.batch.enforce_eager or start.batch.max_num_seqs <= kv.blocks:
+        return False
+    return _has_states(Same(start.architecture))
+
+
+def _no_loading(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None:
+    needs = int(start.loading_bytes * LOADING[level])
+    free = start.device.free_bytes - stage.taken[level].context
+    if not needs or needs <= free:
+        return None
+    return "weights", f"loading takes {size(needs)} before they are quantized, {size(max(0, free))} are free"
+
+
+def _no_start(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None:
+    found, taken = stage.rooms[level], stage.taken[level]
+    if found.starts:
+        return None
+    limit: Limit = "held" if start.device.held_bytes > taken.context else "context"
+    return limit, f"needs {size(found.needed_free)} free at the start, {size(max(0, found.free))} are"
+
+
+def _no_kv(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None:
+    if kv_bytes(start, stage, level) > 0:
+        return None
+    found, taken, terms = stage.rooms[level], stage.taken[level], stage.terms
+    told = f"weights of {size(taken.weights)}"
+    beside: dict[Limit, int] = {"activation": getattr(terms.activation, level),
+                                "graphs": getattr(terms.graphs, level),
+                                "non_torch": getattr(terms.non_torch, level)}  # fmt: skip
+    if taken.runtime > taken.weights:
+        of = f"{start.batch.max_num_seqs} sequences"
+        return "kv", f"what is kept for {of} takes {size(taken.runtime)} and {told}: no KV cache is left"
+    largest = max(beside, key=lambda name: beside[name])
+    if taken.inside and beside[largest] > taken.weights:
+        words = largest.replace("_", "-")
+        return (
+            largest,
+            f"{words} of {size(beside[largest])} and {told} leave no KV cache in {size(max(0, found.budget))}",
+        )
+    return "weights", f"{told} leave no KV cache in {size(max(0, found.budget))}"
+
+
+def _no_room(stage: Stage, level: Level) -> tuple[Limit, str] | None:
+    found, taken = stage.rooms[level], stage.taken[level]
+    if taken.beside <= found.beside + (0 if level == "high" else _unused(stage, taken, level)):
+        return None
+    parts: dict[Limit, int] = {"activation": taken.activation, "graphs": taken.graphs, "non_torch": taken.other}
+    limit = max(parts, key=lambda name: parts[name])
+    words = {"activation": "activations", "graphs": "CUDA graphs"}.get(limit, "libraries")
+    free = f"{size(max(0, found.beside))} are free"
+    return limit, f"{words} need {size(taken.beside)} beside the engine's share, {free}"
+
+
+def _unused(stage: Stage, taken: Taken, level: Level) -> int:
+    """While graphs are captured, what is set aside for activations inside the fraction is not in use yet."""
+    return 0 if taken.activation else int(getattr(stage.terms.activation, level))
+
+
+@lru_cache(maxsize=16)
+def _has_states(architecture: Same[Architecture]) -> bool:
+    return any(isinstance(cache, StateCache) for layer in architecture.value.layers for cache in layer.caches)

@@ -1,0 +1,205 @@
+"""Will an engine start with one deployment, one batch and one context, and what KV cache will it have?
+
+Three levels are computed, with every estimate low, mid and high. It FITS where it starts, holds one request of the
+longest context and has room for what comes beside its fraction even with all of them high, is RISKY where that holds
+with the probable ones only, and NO where it does not even with those.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
+from diag.planner.deployment import Deployment
+from diag.planner.memory import terms as overhead
+from diag.planner.memory.attempt import Device, Measured, Start
+from diag.planner.memory.obstacles import Limit, Stage, first_obstacle, kv_bytes
+from diag.planner.memory.overheads import Batch
+from diag.planner.memory.paging.paged import Paged
+from diag.planner.memory.platforms import elsewhere
+from diag.planner.memory.same import Same
+from diag.planner.memory.shares import Share, Taken, first_batch, own_fraction, room, safe_fraction, sized_after_capture
+from diag.planner.memory.terms import Term, Terms
+from diag.planner.memory.weighed import Level, loaded_bytes, stage_weights_bytes, weights_bytes
+from diag.planner.memory.worth import state_pool_bytes, worth
+from diag.planner.model.architecture import Architecture
+from diag.planner.rules import EngineRules
+
+__all__ = ["Device", "Measured", "Outcome", "Start", "share", "start", "weights_bytes"]
+
+LEVELS: tuple[Level, Level, Level] = ("low", "mid", "high")
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """``why``: in one clause, what decided; ``limit``: the dominating term.
+
+    ``memory``, ``terms`` and ``weights_bytes`` of the tightest stage; ``kv`` with all estimates high, mid and low: the
+    least cache first, the poorest stage's.
+    """
+
+    verdict: PlanVerdict
+    why: str
+    limit: Limit
+    utilization: float
+    memory: MemorySplit
+    terms: Terms
+    weights_bytes: int
+    kv: tuple[Paged, Paged, Paged]
+    sources: dict[str, str]
+
+
+def start(start: Start) -> Outcome:
+    """Raises NotKnown."""
+    utilization = own_fraction(start) if start.utilization is None else start.utilization
+    stages = [_stage(start, utilization, stage) for stage in _stages(start)]
+    kv: dict[Level, Paged] = {level: worth(start, [kv_bytes(start, one, level) for one in stages]) for level in LEVELS}
+    failures = {level: first_obstacle(start, stages, kv[level], level) for level in LEVELS}
+    tightest = min(stages, key=lambda one: one.rooms["mid"].kv)
+    verdict, (limit, why) = _verdict(failures, start, kv)
+    return Outcome(
+        verdict=verdict,
+        why=why,
+        limit=limit,
+        utilization=utilization,
+        memory=_memory(start, tightest, kv),
+        terms=tightest.terms,
+        weights_bytes=tightest.weights,
+        kv=(kv["high"], kv["mid"], kv["low"]),
+        sources=_sources(tightest.terms),
+    )
+
+
+def share(start: Start) -> Share:
+    """The engine's own fraction, lowered where the tightest stage would not start with it."""
+    own = own_fraction(start)
+    tight = [_taken(start, stage, "high") for stage in _stages(start)]
+    found = [safe_fraction(start.rules, start.device, own=own, most=most) for most in tight]
+    return min(found, key=lambda one: one.utilization)
+
+
+def _stages(start: Start) -> range:
+    """Ollama counts all of its GPUs together."""
+    return range(1 if start.rules.by_layers else start.deployment.pp)
+
+
+def _stage(start: Start, utilization: float, stage: int) -> Stage:
+    taken: dict[Level, Taken] = {level: _taken(start, stage, level) for level in LEVELS}
+    return Stage(
+        weights=_stage_weights(start, stage),
+        terms=_terms_of(start, stage),
+        taken=taken,
+        rooms={
+            level: room(start.rules, start.device, utilization, taken[level], gpus=start.deployment.gpus)
+            for level in LEVELS
+        },
+    )
+
+
+def _taken(start: Start, stage: int, level: Level) -> Taken:
+    rules, terms = start.rules, _terms_of(start, stage)
+    sizes: dict[str, int] = {
+        name: getattr(getattr(terms, name), level)
+        for name in ("activation", "graphs", "non_torch", "fragmentation", "kept", "context")
+    }
+    inside = {name for name in rules.inside if name != "context"}
+    if sized_after_capture(start):
+        inside.add("graphs")
+    beside = {name: 0 if name in inside else sizes[name] for name in sizes}
+    return Taken(
+        weights=loaded_bytes(_stage_weights(start, stage), level),
+        context=sizes["context"],
+        inside=sum(sizes[name] for name in inside),
+        activation=beside["activation"] + beside["kept"],
+        graphs=beside["graphs"],
+        other=beside["non_torch"] + beside["fragmentation"],
+        runtime=overhead.runtime_bytes(rules, start.batch, start.architecture.vocab) + state_pool_bytes(start),
+    )
+
+
+def _stage_weights(start: Start, stage: int) -> int:
+    deployment = Deployment(tp=1) if start.rules.by_layers else start.deployment
+    held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
+    return held + start.extra_weight_bytes
+
+
+def _terms_of(start: Start, stage: int) -> Terms:
+    batch = first_batch(start)
+    estimated = _terms(Same(start.architecture), Same(start.rules), batch, start.deployment, start.device, stage)
+    return estimated if start.measured == _NOTHING else _measured(estimated, start.measured)
+
+
+_NOTHING = Measured()
+
+
+@lru_cache(maxsize=4096)
+def _terms(  # noqa: PLR0917 - the key of a cache
+    architecture: Same[Architecture],
+    rules: Same[EngineRules],
+    batch: Batch,
+    deployment: Deployment,
+    device: Device,
+    stage: int,
+) -> Terms:
+    return elsewhere(overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage)), device)
+
+
+def _measured(terms: Terms, measured: Measured) -> Terms:
+    """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak."""
+    nothing = _exactly(0)
+    if measured.activation is not None:
+        peak = _exactly(measured.activation)
+        terms = msgspec.structs.replace(terms, sampler=peak, forward=peak, vision=peak, kept=nothing)
+    if measured.non_torch is not None:
+        terms = msgspec.structs.replace(terms, non_torch=_exactly(measured.non_torch), fragmentation=nothing)
+    if measured.graphs is not None:
+        terms = msgspec.structs.replace(terms, graphs=_exactly(measured.graphs))
+    return terms
+
+
+def _exactly(n_bytes: int) -> Term:
+    return Term(low=n_bytes, mid=n_bytes, high=n_bytes, source="measured")
+
+
+def _verdict(
+    failures: dict[Level, tuple[Limit, str] | None], start: Start, kv: dict[Level, Paged]
+) -> tuple[PlanVerdict, tuple[Limit, str]]:
+    if failures["mid"] is not None:
+        return "NO", failures["mid"]
+    if failures["high"] is not None:
+        return "RISKY", failures["high"]
+    least = kv["high"]
+    return "FITS", ("kv", f"{least.max_concurrency:.1f} requests of {start.max_model_len} tokens fit at the least")
+
+
+def _memory(start: Start, stage: Stage, kv: dict[Level, Paged]) -> MemorySplit:
+    """Of the tightest stage; the context counts among the libraries."""
+    terms, taken = stage.terms, stage.taken
+    spread = start.deployment.gpus if start.rules.by_layers else 1
+    at = {level: max(0, kv_bytes(start, stage, level)) for level in LEVELS}
+    return MemorySplit(
+        total_bytes=start.device.total_bytes,
+        held_bytes=start.device.total_bytes - start.device.free_bytes,
+        weights_bytes=Estimate(**{level: taken[level].weights // spread for level in LEVELS}),
+        kv_cache_bytes=_kv_taken(start, at, kv),
+        activation_bytes=overhead.total((terms.activation, terms.kept)),
+        cuda_graph_bytes=terms.graphs.estimate,
+        non_torch_bytes=overhead.total((terms.context, terms.non_torch, terms.fragmentation)),
+    )
+
+
+def _kv_taken(start: Start, at: dict[Level, int], kv: dict[Level, Paged]) -> Estimate:
+    """Ollama takes what its requests need and spreads it; the others take what is left."""
+    if start.rules.by_layers:
+        each = kv["mid"].request_bytes * start.batch.max_num_seqs // start.deployment.gpus
+        return Estimate(low=each, mid=each, high=each)
+    return Estimate(low=at["high"], mid=at["mid"], high=at["low"])
+
+
+def _sources(terms: Terms) -> dict[str, str]:
+    return {
+        "activation_bytes": terms.activation.source,
+        "cuda_graph_bytes": terms.graphs.source,
+        "non_torch_bytes": f"{terms.context.source}; {terms.non_torch.source}",
+    }

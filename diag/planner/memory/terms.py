@@ -1,0 +1,139 @@
+"""What takes memory of one GPU beside weights and KV cache? Each a term of its own: at least, probably, at most.
+
+``low`` and ``high`` of what was read from logs are about their 10th and 90th percentile, so that a sum of several holds
+more often than one. Which terms lie inside the engine's fraction is the rules' ``inside``: the others need room beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from diag.facts.plan import Estimate
+from diag.planner.memory import steps
+from diag.planner.memory.overheads import Batch
+from diag.planner.memory.steps import Ranks
+from diag.planner.model.architecture import Architecture
+from diag.planner.rules import FEW, NOTHING, EngineRules, Spread, TermName
+
+
+class Term(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes on one GPU."""
+
+    low: int
+    mid: int
+    high: int
+    source: str
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(low=self.low, mid=self.mid, high=self.high)
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """``sampler``, ``forward`` (experts included) and ``vision`` never run together: ``activation`` is the largest."""
+
+    sampler: Term
+    forward: Term
+    experts: Term
+    """The part of ``forward`` that routed experts work in."""
+    vision: Term
+    kept: Term
+    graphs: Term
+    non_torch: Term
+    fragmentation: Term
+    context: Term
+    """Of the process, with its communicator where that is there before the engine looks at what is free."""
+
+    @property
+    def activation(self) -> Term:
+        most = (self.sampler, self.forward, self.vision)
+        return Term(
+            low=max(term.low for term in most),
+            mid=max(term.mid for term in most),
+            high=max(term.high for term in most),
+            source=max(most, key=lambda term: term.mid).source,
+        )
+
+    def named(self, name: TermName) -> Term:
+        term: Term = getattr(self, name)
+        return term
+
+    def inside(self, rules: EngineRules) -> Estimate:
+        """What the engine takes out of its fraction."""
+        return total(self.named(name) for name in rules.inside)
+
+    def outside(self, rules: EngineRules) -> Estimate:
+        """What still comes later, from memory that the fraction leaves."""
+        names: tuple[TermName, ...] = ("activation", "graphs", "non_torch", "fragmentation", "kept")
+        return total(self.named(name) for name in names if name not in rules.inside)
+
+
+def total(terms: Iterable[Term]) -> Estimate:
+    listed = list(terms)
+    return Estimate(
+        low=sum(term.low for term in listed),
+        mid=sum(term.mid for term in listed),
+        high=sum(term.high for term in listed),
+    )
+
+
+def terms(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks) -> Terms:
+    """Of the rank that ``ranks`` describes; ``batch`` is what the engine works on at once."""
+    second = rules.second_runner if rules.second_runner and rules.second_runner.runs(architecture) else None
+    experts = steps.experts(architecture, batch, ranks)
+    sampler = steps.sampler(architecture, second.sampler if second else rules.sampler, batch, ranks)
+    forward = steps.forward(architecture, batch, ranks, experts)
+    return Terms(
+        sampler=_term(sampler),
+        forward=_term(forward),
+        experts=_term(experts),
+        vision=_term(steps.vision(architecture, batch)),
+        kept=_term(steps.kept(architecture, second.kept if second else 0, batch, ranks)),
+        graphs=_term(scaled(_graphs(rules, batch), ranks.pp if rules.captures_each_stage else 1)),
+        non_torch=_term(rules.non_torch_several if ranks.world > 1 else rules.non_torch_alone),
+        fragmentation=_term(_fragmentation(rules, max(sampler, forward, key=lambda one: one.mid))),
+        context=_term(_context(rules, ranks)),
+    )
+
+
+def runtime_bytes(rules: EngineRules, batch: Batch, vocab: int) -> int:
+    """What the engine keeps free by its own formula: exact."""
+    words = batch.max_num_batched_tokens * rules.runtime_per_token + batch.max_num_seqs * rules.runtime_per_seq
+    return words * vocab
+
+
+def scaled(spread: Spread, factor: float) -> Spread:
+    return Spread(low=spread.low * factor, mid=spread.mid * factor, high=spread.high * factor, source=spread.source)
+
+
+def _graphs(rules: EngineRules, batch: Batch) -> Spread:
+    if batch.enforce_eager:
+        return NOTHING
+    captures = rules.captures.count(batch.max_num_seqs) if batch.captures is None else batch.captures
+    if not captures:
+        return NOTHING if rules.captures.most or batch.captures == 0 else rules.graphs
+    return rules.few_graphs if captures <= FEW and rules.few_graphs.high else rules.graphs
+
+
+def _fragmentation(rules: EngineRules, peak: Spread) -> Spread:
+    more = rules.reserved_more
+    if not more.high:
+        return rules.fragmentation
+    return Spread(low=more.low * peak.mid, mid=more.mid * peak.mid, high=more.high * peak.mid, source=more.source)
+
+
+def _context(rules: EngineRules, ranks: Ranks) -> Spread:
+    if ranks.world == 1:
+        return rules.context
+    return Spread(
+        low=rules.context.low + rules.communicator.low,
+        mid=rules.context.mid + rules.communicator.mid,
+        high=rules.context.high + rules.communicator.high,
+        source=f"{rules.context.source}; communicator: {rules.communicator.source}",
+    )
+
+
+def _term(spread: Spread) -> Term:
+    return Term(low=int(spread.low), mid=int(spread.mid), high=int(spread.high), source=spread.source)
