@@ -8,6 +8,7 @@ from __future__ import annotations
 from diag.engines.eras import numbers, rules_of
 from diag.engines.flags import (
     ALWAYS,
+    FIRST_PORT,
     Flag,
     fraction,
     in_version,
@@ -59,6 +60,8 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
         return Recipe(), {}
     if len(planned.place.nodes) > 1 and not rules.spans_nodes:
         return Recipe(), {"recipe": f"vllm {rules.version} spans nodes through Ray only: not written by diag"}
+    if planned.attention_replicas % len(planned.place.nodes) and planned.attention_replicas > 1:
+        return Recipe(), {"recipe": "replicas that span nodes and share experts: not written by diag"}
     flags, why = spelled(FLAGS, planned, rules.version)
     why |= unspelled(planned, in_version(FLAGS, rules.version), "vllm", rules.version)
     if not rules.starts_copies:
@@ -69,7 +72,7 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
         env["VLLM_CPU_KVCACHE_SPACE"] = str(planned.cpu_kv_gib)
         why["VLLM_CPU_KVCACHE_SPACE"] = planned.because["cpu_kv_gib"]
     if len(planned.place.nodes) > 1:
-        _span_nodes(planned, argv, env, why)
+        (_replicas_over_nodes if planned.attention_replicas > 1 else _span_nodes)(planned, argv, env, why)
     return Recipe(argv=tuple(argv), env=env), why
 
 
@@ -87,4 +90,18 @@ def _span_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dic
     why["--nnodes"] = f"a replica spans {', '.join(nodes)}"
     why["--node-rank"] = other_nodes(planned, "--node-rank", headless=", each with --headless")
     why["--master-addr"] = f"the address of {nodes[0]}{planned.place.address_why}"
+    socket_interfaces(planned, env, why)
+
+
+def _replicas_over_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dict[str, str]) -> None:
+    """Replicas of the attention that share experts, as many on each node; the first node coordinates them."""
+    assert planned.place is not None
+    nodes, head = planned.place.nodes, planned.place.addresses[0]
+    local = planned.attention_replicas // len(nodes)
+    argv += ["--data-parallel-size-local", str(local), "--data-parallel-address", head]
+    argv += ["--data-parallel-rpc-port", str(FIRST_PORT)]
+    others = ", ".join(f"{node}: --data-parallel-start-rank {rank * local}" for rank, node in enumerate(nodes[1:], 1))
+    why["--data-parallel-size-local"] = f"on each of {', '.join(nodes)}; the same command with --headless on {others}"
+    why["--data-parallel-address"] = f"the address of {nodes[0]}{planned.place.address_why}"
+    why["--data-parallel-rpc-port"] = f"a port that must be free on {nodes[0]}"
     socket_interfaces(planned, env, why)

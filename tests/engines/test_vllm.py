@@ -70,6 +70,23 @@ def test_a_replica_over_nodes_names_them_and_the_interface_that_was_measured():
     assert "gpu02: --node-rank 1" in why["--node-rank"]
 
 
+def test_replicas_that_share_experts_are_as_many_on_each_node():
+    given = planned(TWO_NODES, sharing=True, data_parallel_size=16, expert_parallel=True)
+    recipe, why = vllm.recipe(given, vllm.rules("0.33.0"))
+    found = flags(list(recipe.argv))
+    assert (found["--data-parallel-size"], found["--data-parallel-size-local"]) == ("16", "8")
+    assert found["--data-parallel-address"] == "10.0.0.1"
+    assert "--nnodes" not in found
+    assert "--headless on gpu02: --data-parallel-start-rank 8" in why["--data-parallel-size-local"]
+
+
+def test_replicas_that_span_nodes_and_share_experts_get_no_command():
+    given = planned(TWO_NODES, sharing=True, tensor_parallel_size=16, data_parallel_size=3)
+    recipe, why = vllm.recipe(given, vllm.rules("0.33.0"))
+    assert recipe.argv == ()
+    assert "not written" in why["recipe"]
+
+
 def test_versions_that_need_ray_for_several_nodes_get_no_command():
     recipe, why = vllm.recipe(planned(TWO_NODES, pipeline_parallel_size=2), vllm.rules("0.11.0"))
     assert recipe.argv == ()
