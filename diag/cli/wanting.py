@@ -23,7 +23,6 @@ KINDS: dict[str, type] = {"expert_parallel": bool, "enforce_eager": bool, "kv_ca
 """Of the parameters that are no number of something."""
 POWERS_OF_TWO = frozenset({"block_size"})
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-NOT_PLANNED = frozenset({"cpu_offload_gib"})
 
 
 def as_tokens(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -70,8 +69,6 @@ def _pinned(settings: Sequence[str]) -> Parameters:
             raise DiagError("--set", f"{setting!r}: expected PARAMETER=VALUE, e.g. tensor_parallel_size=8")
         if name not in Parameters.__struct_fields__:
             raise DiagError("--set", f"{name!r} is no parameter of a plan", do=_near(name))
-        if name in NOT_PLANNED:
-            raise DiagError("--set", f"{name}: weights on the host are not planned for", do="leave it out")
         if name in values:
             raise DiagError("--set", f"{name} twice", do="give it once")
         values[name] = _value(name, text.strip())

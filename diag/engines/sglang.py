@@ -76,6 +76,7 @@ _V0_5_18 = EngineRules(
     non_torch_alone=_gib(0.02, 0.15, 0.35, "weights that grew while loading: 0.1 to 0.2 GiB in 3 logs"),
     non_torch_several=_gib(0.05, 0.3, 1.0, "2 logs of 8 GPUs"),
     spans_nodes=True,
+    offloads=True,
     attention_replicas_not_of=("MixtralForCausalLM",),
 )
 _V0_5_16 = replace(

@@ -78,6 +78,7 @@ _V0_33 = EngineRules(
     fragmentation=_gib(0, 0.1, 0.4, "reserved by the allocator, not allocated: an estimate"),
     spans_nodes=True,
     refines_blocks=True,
+    offloads=True,
     cpu_block_size=128,
     cpu_batch=BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=128),
     cpu_process=_gib(

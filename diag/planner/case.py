@@ -16,6 +16,7 @@ from diag.planner.model.checkpoint import Checkpoint
 from diag.planner.model.models import Model
 from diag.planner.rules import BatchRow, EngineRules
 from diag.planner.wanted import Wanted
+from diag.units import GIB
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def own_batch(self, max_model_len: int) -> BatchRow:
         """What the engine takes by itself on these GPUs."""
         return self.rules.batch(self.device.name, self.device.total_bytes, max_model_len=max_model_len)
+
+    @property
+    def offloaded_bytes(self) -> int:
+        """Of the weights of each GPU, that stay in the host's memory."""
+        return int((self.wanted.pinned.cpu_offload_gib or 0) * GIB)
 
     def loading_bytes(self, deployment: Deployment) -> int:
         """Of the weights of a rank before the engine has quantized them; 0: it does not."""

@@ -62,6 +62,8 @@ def plan_gpus(
         return _refused(whole, too_long, lever=f"a context of at most {architecture.max_len:,} tokens")
     if run.refused is not None:
         return _refused(whole, run.refused, lever=run.lever or OTHER)
+    if whole.offloaded_bytes and not rules.offloads:
+        return _refused(whole, f"{rules.engine} keeps no part of the weights in the host's memory")
     case, result = chosen(_of(whole, selected) for selected in accelerators.selections(found))
     return _planned(case, run, result)
 

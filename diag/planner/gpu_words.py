@@ -53,7 +53,7 @@ def _replicas(case: Case, best: Trial) -> str:
 def notes(case: Case, best: Trial) -> tuple[str, ...]:
     lines = [_rule_of_thumb(case, best), case.domains.cost(best.deployment, case.architecture)]
     lines += [_unpinned(case, best), _repeated(case, best), _concurrency(case, best)]
-    lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best)]
+    lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best), _offloaded(case)]
     lines += [f"left out: {line}" for line in case.found.left_out]
     lines += [f"not loaded: {one}" for one in case.architecture.left_out]
     return tuple(line for line in lines if line)
@@ -66,6 +66,13 @@ def _of_another_format(case: Case, best: Trial) -> str:
     if name not in ON_LOADING:
         return f"{name} needs a checkpoint of its own: put its path in place of {case.model.name}"
     return f"weights are quantized while they load: until then {size(case.loading_bytes(best.deployment))} of a GPU"
+
+
+def _offloaded(case: Case) -> str:
+    if not case.offloaded_bytes:
+        return ""
+    part = size(case.offloaded_bytes)
+    return f"{part} of each GPU's weights stay in RAM and cross PCIe at every step; RAM was not checked"
 
 
 def _idle(case: Case, best: Trial) -> str:

@@ -166,6 +166,8 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Ranks get whole experts only of these ``architectures``; empty: of all."""
     starts_copies: bool = True
     """One command starts several whole copies of a model; False: each is a server of its own."""
+    offloads: bool = False
+    """A part of the weights can stay in the host's memory."""
     refines_blocks: bool = False
     """Blocks of FP8 experts are made finer where ranks do not hold whole ones."""
     cpu_block_size: int = 0

@@ -86,7 +86,7 @@ def attempt(case: Case, way: Way) -> Trial:
         kv_cache_dtype=way.kv_cache_dtype,
         block_size=case.wanted.pinned.block_size,
         device=case.device,
-        extra_weight_bytes=case.files.extra_bytes,
+        extra_weight_bytes=case.files.extra_bytes - case.offloaded_bytes,
         loading_bytes=case.loading_bytes(way.deployment),
     )
     taken = _share(case, asked)
@@ -179,5 +179,5 @@ def parameters(case: Case, trial: Trial) -> Parameters:
         quantization=case.wanted.pinned.quantization,
         block_size=trial.outcome.kv[1].block_size,
         enforce_eager=way.enforce_eager,
-        cpu_offload_gib=None,
+        cpu_offload_gib=case.wanted.pinned.cpu_offload_gib,
     )

@@ -196,7 +196,7 @@ def test_every_version_that_a_package_may_have_is_one(diag, version):
         ([*H100, "--set", "gpu_memory_utilization=1.5"],
          "diag: --set: gpu_memory_utilization=1.5: expected a number above 0 and at most 1"),
         ([*H100, "--set", "enforce_eager=maybe"], "diag: --set: enforce_eager=maybe: expected true or false"),
-        ([*H100, "--set", "cpu_offload_gib=4"], "diag: --set: cpu_offload_gib: weights on the host are not planned"),
+        ([*H100, "--set", "cpu_offload_gib=0"], "diag: --set: cpu_offload_gib=0: expected a number"),
         ([*H100, "--set", "max_num_seqs=1", "--set", "max_num_seqs=2"], "diag: --set: max_num_seqs twice; give it"),
         ([*H100, "--context", "8k", "--set", "max_model_len=4096"],
          "diag: --context: 8192 and --set max_model_len=4096; give one of them"),

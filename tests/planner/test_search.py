@@ -14,6 +14,7 @@ from tests.planner.clusters import UNNAMED, eight_h100, gpu_node, snapshot, writ
 
 RANK = {"FITS": 3, "RISKY": 2, "NO": 1, None: 0}
 ONE_NODE = snapshot(eight_h100())
+ONE_H100 = snapshot(gpu_node("gpu01", free_gib=(79.0,)))
 
 
 @pytest.fixture
@@ -263,3 +264,18 @@ def test_ollama_takes_whole_layers_on_the_fewest_gpus(tmp_path):
 def test_ollama_does_not_divide_a_layer(qwen3_32b):
     plan = plan_launch(ONE_NODE, qwen3_32b, "ollama", wanted=Wanted(pinned=Parameters(tensor_parallel_size=2)))
     assert plan.reason == "cannot be: ollama gives whole layers to GPUs, it does not divide them over 2"
+
+
+def test_weights_that_stay_in_the_host_s_memory_leave_the_gpu(qwen3_32b):
+    whole = plan_launch(ONE_H100, qwen3_32b)
+    plan = plan_launch(ONE_H100, qwen3_32b, wanted=Wanted(pinned=Parameters(cpu_offload_gib=20)))
+    less = whole.memory.weights_bytes.low - plan.memory.weights_bytes.low
+    assert less == 20 * GIB
+    assert plan.recipe.argv[-2:] == ("--cpu-offload-gb", "20")
+    assert any(note.startswith("20.0 GiB of each GPU's weights stay in RAM") for note in plan.notes)
+
+
+def test_an_engine_that_offloads_nothing_is_not_asked_to(qwen3_32b):
+    wanted = Wanted(pinned=Parameters(cpu_offload_gib=20))
+    plan = plan_launch(ONE_H100, qwen3_32b, "lmdeploy", wanted=wanted)
+    assert plan.reason == "cannot be: lmdeploy keeps no part of the weights in the host's memory"

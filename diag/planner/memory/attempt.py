@@ -46,8 +46,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """``utilization`` in the engine's own meaning; None: what it takes by itself.
 
-    ``extra_weight_bytes``: on every rank, beside what the architecture says. ``loading_bytes``: that a rank holds while
-    it loads, where that is more than afterwards (weights quantized by the engine itself).
+    ``extra_weight_bytes``: on every rank, beside what the architecture says; below 0: so much stays in the host's
+    memory. ``loading_bytes``: that a rank holds while it loads, where that is more than afterwards (weights quantized
+    by the engine itself).
     """
 
     architecture: Architecture

@@ -121,7 +121,7 @@ def _taken(start: Start, stage: int, level: Level) -> Taken:
 def _stage_weights(start: Start, stage: int) -> int:
     deployment = Deployment(tp=1) if start.rules.by_layers else start.deployment
     held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
-    return held + start.extra_weight_bytes
+    return max(0, held + start.extra_weight_bytes)
 
 
 def _terms_of(start: Start, stage: int) -> Terms:
