@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from diag.planner.model.catalogue import bundled, names
+
 Json = Mapping[str, Any]
 
 
@@ -80,6 +82,13 @@ KINS: Sequence[Kin] = (
         more={"bias": True}),
 )  # fmt: skip
 
+PLAIN_KINDS: Mapping[tuple[str | None, bool], tuple[str, str, Json]] = {
+    ("gqa", False): ("llama", "LlamaForCausalLM", {}),
+    ("mha", False): ("llama", "LlamaForCausalLM", {}),
+    ("gqa", True): ("qwen3_moe", "Qwen3MoeForCausalLM", {"decoder_sparse_step": 1, "mlp_only_layers": []}),
+    ("mla", True): ("deepseek_v3", "DeepseekV3ForCausalLM", DEEPSEEK),
+}
+"""Biases and norms of other families are less than a thousandth of their weights."""
 NO_SHAPE_OF_ITS_OWN = (
     "head_dim", "sliding_pattern", "full_attention_layers", "params_b", "attention_kind", "n_routed_experts",
 )  # fmt: skip
@@ -88,14 +97,16 @@ EXPERTS = {"qwen3_moe": "num_experts", "qwen3_next": "num_experts", "kimi_linear
 
 def config_of(name: str, shape: Json, models: Path) -> dict[str, Any] | str:
     """The config, or in one line why there is none."""
-    kin = next((kin for kin in KINS if re.search(kin.named, name)), None)
+    named = next((kin for kin in KINS if re.search(kin.named, name)), None)
+    if named is None and name in names():
+        return dict(bundled(name).config)
+    kin = named or _of_its_kind(shape)
     if kin is None:
         return "family of the shape has no config here"
     if kin.published:
-        path = models / f"{kin.published}_config.json"
-        if not path.exists():
+        published = _published(kin.published, models)
+        if published is None:
             return "the shape leaves layers open and the published config is not here"
-        published: dict[str, Any] = json.loads(path.read_text())
         return {key: value for key, value in published.items() if key != "quantization_config" or _native(name)}
     return {
         "model_type": kin.model_type,
@@ -105,6 +116,23 @@ def config_of(name: str, shape: Json, models: Path) -> dict[str, Any] | str:
         **_renamed(kin.model_type, shape),
         **kin.more,
     }
+
+
+def _published(name: str, models: Path) -> Json | None:
+    """As the folder has it, or else as it is bundled."""
+    path = models / f"{name}_config.json"
+    if path.exists():
+        found: Json = json.loads(path.read_text())
+        return found
+    plain = name.replace("__", "/")
+    return bundled(plain).config if plain in names() else None
+
+
+def _of_its_kind(shape: Json) -> Kin | None:
+    """Of a model that no row names: what its kind of attention and its experts settle, if they settle it."""
+    key = (shape.get("attention_kind"), "n_routed_experts" in shape)
+    found = PLAIN_KINDS.get(key)
+    return None if found is None else Kin(named="", model_type=found[0], architecture=found[1], more=found[2])
 
 
 def _native(name: str) -> bool:
