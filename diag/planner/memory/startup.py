@@ -108,7 +108,7 @@ def _taken(start: Start, stage: int, level: Level) -> Taken:
         inside.add("graphs")
     beside = {name: 0 if name in inside else sizes[name] for name in sizes}
     return Taken(
-        weights=loaded_bytes(_stage_weights(start, stage), level),
+        weights=loaded_bytes(start.architecture, _stage_weights(start, stage), level),
         context=sizes["context"],
         inside=sum(sizes[name] for name in inside),
         activation=beside["activation"] + beside["kept"],
