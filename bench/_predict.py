@@ -12,7 +12,7 @@ from diag.facts.plan import Estimate
 from diag.hardware import DeviceRow, row_of
 from diag.planner.deployment import Deployment
 from diag.planner.memory import startup
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.startup import Device, Measured, Start
 from diag.planner.model import families
 from diag.planner.model.architecture import Architecture

@@ -13,19 +13,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-BESIDE = Path(__file__).resolve().parent
-sys.path[:0] = [str(BESIDE), str(BESIDE.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import _figures  # noqa: E402 - modules beside this one are found from its folder, diag from the project's root
-import _logged  # noqa: E402
-import _peers  # noqa: E402
-import _predict  # noqa: E402
-import _replay  # noqa: E402
-import msgspec  # noqa: E402
-from _figures import Figure  # noqa: E402
-from _logged import Row  # noqa: E402
-from _outliers import OUTLIERS  # noqa: E402
-from _replay import Case, Replayed  # noqa: E402
+import _figures
+import _logged
+import _peers
+import _predict
+import _replay
+import msgspec
+from _figures import Figure
+from _logged import Row
+from _outliers import OUTLIERS
+from _replay import Replayed
 
 FAR = 8.0
 """Percent: a row further off is told on its own."""
@@ -37,22 +36,24 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no logged start-ups in {folder}: nothing replayed (DIAG_PLANNER_CASES names another folder)")
         return 0
     rows = _logged.rows(folder)
-    counted, left_out = _replay.cases(rows, folder.parent / "models", _predict.device_bytes)
-    replayed = [_replay.replay(case, _predict.predict) for case in counted]
-    _say_rows(len(rows), counted, left_out, replayed)
+    every, left_out = _replayed(rows, folder, every=True)
+    _say_rows(len(rows), left_out, every)
     if "--peers" in arguments:
-        print("\n".join(_peers.table(replayed)))
+        print("\n".join(_peers.table(every)))
         return 0
-    figures = _all_figures(replayed)
-    for figure in figures:
+    figures = _all_figures(every)
+    for figure in (*figures, *_without_those_set_apart(rows, folder)):
         _say(figure)
-    for figure in _with_every_row(rows, folder):
-        _say(figure)
+    _say_verdicts(every)
     missed = [figure.name for figure in figures if figure.met is False]
-    _say_verdicts(replayed)
     if missed:
         print(f"bars not met: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0
+
+
+def _replayed(rows: Sequence[Row], folder: Path, *, every: bool) -> tuple[list[Replayed], dict[str, str]]:
+    counted, left_out = _replay.cases(rows, folder.parent / "models", _predict.device_bytes, every=every)
+    return [_replay.replay(case, _predict.predict) for case in counted], left_out
 
 
 def _all_figures(replayed: Sequence[Replayed]) -> list[Figure]:
@@ -66,16 +67,12 @@ def _all_figures(replayed: Sequence[Replayed]) -> list[Figure]:
     ]
 
 
-def _with_every_row(rows: Sequence[Row], folder: Path) -> list[Figure]:
-    """The same with the rows that are set apart because their logs tell more than their fields: no bar, no outliers."""
-    counted, _ = _replay.cases(rows, folder.parent / "models", _predict.device_bytes, every=True)
-    replayed = [_replay.replay(case, _predict.predict) for case in counted]
-    known = [one for one in replayed if one.not_known is None]
-    figures = (*_figures.kv_tokens(known), *_figures.weights(known), *_figures.intervals(known))
+def _without_those_set_apart(rows: Sequence[Row], folder: Path) -> list[Figure]:
+    """For orientation, without rows whose logs tell more than their fields: they were set apart in sight of results."""
+    replayed, _ = _replayed(rows, folder, every=False)
     return [
-        msgspec.structs.replace(figure, name=f"{figure.name}_every_row", against="no bar", met=None, ratio=None)
-        for figure in figures
-        if "before" not in figure.name and "from_terms" not in figure.name
+        msgspec.structs.replace(figure, name=f"{figure.name}_some_set_apart", against="no bar", met=None, ratio=None)
+        for figure in _all_figures(replayed)
     ]
 
 
@@ -106,15 +103,15 @@ def _say(figure: Figure) -> None:
             print(f"    {row} {value:+.1f}: {OUTLIERS.get(row, 'no reason is known')}", file=sys.stderr)
 
 
-def _say_rows(total: int, counted: Sequence[Case], left_out: Mapping[str, str], replayed: Sequence[Replayed]) -> None:
-    told = sys.stderr
+def _say_rows(total: int, left_out: Mapping[str, str], replayed: Sequence[Replayed]) -> None:
+    told, counted = sys.stderr, [one.case for one in replayed]
     logged = sum(case.logged is not None for case in counted)
     print(f"{total} rows; {len(counted)} count, {logged} of them logged-input", file=told)
     for why, count in Counter(left_out.values()).most_common():
         who = ", ".join(row for row, said in left_out.items() if said == why)
         print(f"  {count:3} do not: {why} ({who})", file=told)
-    for row, why in _replay.ONLY_INFORMED.items():
-        print(f"  {row} is replayed from what it logged only: {why}", file=told)
+    for row, why in {**_replay.UNSAID, **_replay.ONLY_INFORMED}.items():
+        print(f"  {row} counts, though its fields lack what its log tells: {why}", file=told)
     for one in replayed:
         if one.not_known:
             print(f"  {one.case.row.id} not known: {one.not_known[:100]}", file=told)

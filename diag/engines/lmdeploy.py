@@ -24,15 +24,10 @@ from diag.engines.flags import (
 )
 from diag.facts.plan import Recipe
 from diag.planner.planned import Planned
-from diag.planner.rules import BatchRow, Captures, EngineRules, Spread
-from diag.units import GIB
+from diag.planner.rules import BatchRow, Captures, EngineRules, Spread, gib
 
 NEWEST = "0.18"
 _PREFILL = 8192
-
-
-def _gib(low: float, mid: float, high: float, source: str) -> Spread:
-    return Spread(low=low * GIB, mid=mid * GIB, high=high * GIB, source=source)
 
 
 def _row(seqs: int, *names: str, tokens: int = _PREFILL) -> BatchRow:
@@ -49,17 +44,17 @@ _V0_13 = EngineRules(
     block_size=64,
     batches=(_row(1024, "h100", "h800", "h200", "l20y"), _row(384, "a100", "a800"), _row(256, "ascend", "mxc"),
              _row(128)),
-    context=_gib(0.2, 0.45, 0.62, "a CUDA context, as vLLM's logs show it"),
-    communicator=_gib(0.2, 0.7, 1.1, "as vLLM's logs show it: communication starts before the weights are loaded"),
+    context=gib(0.2, 0.45, 0.62, "a CUDA context, as vLLM's logs show it"),
+    communicator=gib(0.2, 0.7, 1.1, "as vLLM's logs show it: communication starts before the weights are loaded"),
     sampler=Spread(low=4, mid=14, high=38, source="logits in 16 and 32 bits and sorted copies: an estimate"),
     runtime_per_token=2,
     runtime_per_seq=4,
-    graphs=_gib(0, 0.54, 2.04, "as vLLM's logs show it"),
-    few_graphs=_gib(0.02, 0.33, 0.65, "as vLLM's logs show it"),
+    graphs=gib(0, 0.54, 2.04, "as vLLM's logs show it"),
+    few_graphs=gib(0.02, 0.33, 0.65, "as vLLM's logs show it"),
     captures=Captures(most=256, per_seq=1),
     graphs_inside_budget=False,
-    non_torch_alone=_gib(0.02, 0.09, 0.26, "as vLLM's logs of one GPU show it"),
-    non_torch_several=_gib(0.13, 0.55, 1.65, "as vLLM's logs of several GPUs show it"),
+    non_torch_alone=gib(0.02, 0.09, 0.26, "as vLLM's logs of one GPU show it"),
+    non_torch_several=gib(0.13, 0.55, 1.65, "as vLLM's logs of several GPUs show it"),
     spans_nodes=False,
     pipelines=False,
     starts_copies=False,

@@ -14,7 +14,7 @@ from diag.engines.eras import Version, rules_of
 from diag.engines.flags import one_server_each, unspelled
 from diag.facts.plan import Parameters, Recipe
 from diag.planner.planned import Planned
-from diag.planner.rules import BatchRow, EngineRules, Spread
+from diag.planner.rules import BatchRow, EngineRules, Spread, gib
 from diag.units import GIB
 
 NEWEST = "0.33"
@@ -22,10 +22,6 @@ CONTEXTS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))
 """(at least so much memory of all GPUs, context that it takes by itself)."""
 ALONE = ("qwen3next", "qwen35", "nemotron_h", "lfm2")
 """Architectures that get one request at a time whatever is asked for."""
-
-
-def _gib(low: float, mid: float, high: float, source: str) -> Spread:
-    return Spread(low=low * GIB, mid=mid * GIB, high=high * GIB, source=source)
 
 
 _CURRENT = EngineRules(
@@ -37,12 +33,12 @@ _CURRENT = EngineRules(
     checks_free=False,
     block_size=1,
     batches=(BatchRow(total_bytes=0, max_num_batched_tokens=512, max_num_seqs=1),),
-    context=_gib(0.2, 0.45, 0.62, "a CUDA context, as vLLM's logs show it"),
+    context=gib(0.2, 0.45, 0.62, "a CUDA context, as vLLM's logs show it"),
     sampler=Spread(low=0, mid=4, high=8, source="logits of one token in 32 bits"),
-    graphs=_gib(0, 0, 0, "none are kept"),
+    graphs=gib(0, 0, 0, "none are kept"),
     graphs_inside_budget=False,
-    non_torch_alone=_gib(0, 0, 0, "counted in the fifth of memory that stays free"),
-    non_torch_several=_gib(0, 0, 0, "counted in the fifth of memory that stays free"),
+    non_torch_alone=gib(0, 0, 0, "counted in the fifth of memory that stays free"),
+    non_torch_several=gib(0, 0, 0, "counted in the fifth of memory that stays free"),
     spans_nodes=False,
     one_node=True,
     shares_experts=False,

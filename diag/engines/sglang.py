@@ -29,16 +29,12 @@ from diag.engines.flags import (
 from diag.facts.plan import Recipe
 from diag.planner.memory.reserve import Reserve, ReserveStep
 from diag.planner.planned import Planned
-from diag.planner.rules import BatchRow, EngineRules, Spread
+from diag.planner.rules import BatchRow, EngineRules, Spread, gib
 from diag.units import GIB
 
 NEWEST = "0.5.23"
 _MOST_REQUESTS = 2048
 """Least of what it caps running requests at by itself."""
-
-
-def _gib(low: float, mid: float, high: float, source: str) -> Spread:
-    return Spread(low=low * GIB, mid=mid * GIB, high=high * GIB, source=source)
 
 
 def _row(total_gib: int, tokens: int, graphs: tuple[int, int]) -> BatchRow:
@@ -65,16 +61,16 @@ _V0_5_18 = EngineRules(
     block_size=1,
     samples_graphs=True,
     batches=_BATCHES,
-    context=_gib(0.2, 0.45, 0.62, "a CUDA context, as vLLM's logs show it"),
-    communicator=_gib(0.2, 0.7, 1.1, "as vLLM's logs show it: communication starts before the weights are loaded"),
+    context=gib(0.2, 0.45, 0.62, "a CUDA context, as vLLM's logs show it"),
+    communicator=gib(0.2, 0.7, 1.1, "as vLLM's logs show it: communication starts before the weights are loaded"),
     sampler=Spread(
         low=4, mid=14, high=18, source="logits in 16 and 32 bits, probabilities and their copies, of running requests"
     ),
-    graphs=_gib(0.3, 1.5, 4.5, "3 logs of decode graphs: 1.66 GiB with GLM-5; pools after capture 0.1 to 6.7 GiB less"),
-    few_graphs=_gib(0.02, 0.33, 0.65, "of at most 16 captures, as vLLM's logs show it"),
+    graphs=gib(0.3, 1.5, 4.5, "3 logs of decode graphs: 1.66 GiB with GLM-5; pools after capture 0.1 to 6.7 GiB less"),
+    few_graphs=gib(0.02, 0.33, 0.65, "of at most 16 captures, as vLLM's logs show it"),
     graphs_inside_budget=False,
-    non_torch_alone=_gib(0.02, 0.15, 0.35, "weights that grew while loading: 0.1 to 0.2 GiB in 3 logs"),
-    non_torch_several=_gib(0.05, 0.3, 1.0, "2 logs of 8 GPUs"),
+    non_torch_alone=gib(0.02, 0.15, 0.35, "weights that grew while loading: 0.1 to 0.2 GiB in 3 logs"),
+    non_torch_several=gib(0.05, 0.3, 1.0, "2 logs of 8 GPUs"),
     spans_nodes=True,
     offloads=True,
     attention_replicas_not_of=("MixtralForCausalLM",),

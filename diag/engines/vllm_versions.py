@@ -14,13 +14,8 @@ from msgspec.structs import replace
 
 from diag.engines.eras import Version
 from diag.planner.memory.paging.versions import vllm_paging
-from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread
+from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread, gib
 from diag.units import GIB
-
-
-def _gib(low: float, mid: float, high: float, source: str) -> Spread:
-    return Spread(low=low * GIB, mid=mid * GIB, high=high * GIB, source=source)
-
 
 _SMALL = BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256, offline_batched_tokens=8192)
 _LARGE = BatchRow(total_bytes=70 * GIB, max_num_batched_tokens=8192, max_num_seqs=1024, offline_batched_tokens=16384)
@@ -62,26 +57,26 @@ _V0_33 = EngineRules(
     batches=(_HUGE, _LARGE, _SMALL),
     small_batch_names=("a100", "gb10"),
     paging=vllm_paging((0, 33)),
-    context=_gib(0.2, 0.45, 0.62, "total less free at the start: 0.23 to 0.61 GiB in 11 logs of one GPU"),
-    communicator=_gib(0.2, 0.7, 1.1, "free before the start less the context: 0.7 and 1.0 GiB in logs of 2 and 4 GPUs"),
+    context=gib(0.2, 0.45, 0.62, "total less free at the start: 0.23 to 0.61 GiB in 11 logs of one GPU"),
+    communicator=gib(0.2, 0.7, 1.1, "free before the start less the context: 0.7 and 1.0 GiB in logs of 2 and 4 GPUs"),
     sampler=UNSORTED,
     second_runner=SecondRunner(every=True, sampler=UNSORTED, kept=_PENALTIES),
-    graphs=_gib(0.07, 0.65, 1.6, "estimates of 0.18 and later in 17 logs: median 0.65, 10th and 80th percentile"),
-    few_graphs=_gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
+    graphs=gib(0.07, 0.65, 1.6, "estimates of 0.18 and later in 17 logs: median 0.65, 10th and 80th percentile"),
+    few_graphs=gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
     captures=Captures(most=512, full=True),
     graphs_inside_budget=True,
     state_each_sequence=True,
-    non_torch_alone=_gib(0.02, 0.09, 0.26, "30 logs of one GPU: median 0.09, 10th and 90th percentile"),
-    non_torch_several=_gib(
+    non_torch_alone=gib(0.02, 0.09, 0.26, "30 logs of one GPU: median 0.09, 10th and 90th percentile"),
+    non_torch_several=gib(
         0.13, 0.55, 1.65, "7 logs of 2 to 8 GPUs since 0.11: median 0.55, least and most; unified memory shows more"
     ),
-    fragmentation=_gib(0, 0.1, 0.4, "reserved by the allocator, not allocated: an estimate"),
+    fragmentation=gib(0, 0.1, 0.4, "reserved by the allocator, not allocated: an estimate"),
     spans_nodes=True,
     refines_blocks=True,
     offloads=True,
     cpu_block_size=128,
     cpu_batch=BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=128),
-    cpu_process=_gib(
+    cpu_process=gib(
         1.9, 2.3, 4.0, "0.32 with Qwen3-0.6B on 2 CPUs: 2.3 GiB in its three processes after compiling; 1.9 eager"
     ),
 )
@@ -133,7 +128,7 @@ _V0_20 = _since(
     _V0_21,
     20,
     inside=("activation", "non_torch"),
-    graphs=_gib(
+    graphs=gib(
         0, 0.54, 2.04, "taken in 50 logs of V1: quartiles 0.29, 0.54 and 0.79, 90th percentile 2.04, largest 3.45"
     ),
     graphs_inside_budget=False,
@@ -148,7 +143,7 @@ _V0_10 = _since(
     10,
     captures=Captures(most=512, fine=512),
     communicator=NOTHING,
-    non_torch_several=_gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),
+    non_torch_several=gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),
 )
 _V0_9 = _since(_V0_10, 9, captures=Captures(most=512, per_seq=512, fine=512))
 _V0_8 = _since(
@@ -171,7 +166,7 @@ _V0_6 = _since(
     batch_of_length=32768,
     captures=Captures(most=256, per_seq=1, fine=256),
     captures_each_stage=True,
-    graphs=_gib(0.1, 0.45, 1.3, "2 logs of V0: 0.35 and 0.55 GiB; it makes half of V1's captures"),
+    graphs=gib(0.1, 0.45, 1.3, "2 logs of V0: 0.35 and 0.55 GiB; it makes half of V1's captures"),
 )
 _V0_3 = replace(
     _V0_6,

@@ -13,7 +13,7 @@ from diag.facts.node import Node
 from diag.facts.plan import EngineName, Estimate, KvCache, MemorySplit, Parameters, Plan, PlanVerdict
 from diag.planner.loading import load_seconds
 from diag.planner.memory import terms as overhead
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.paging import vllm as paging
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.paging.settings import Settings
@@ -28,6 +28,7 @@ from diag.planner.planned import Place, Planned
 from diag.planner.ram import Ram, least_ram
 from diag.planner.rules import EngineRules
 from diag.planner.served import served
+from diag.planner.trial import kv_cache
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
 from diag.units import GIB, size
@@ -212,18 +213,7 @@ def _planned(case: CpuCase) -> Planned:
 
 
 def _kv(case: CpuCase) -> KvCache:
-    paged = case.paged(max(1, case.kv_gib))
-    per_token = round(paged.bytes_per_token)
-    if not case.kv_gib:
-        return KvCache(bytes_per_token=per_token, block_size=paged.block_size)
-    return KvCache(
-        bytes_per_token=per_token,
-        capacity_tokens=paged.capacity_tokens,
-        printed_tokens=paged.printed_tokens,
-        blocks=paged.blocks,
-        block_size=paged.block_size,
-        max_concurrency=round(paged.max_concurrency, 2),
-    )
+    return kv_cache(case.paged(max(1, case.kv_gib)), fits=bool(case.kv_gib))
 
 
 def _parameters(case: CpuCase) -> Parameters:
@@ -290,6 +280,6 @@ def _sources(case: CpuCase) -> dict[str, str]:
         "activation_bytes": f"the larger of a sampling step ({rules.sampler.source}) and a forward pass (formula)",
         "non_torch_bytes": rules.cpu_process.source,
         "max_num_seqs": f"what {rules.engine} takes by itself on a CPU",
-        "recipe": "once on each node",
+        **({"recipe": "once on each node"} if len(case.nodes) > 1 else {}),
         "speed": "not predicted",
     }

@@ -1,7 +1,8 @@
 """Which GPUs are joined by the fastest links, and what does a deployment pay that crosses them?
 
 A ring all-reduce of n ranks moves 2(n−1)/n of its message through every rank; tensor parallelism makes two a layer, of
-hidden size × bytes an element for each token (Megatron-LM, section 3). A pipeline hands the same on once a stage.
+hidden size × bytes an element for each token (Megatron-LM, section 3). Time is that of the bytes alone, at the rate of
+large messages: small ones wait longer. A pipeline hands the same on once a stage.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
         if self.between_bytes_per_s is None:
             return f"crosses nodes: {self.between}; {each}"
         took = seconds(moved / self.between_bytes_per_s)
-        return f"crosses nodes: {self.between}; {each}, {took} of each decoded token"
+        return f"crosses nodes: {self.between}; {each}, at least {took} of each decoded token"
 
 
 def domains(snapshot: Snapshot, found: Accelerators) -> Domains:

@@ -23,7 +23,7 @@ from diag.planner.rules import EngineRules
 from diag.planner.running import Running, running
 from diag.planner.search import Found, Refused, search, why_lost
 from diag.planner.selection import chosen
-from diag.planner.trial import Trial, kv_cache
+from diag.planner.trial import Trial
 from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
@@ -118,7 +118,7 @@ def _planned(case: Case, run: Running, result: Found) -> Planned:
         engine=EngineName(name=case.rules.engine, version=case.rules.version),
         parameters=chosen,
         memory=best.outcome.memory,
-        kv=kv_cache(best),
+        kv=best.kv,
         load_seconds=seconds,
         discarded=_discarded(case, best, result, others),
         sources=gpu_words.sources(case, best) | {"load_seconds": speed_source},
@@ -158,7 +158,7 @@ def _lost(case: Case, trial: Trial, reason: str) -> Discarded:
         reason=reason,
         verdict=trial.verdict,
         memory=trial.outcome.memory,
-        kv=kv_cache(trial),
+        kv=trial.kv,
     )
 
 

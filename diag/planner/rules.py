@@ -9,6 +9,7 @@ import msgspec
 from diag.planner.memory.paging.versions import PagingRules
 from diag.planner.memory.reserve import Reserve
 from diag.planner.model.architecture import Architecture, StateCache
+from diag.units import GIB
 
 Base = Literal["total", "free before load", "free after load", "free"]
 """What an engine's memory fraction is a fraction of; ``free``: as others left it, before the engine started."""
@@ -38,6 +39,11 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     mid: float
     high: float
     source: str
+
+
+def gib(low: float, mid: float, high: float, source: str) -> Spread:
+    """Of sizes in GiB."""
+    return Spread(low=low * GIB, mid=mid * GIB, high=high * GIB, source=source)
 
 
 NOTHING = Spread(low=0, mid=0, high=0, source="none")

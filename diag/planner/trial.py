@@ -8,7 +8,8 @@ from diag.facts.plan import KvCache, Parameters, PlanVerdict
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
 from diag.planner.memory.attempt import Start
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
+from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.shares import Share
 from diag.planner.memory.startup import Outcome, share, start
 from diag.units import size
@@ -64,6 +65,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     def weights_bytes(self) -> int:
         """Of one GPU."""
         return self.outcome.memory.weights_bytes.mid or 0
+
+    @property
+    def kv(self) -> KvCache:
+        """From the probable estimates."""
+        return kv_cache(self.outcome.kv[1], fits=self.verdict != "NO")
 
     @property
     def roomy(self) -> bool:
@@ -147,11 +153,10 @@ def _longest(case: Case, way: Way, span: tuple[int, int], step: int, rank: int) 
     return best
 
 
-def kv_cache(trial: Trial) -> KvCache:
-    """From the probable estimates, of one replica as the engine's log counts it; nothing but a token's bytes on NO."""
-    paged = trial.outcome.kv[1]
+def kv_cache(paged: Paged, *, fits: bool) -> KvCache:
+    """Of one replica as the engine's log counts it; nothing but a token's bytes where it does not fit."""
     per_token = round(paged.bytes_per_token)
-    if trial.verdict == "NO":
+    if not fits:
         return KvCache(bytes_per_token=per_token, block_size=paged.block_size)
     return KvCache(
         bytes_per_token=per_token,

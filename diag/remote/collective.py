@@ -58,15 +58,9 @@ def measure(
     who, enough = _who_met(who, met)
     if not enough:
         return _blocked(who, met, time.monotonic() - began)
-    until = began + deadline_s - STOP_S
-    job = Job(
-        sessions,
-        who,
-        port=met.port,
-        sizes_bytes=sizes_bytes(max_size_bytes),
-        until=max(until, time.monotonic() + LEAST_S),
-        on_done=on_done,
-    )
+    until = max(began + deadline_s - STOP_S, time.monotonic() + LEAST_S)
+    sizes = sizes_bytes(max_size_bytes)
+    job = Job(sessions, who, port=met.port, sizes_bytes=sizes, until=until, on_done=on_done)
     heard = job.run()
     for node, end in job.outputs.items():
         keep(node, end.output, end.output_bytes)

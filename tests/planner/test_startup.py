@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from diag.engines import lmdeploy, ollama, sglang, vllm
 from diag.planner.deployment import Deployment
 from diag.planner.memory.attempt import Device, Measured, Start
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.startup import share, start, weights_bytes
 from diag.planner.model import families
 from diag.units import GIB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from diag.planner.deployment import Deployment
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.model.architecture import Architecture
 from diag.planner.rules import EngineRules
 

@@ -19,7 +19,7 @@ import msgspec
 
 from diag.planner.memory import steps
 from diag.planner.memory.attempt import Device, Start
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.reserve import Demand
 from diag.planner.model.architecture import LatentCache
 from diag.planner.rules import EngineRules

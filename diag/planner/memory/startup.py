@@ -15,8 +15,8 @@ from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
 from diag.planner.deployment import Deployment
 from diag.planner.memory import terms as overhead
 from diag.planner.memory.attempt import Device, Measured, Start
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.obstacles import Limit, Stage, first_obstacle, kv_bytes
-from diag.planner.memory.overheads import Batch
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.platforms import elsewhere
 from diag.planner.memory.same import Same

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import msgspec
 
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.same import Same
 from diag.planner.model.architecture import Architecture, CompressedCache, StateCache, Weight
 from diag.planner.model.families.config import DTYPE_BYTES

@@ -12,7 +12,7 @@ import msgspec
 
 from diag.facts.plan import Estimate
 from diag.planner.memory import steps
-from diag.planner.memory.overheads import Batch
+from diag.planner.memory.batch import Batch
 from diag.planner.memory.steps import Ranks
 from diag.planner.model.architecture import Architecture
 from diag.planner.rules import FEW, NOTHING, EngineRules, Spread, TermName

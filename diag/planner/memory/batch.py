@@ -1,4 +1,4 @@
-"""How much does an engine work on at once? The overheads of ``terms.py`` follow from it."""
+"""How much does an engine work on at once? The terms of ``terms.py`` follow from it."""
 
 from __future__ import annotations
 
