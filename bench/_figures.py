@@ -129,7 +129,7 @@ def _signed(
 
 
 def _tokens_informed(one: Replayed) -> tuple[float, float] | None:
-    return _tokens(one, one.informed)
+    return _tokens(one, one.informed) if one.case.logged else None
 
 
 def _tokens_before(one: Replayed) -> tuple[float, float] | None:

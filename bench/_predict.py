@@ -19,6 +19,7 @@ from diag.planner.model.architecture import Architecture
 from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.rules import BatchRow, EngineRules
 from diag.planner.unknown import NotKnown
+from diag.units import GIB
 
 ENGINES = {"vllm": vllm.rules, "sglang": sglang.rules, "lmdeploy": lmdeploy.rules, "ollama": ollama.rules}
 UNKNOWN_BYTES = 80 << 30
@@ -74,6 +75,7 @@ def _start(given: Inputs) -> Start:
         block_size=given.block_size if given.v0 else None,
         utilization=given.utilization,
         device=device,
+        extra_weight_bytes=-int(given.cpu_offload_gib * GIB),
         measured=Measured(
             activation=given.measured.activation,
             non_torch=given.measured.non_torch,

@@ -56,6 +56,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     enforce_eager: bool = False
     quantized_while_loading: bool = False
     """From a checkpoint in 16 bit."""
+    cpu_offload_gib: float = 0
     measured: Measured = Measured()
 
 
@@ -98,55 +99,19 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return None if has.kv is None else has
 
 
-UNSAID: Mapping[str, str] = {
-    "v055": "part of the weights is offloaded to the host (cpu_offload_gb)",
-    "v065": "a draft of 3 tokens has a cache of its own (multi-token prediction)",
-    "v100": "a draft has a cache of its own (multi-token prediction)",
-    "v252": "a draft model has a cache of its own (DFlash)",
-    "v254": "a draft has a cache of its own (speculative config, cut off)",
-    "v268": "a draft model has a cache of its own (DFlash)",
-    "v269": "a draft model has a cache of its own (DFlash)",
-    "s012": "a draft has a cache of its own (EAGLE)",
-    "v113": "decode context parallel 8 divides the cache of MLA",
-    "s019": "most experts stay on the host (kt-kernel)",
-    "v051": "an audio encoder that the shape has not", "v052": "an audio encoder that the shape has not",
-    "v053": "an audio encoder that the shape has not",
-    "v027": "a vision tower that the shape has not", "v028": "a vision tower that the shape has not",
-    "v061": "a vision tower that the shape has not",
-    "v153": "only the language model of a larger one is run by this engine",
-    "v036": "an engine on a CPU: other rules, replayed by the planner's CPU tests",
-    "v196": "figures as a reporter rounds them, not as an engine prints them",
-    "v197": "figures as a reporter rounds them, not as an engine prints them",
-    "v272": "a draft model has a cache of its own (DFlash), and a format that no field names",
-    "l001": "TurboMind, not the engine that is planned", "l010": "TurboMind, not the engine that is planned",
-    "l011": "TurboMind, not the engine that is planned",
-    "v140": "the block pool is divided between replicas in one process",
-}  # fmt: skip
-"""What a note beside the row tells and no field of it carries: such a row cannot be given to a planner."""
-
-
 QUANTIZED_WHILE_LOADING = ("v227",)
 """Rows whose note says that the engine quantizes a checkpoint of 16 bit."""
-ONLY_INFORMED: Mapping[str, str] = {
-    "v006": "a branch under review: what it calls non-torch memory is in no release",
-    "v205": "a branch under review: what it calls non-torch memory is in no release",
-    "v017": "a vision tower that the shape has not: 0.5 GiB more weights, and the memory that profiling images takes",
-    "v033": "the fraction is not logged, and 35 of 140 GiB of KV cache say that it is not the version's",
-    "v248": "a checkpoint whose format is not logged: in 16 bit the weights alone are more than all but the KV cache",
-}  # fmt: skip
-"""Rows whose KV memory speaks, but not their weights or their fraction: not replayed as before the start."""
+SAID: Mapping[str, Mapping[str, Any]] = {
+    "v055": {"cpu_offload_gib": 2.0},
+}
+"""Flags that a log tells in its text and no field of the row carries."""
 
 
-def cases(
-    rows: Sequence[Row], models: Path, device: Callable[[str], int | None], *, every: bool = False
-) -> tuple[list[Case], dict[str, str]]:
-    """Rows that count; and for each other one why not. ``device``: total bytes of a GPU by name, None: no row.
-
-    ``every``: those of ``UNSAID`` and ``ONLY_INFORMED`` too, as if their logs said no more than their fields.
-    """
+def cases(rows: Sequence[Row], models: Path, device: Callable[[str], int | None]) -> tuple[list[Case], dict[str, str]]:
+    """Rows that count; and for each other one why not. ``device``: total bytes of a GPU by name, None: no row."""
     counted, left_out = [], dict[str, str]()
     for row in rows:
-        found = _case(row, models, device, every=every)
+        found = _case(row, models, device)
         if isinstance(found, Case):
             counted.append(found)
         else:
@@ -154,19 +119,18 @@ def cases(
     return counted, left_out
 
 
-def _case(row: Row, models: Path, device: Callable[[str], int | None], *, every: bool) -> Case | str:
+def _case(row: Row, models: Path, device: Callable[[str], int | None]) -> Case | str:
     if row.engine not in ("vllm", "sglang", "lmdeploy"):
         return f"engine {row.engine}"
+    if row.n_gpus == 0:
+        return "an engine on a CPU"
     if row.shape is None or row.model_shape is None:
         return "no shape"
-    if row.id in UNSAID and not every:
-        return "the row does not carry what its log tells: see UNSAID"
-    config = _shapes.config_of(row.model_shape, row.shape, models)
+    config = _shapes.config_of(row.model, row.model_shape, row.shape, models)
     if isinstance(config, str):
         return config
     total = int(row.gpu_total_gib * GIB) if row.gpu_total_gib else device(row.gpu) if row.gpu else None
-    why = _why_not(row, total)
-    return why or _counted(row, config, total, apart=not every and row.id in ONLY_INFORMED)
+    return _why_not(row, total) or _counted(row, config, total)
 
 
 def _why_not(row: Row, total: int | None) -> str | None:
@@ -177,12 +141,13 @@ def _why_not(row: Row, total: int | None) -> str | None:
     return None
 
 
-def _counted(row: Row, config: dict[str, Any], total: int | None, *, apart: bool) -> Case:
+def _counted(row: Row, config: dict[str, Any], total: int | None) -> Case:
     version, why_version = _logged.version(row)
     said = row.quantization or ("quantized" if "quantized" in row.model else None)
     stored = _shapes.quantized(config, said, row.model)
     assumed = {
         "version": why_version,
+        "format": None if said else "format: 16 bit, or the published checkpoint's own",
         "memory": None if row.gpu_total_gib else "memory: of the GPU's name",
         "utilisation": None if row.util is not None else "utilisation: the version's",
         "ranks": None if row.tp else "ranks: one",
@@ -195,7 +160,7 @@ def _counted(row: Row, config: dict[str, Any], total: int | None, *, apart: bool
         inputs=_inputs(row, stored or config, version, total),
         measured=_measured(row),
         assumed=tuple(line for line in assumed.values() if line),
-        weights_known=stored is not None and not apart,
+        weights_known=stored is not None,
     )
 
 
@@ -220,6 +185,7 @@ def _inputs(row: Row, config: Mapping[str, Any], version: str | None, total: int
         dtype=row.dtype,
         enforce_eager=bool(row.enforce_eager),
         quantized_while_loading=row.id in QUANTIZED_WHILE_LOADING,
+        **SAID.get(row.id, {}),
     )
 
 
@@ -248,6 +214,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     informed: Prediction | None = None
     before: Prediction | None = None
     not_known: str | None = None
+    refuted: str | None = None
+    """What the log says against an input assumed for it: there is no ``before`` then."""
 
 
 VERSIONS = ("0.9", "0.12", "0.18", "0.21", "0.26", "0.29")
@@ -261,11 +229,37 @@ def replay(case: Case, predict: Predict) -> Replayed:
     try:
         if case.logged and (case.row.engine_version or _versions_agree(case, predict)):
             informed = predict(msgspec.structs.replace(case.inputs, measured=case.logged))
+        elif case.row.out_of_memory and case.row.tokens:
+            informed = _of_blocks(case, case.row.tokens, predict)
         if case.inputs.total_bytes is not None and case.weights_known:
             before = predict(case.inputs)
     except NotKnown as why:
         return Replayed(case=case, not_known=str(why))
-    return Replayed(case=case, informed=informed, before=before)
+    refuted = _refuted(case, before) if before and case.row.started else None
+    return Replayed(case=case, informed=informed, before=None if refuted else before, refuted=refuted)
+
+
+def _of_blocks(case: Case, tokens: int, predict: Predict) -> Prediction | None:
+    """Out of memory after the engine told how many tokens its cache has: that much memory was left for them."""
+    if case.inputs.total_bytes is None:
+        return None
+    a_token = predict(case.inputs).outcome.kv[1].bytes_per_token
+    return predict(msgspec.structs.replace(case.inputs, measured=Measured(kv=tokens * a_token)))
+
+
+def _refuted(case: Case, before: Prediction) -> str | None:
+    """A start-up that held more than its share, or not half of it, had another format or fraction than was assumed.
+
+    By weights of the shape and logged KV memory alone: no estimate takes part.
+    """
+    assumed = {line.partition(":")[0] for line in case.assumed} & {"utilisation", "format"}
+    of_total = before.outcome.utilization if case.row.engine == "vllm" else 1.0
+    held, room = (before.weights_bytes or 0) + (case.measured.kv or 0), of_total * (case.inputs.total_bytes or 0)
+    told = f"{held / GIB:.1f} GiB of weights and logged KV cache in {room / GIB:.1f} GiB refute the assumed"
+    if assumed and held > room:
+        return f"{told} {' or '.join(sorted(assumed))}"
+    alone = case.row.engine == "vllm" and "utilisation" in assumed and case.measured.kv is not None
+    return f"{told} utilisation" if alone and held < room / 2 else None
 
 
 def _versions_agree(case: Case, predict: Predict) -> bool:

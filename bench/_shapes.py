@@ -95,8 +95,14 @@ NO_SHAPE_OF_ITS_OWN = (
 EXPERTS = {"qwen3_moe": "num_experts", "qwen3_next": "num_experts", "kimi_linear": "num_experts"}
 
 
-def config_of(name: str, shape: Json, models: Path) -> dict[str, Any] | str:
-    """The config, or in one line why there is none."""
+def config_of(model: str, name: str, shape: Json, models: Path) -> dict[str, Any] | str:
+    """The config, or in one line why there is none. ``name`` of the shape; ``model`` that was served.
+
+    What was served has more than its shape where that is of the language model alone.
+    """
+    published = _published(model.replace("/", "__"), models) if "-VL-" in model else None
+    if published is not None:
+        return dict(published)
     named = next((kin for kin in KINS if re.search(kin.named, name)), None)
     if named is None and name in names():
         return dict(bundled(name).config)

@@ -20,9 +20,7 @@ import _logged
 import _peers
 import _predict
 import _replay
-import msgspec
 from _figures import Figure
-from _logged import Row
 from _outliers import OUTLIERS
 from _replay import Replayed
 
@@ -36,24 +34,20 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no logged start-ups in {folder}: nothing replayed (DIAG_PLANNER_CASES names another folder)")
         return 0
     rows = _logged.rows(folder)
-    every, left_out = _replayed(rows, folder, every=True)
-    _say_rows(len(rows), left_out, every)
+    counted, left_out = _replay.cases(rows, folder.parent / "models", _predict.device_bytes)
+    replayed = [_replay.replay(case, _predict.predict) for case in counted]
+    _say_rows(len(rows), left_out, replayed)
     if "--peers" in arguments:
-        print("\n".join(_peers.table(every)))
+        print("\n".join(_peers.table(replayed)))
         return 0
-    figures = _all_figures(every)
-    for figure in (*figures, *_without_those_set_apart(rows, folder)):
+    figures = _all_figures(replayed)
+    for figure in figures:
         _say(figure)
-    _say_verdicts(every)
+    _say_verdicts(replayed)
     missed = [figure.name for figure in figures if figure.met is False]
     if missed:
         print(f"bars not met: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0
-
-
-def _replayed(rows: Sequence[Row], folder: Path, *, every: bool) -> tuple[list[Replayed], dict[str, str]]:
-    counted, left_out = _replay.cases(rows, folder.parent / "models", _predict.device_bytes, every=every)
-    return [_replay.replay(case, _predict.predict) for case in counted], left_out
 
 
 def _all_figures(replayed: Sequence[Replayed]) -> list[Figure]:
@@ -64,15 +58,6 @@ def _all_figures(replayed: Sequence[Replayed]) -> list[Figure]:
         *_figures.requests(known),
         *_figures.intervals(known),
         *_figures.verdicts(replayed),
-    ]
-
-
-def _without_those_set_apart(rows: Sequence[Row], folder: Path) -> list[Figure]:
-    """For orientation, without rows whose logs tell more than their fields: they were set apart in sight of results."""
-    replayed, _ = _replayed(rows, folder, every=False)
-    return [
-        msgspec.structs.replace(figure, name=f"{figure.name}_some_set_apart", against="no bar", met=None, ratio=None)
-        for figure in _all_figures(replayed)
     ]
 
 
@@ -110,11 +95,12 @@ def _say_rows(total: int, left_out: Mapping[str, str], replayed: Sequence[Replay
     for why, count in Counter(left_out.values()).most_common():
         who = ", ".join(row for row, said in left_out.items() if said == why)
         print(f"  {count:3} do not: {why} ({who})", file=told)
-    for row, why in {**_replay.UNSAID, **_replay.ONLY_INFORMED}.items():
-        print(f"  {row} counts, though its fields lack what its log tells: {why}", file=told)
+    for row, flags in _replay.SAID.items():
+        print(f"  {row} tells in its text: {', '.join(f'{name} {value}' for name, value in flags.items())}", file=told)
     for one in replayed:
-        if one.not_known:
-            print(f"  {one.case.row.id} not known: {one.not_known[:100]}", file=told)
+        why_not = f"not known: {one.not_known[:100]}" if one.not_known else one.refuted
+        if why_not:
+            print(f"  {one.case.row.id} {why_not}", file=told)
     for why, count in Counter(why for case in counted for why in case.assumed).most_common():
         print(f"  {count:3} assume {why}", file=told)
 

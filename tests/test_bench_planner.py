@@ -71,3 +71,25 @@ def test_a_row_without_a_shape_is_counted_as_left_out(tmp_path):
 def test_what_is_not_logged_is_told_as_assumed(tmp_path):
     without = {key: value for key, value in ROW.items() if key != "util"}
     assert "1 assume utilisation: the version's" in replayed(tmp_path, without).stderr
+
+
+def test_a_row_whose_own_log_refutes_what_is_assumed_of_it_is_not_replayed_as_before_the_start(tmp_path):
+    """15 GiB of 16-bit weights and 60 of KV cache are more than 0.9 of 79: it was another format."""
+    done = replayed(tmp_path, ROW | {"kv_avail_gib": 60.0, "kv_tokens": 6 * TOKENS})
+    assert "r1 75.0 GiB of weights and logged KV cache in 71.3 GiB refute the assumed format" in done.stderr
+    assert figures(done)["planner_started_called_RISKY"]["runs"] == 0
+    assert figures(done)["planner_kv_tokens_logged_median"]["runs"] == 1
+
+
+def test_a_row_that_ran_out_of_memory_is_not_refuted_by_it(tmp_path):
+    done = replayed(tmp_path, ROW | {"kv_avail_gib": 60.0, "outcome": "OOM", "gpu": "H100"})
+    assert "refute" not in done.stderr
+    assert figures(done)["planner_oom_called_FITS"]["runs"] == 1
+
+
+def test_blocks_told_before_the_memory_ran_out_are_what_was_left(tmp_path):
+    blocks = {key: value for key, value in ROW.items() if key not in {"kv_avail_gib", "kv_tokens", "engine_version"}}
+    oom = {"engine_gen": "V0", "gpu_blocks": 100, "block_size": 16, "outcome": "OOM", "gpu": "H100"}
+    found = figures(replayed(tmp_path, blocks | oom))
+    assert found["planner_oom_called_NO"]["value"] == 100
+    assert found["planner_oom_before_the_start_called_NO"]["value"] == 0
