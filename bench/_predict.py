@@ -8,14 +8,16 @@ from _replay import Inputs, Prediction
 from msgspec.structs import replace
 
 from diag.engines import lmdeploy, ollama, sglang, vllm
-from diag.facts.plan import Estimate
+from diag.facts.plan import Estimate, Parameters
 from diag.hardware import DeviceRow, row_of
+from diag.planner.backends import backed
 from diag.planner.deployment import Deployment
 from diag.planner.memory import startup
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.startup import Device, Measured, Start
 from diag.planner.model import families
 from diag.planner.model.architecture import Architecture
+from diag.planner.model.drafts import Draft
 from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.rules import BatchRow, EngineRules
 from diag.planner.unknown import NotKnown
@@ -58,7 +60,8 @@ def _exactly(amount: int) -> Estimate:
 
 
 def _start(given: Inputs) -> Start:
-    architecture, rules, device = families.read(given.config), _rules(given), _device(given)
+    architecture, device = families.read(given.config), _device(given)
+    rules = backed(_rules(given), architecture, device, Parameters())
     if given.dtype and architecture.quantization is None:
         architecture = replace(architecture, dtype=_dtype(given.dtype, architecture))
     length = given.max_model_len or architecture.max_len
@@ -76,6 +79,7 @@ def _start(given: Inputs) -> Start:
         utilization=given.utilization,
         device=device,
         extra_weight_bytes=-int(given.cpu_offload_gib * GIB),
+        draft=_draft(given),
         measured=Measured(
             activation=given.measured.activation,
             non_torch=given.measured.non_torch,
@@ -88,7 +92,14 @@ def _start(given: Inputs) -> Start:
 def _deployment(given: Inputs) -> Deployment:
     """SGLang's tp is that of the experts: data-parallel attention divides it."""
     attention = given.tp // given.dp if given.engine == "sglang" and given.tp % given.dp == 0 else given.tp
-    return Deployment(tp=attention, pp=given.pp, dp=given.dp, ep=given.expert_parallel)
+    return Deployment(tp=attention, pp=given.pp, dp=given.dp, ep=given.expert_parallel, dcp=given.dcp)
+
+
+def _draft(given: Inputs) -> Draft | None:
+    if given.draft not in {None, "mtp"}:
+        raise NotKnown(f"speculative decoding with {given.draft}")
+    own = families.read_draft(given.config) if given.draft else None
+    return own and Draft(method="mtp", kind="own layers", tokens=given.drafted, architecture=own)
 
 
 def _unquantized_bytes(given: Inputs, deployment: Deployment) -> int:
@@ -110,7 +121,8 @@ def _rules(given: Inputs) -> EngineRules:
 
 
 def _batch(given: Inputs, row: BatchRow) -> Batch:
-    tokens = given.max_num_batched_tokens or row.max_num_batched_tokens
+    default = (row.offline_batched_tokens if given.offline else None) or row.max_num_batched_tokens
+    tokens = given.max_num_batched_tokens or default
     return Batch(
         max_num_seqs=given.max_num_seqs or row.max_num_seqs,
         max_num_batched_tokens=tokens,

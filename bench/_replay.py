@@ -57,6 +57,12 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     quantized_while_loading: bool = False
     """From a checkpoint in 16 bit."""
     cpu_offload_gib: float = 0
+    dcp: int = 1
+    draft: str | None = None
+    """Method of speculative decoding, ``drafted`` tokens a step."""
+    drafted: int = 0
+    offline: bool = False
+    """Started as a library (``LLM``), whose default batches are larger than a server's."""
     measured: Measured = Measured()
 
 
@@ -102,9 +108,17 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 QUANTIZED_WHILE_LOADING = ("v227",)
 """Rows whose note says that the engine quantizes a checkpoint of 16 bit."""
 SAID: Mapping[str, Mapping[str, Any]] = {
+    "v014": {"offline": True},
     "v055": {"cpu_offload_gib": 2.0},
+    "v065": {"draft": "mtp", "drafted": 3},
+    "v091": {"draft": "dspark"},
+    "v113": {"dcp": 8},
+    "v185": {"draft": "dspark"},
+    "v252": {"draft": "dflash"},
+    "v268": {"draft": "dflash", "drafted": 5},
+    "v272": {"draft": "dflash"},
 }
-"""Flags that a log tells in its text and no field of the row carries."""
+"""Flags that a log, or the report around it, tells in its text and no field of the row carries."""
 
 
 def cases(rows: Sequence[Row], models: Path, device: Callable[[str], int | None]) -> tuple[list[Case], dict[str, str]]:
@@ -157,7 +171,7 @@ def _counted(row: Row, config: dict[str, Any], total: int | None) -> Case:
     }
     return Case(
         row=row,
-        inputs=_inputs(row, stored or config, version, total),
+        inputs=msgspec.structs.replace(_inputs(row, stored or config, version, total), **SAID.get(row.id, {})),
         measured=_measured(row),
         assumed=tuple(line for line in assumed.values() if line),
         weights_known=stored is not None,
@@ -185,7 +199,6 @@ def _inputs(row: Row, config: Mapping[str, Any], version: str | None, total: int
         dtype=row.dtype,
         enforce_eager=bool(row.enforce_eager),
         quantized_while_loading=row.id in QUANTIZED_WHILE_LOADING,
-        **SAID.get(row.id, {}),
     )
 
 
@@ -221,13 +234,15 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 VERSIONS = ("0.9", "0.12", "0.18", "0.21", "0.26", "0.29")
 """One of each way in which V1 engines of vLLM paged their caches, beside the newest."""
 SAME = 0.01
+OTHER_WEIGHTS = 0.05
+"""Logged weights further from those of the shape are not of it."""
 
 
 def replay(case: Case, predict: Predict) -> Replayed:
     """Where no version is logged, what was measured speaks only where all versions make the same of it."""
     informed = before = None
     try:
-        if case.logged and (case.row.engine_version or _versions_agree(case, predict)):
+        if case.logged and (case.inputs.version or _versions_agree(case, predict)):
             informed = predict(msgspec.structs.replace(case.inputs, measured=case.logged))
         elif case.row.out_of_memory and case.row.tokens:
             informed = _of_blocks(case, case.row.tokens, predict)
@@ -248,13 +263,16 @@ def _of_blocks(case: Case, tokens: int, predict: Predict) -> Prediction | None:
 
 
 def _refuted(case: Case, before: Prediction) -> str | None:
-    """A start-up that held more than its share, or not half of it, had another format or fraction than was assumed.
+    """A start-up that held more than its share, or not half of it, or other weights than were assumed, was another.
 
-    By weights of the shape and logged KV memory alone: no estimate takes part.
+    By weights of the shape and what is logged of weights and KV memory: no estimate takes part.
     """
     assumed = {line.partition(":")[0] for line in case.assumed} & {"utilisation", "format"}
+    weights, logged = before.weights_bytes or 0, (case.row.weights_gib_per_gpu or 0) * GIB
+    if "format" in assumed and logged and abs(weights / logged - 1) > OTHER_WEIGHTS:
+        return f"{logged / GIB:.1f} GiB of logged weights, {weights / GIB:.1f} of the shape: another model or format"
     of_total = before.outcome.utilization if case.row.engine == "vllm" else 1.0
-    held, room = (before.weights_bytes or 0) + (case.measured.kv or 0), of_total * (case.inputs.total_bytes or 0)
+    held, room = weights + (case.measured.kv or 0), of_total * (case.inputs.total_bytes or 0)
     told = f"{held / GIB:.1f} GiB of weights and logged KV cache in {room / GIB:.1f} GiB refute the assumed"
     if assumed and held > room:
         return f"{told} {' or '.join(sorted(assumed))}"

@@ -149,6 +149,15 @@ def row_of(name: str) -> DeviceRow | None:
     return best[0] if len({row.total_bytes for row in best}) == 1 else None
 
 
+def joined_by(name: str) -> str:
+    """How GPUs of a node are joined: ``nvlink``, ``pcie`` (a bridge may join pairs); empty: not known of this name."""
+    row = row_of(name)
+    if row is None or row.vendor != "nvidia":
+        return ""
+    links = (row.links, row.island)
+    return "nvlink" if links in {BOARD, SWITCHED, MESHED} else "pcie" if links in {PCIE, BRIDGED} else ""
+
+
 def visible_of(name: str, total_bytes: int) -> int:
     """What programs are told is the total of a device, whose driver reports ``total_bytes``."""
     row = row_of(name)
@@ -165,6 +174,6 @@ def _words(name: str) -> frozenset[str]:
     """Without sizes, what is in parentheses and a count: ``2x RTX3090 24GB (idle)`` -> 3090."""
     plain = re.sub(_SIZE, " ", re.sub(r"\(.*?\)", " ", name.upper()))
     plain = re.sub(r"^\s*\d+\s*X\b", " ", plain)
-    plain = re.sub(r"\b(RTX|ASCEND)(\d)", r"\1 \2", plain)
+    plain = re.sub(r"\b(RTX|ASCEND)(\d)", r"\1 \2", re.sub(r"\bMXC(\d)", r"C\1", plain))
     plain = re.sub(r"\b910B[1-3]\b", "910B", re.sub(r"\b310P\d\b", "310P", plain))
     return frozenset(re.findall(r"[A-Z0-9]+", plain)) - NOISE

@@ -19,7 +19,8 @@ TOKENS = {"": 1, "k": 1024, "m": 1024**2}
 LEAST: dict[str, float] = {"cpu_offload_gib": 0}
 MOST: dict[str, float] = {"gpu_memory_utilization": 1}
 KINDS: dict[str, type] = {"expert_parallel": bool, "enforce_eager": bool, "kv_cache_dtype": str, "dtype": str,
-                          "quantization": str, "gpu_memory_utilization": float, "cpu_offload_gib": float}  # fmt: skip
+                          "quantization": str, "gpu_memory_utilization": float, "cpu_offload_gib": float,
+                          "speculative_method": str, "speculative_model": str, "backend": str}  # fmt: skip
 """Of the parameters that are no number of something."""
 POWERS_OF_TWO = frozenset({"block_size"})
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -1,8 +1,9 @@
 """LMDeploy: which memory rules has a version, and how does it spell a plan? States and translates; decides nothing.
 
-Of its two engines the PyTorch one is planned, and named in the command. Read in the wheels of 0.9.0 to 0.18.0
-(messages, utils.get_max_batch_size, pytorch/config, pytorch/engine/executor/base): KV blocks get a fraction of what is
-free after loading less a buffer for logits, which is a formula; the least of the ranks counts.
+It has two engines; the command names the one that was planned. Here are the rules of its PyTorch engine; those of
+TurboMind, which it starts by itself for the models it knows, are ``lmdeploy_turbomind.py``'s. Read in the wheels of
+0.9.0 to 0.18.0 (messages, utils.get_max_batch_size, pytorch/config, pytorch/engine/executor/base): KV blocks get a
+fraction of what is free after loading less a buffer for logits, which is a formula; the least of the ranks counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from diag.engines import lmdeploy_turbomind
 from diag.engines.eras import Version, rules_of
 from diag.engines.flags import (
     Flag,
@@ -27,6 +29,7 @@ from diag.planner.planned import Planned
 from diag.planner.rules import BatchRow, Captures, EngineRules, Spread, gib
 
 NEWEST = "0.18"
+PYTORCH, TURBOMIND = "pytorch", "turbomind"
 _PREFILL = 8192
 
 
@@ -36,6 +39,7 @@ def _row(seqs: int, *names: str, tokens: int = _PREFILL) -> BatchRow:
 
 _V0_13 = EngineRules(
     engine="lmdeploy",
+    backend=PYTORCH,
     version=NEWEST,
     fraction_of="free after load",
     utilization=0.8,
@@ -77,7 +81,8 @@ ERAS: Mapping[Version, EngineRules] = {(0, 13, 0): _V0_13, (0, 10, 0): _V0_10, (
 
 
 def rules(version: str | None) -> EngineRules:
-    return rules_of("lmdeploy", version, ERAS, (0, 18, 0))
+    """Of the PyTorch engine, with those of TurboMind beside them."""
+    return replace(rules_of("lmdeploy", version, ERAS, (0, 18, 0)), other=lmdeploy_turbomind.rules(version))
 
 
 QUANT_POLICIES: Mapping[str, str] = {"int4": "4", "int8": "8", "fp8": "16", "fp8_e4m3": "16", "fp8_e5m2": "17"}
@@ -105,7 +110,9 @@ FLAGS = (
 )
 
 ONE_COPY = tuple(flag for flag in FLAGS if flag.parameter != "data_parallel_size")
-"""Its ``--dp`` divides attention only: whole copies are servers of their own."""
+"""The PyTorch engine's ``--dp`` divides attention only: whole copies are servers of their own."""
+OF_TURBOMIND = tuple(flag for flag in FLAGS if flag.parameter != "enforce_eager")
+"""Its ``--dp`` starts whole copies; it captures no graphs."""
 
 
 def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]]:
@@ -117,17 +124,28 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
         return Recipe(), {"recipe": "lmdeploy divides no layers over a pipeline"}
     if len(place.nodes) > 1:
         return Recipe(), {"recipe": f"lmdeploy {rules.version} spans nodes through Ray or a proxy: not written by diag"}
+    backend = planned.plan.parameters.backend or PYTORCH
     planned = _of_all_ranks(planned)
-    flags, why = spelled(FLAGS if planned.attention_replicas > 1 else ONE_COPY, planned, rules.version)
-    why |= unspelled(planned, in_version(FLAGS, rules.version) | {"expert_parallel"}, "lmdeploy", rules.version)
-    argv = ["lmdeploy", "serve", "api_server", planned.model, "--backend", "pytorch", *flags]
-    why |= one_server_each(planned, "--server-port")
-    why["--backend"] = "the engine whose rules were planned with; left out, another may start"
+    known = _flags(backend, planned, rules)
+    flags, why = spelled(known, planned, rules.version)
+    why |= unspelled(
+        planned, in_version(FLAGS, rules.version) | {"expert_parallel", "backend"}, "lmdeploy", rules.version
+    )
+    argv = ["lmdeploy", "serve", "api_server", planned.model, "--backend", backend, *flags]
+    why |= one_server_each(planned, "--server-port") if "--dp" not in why else {}
+    why["--backend"] = planned.because.get("backend", "the engine whose rules were planned with")
     _experts(planned, argv, why)
     if place.vendor in DEVICE_TYPES:
         argv += ["--device", DEVICE_TYPES[place.vendor]]
         why["--device"] = f"GPUs of {place.vendor}"
     return Recipe(argv=tuple(argv)), why
+
+
+def _flags(backend: str, planned: Planned, rules: EngineRules) -> tuple[Flag, ...]:
+    other = rules.other
+    if backend == TURBOMIND and other is not None:
+        return OF_TURBOMIND if other.starts_copies else tuple(one for one in ONE_COPY if one in OF_TURBOMIND)
+    return FLAGS if planned.attention_replicas > 1 else ONE_COPY
 
 
 def _of_all_ranks(planned: Planned) -> Planned:

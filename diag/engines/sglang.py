@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from diag.engines.eras import Version, rules_of
+from diag.engines.eras import Version, numbers, rules_of
 from diag.engines.flags import (
     FIRST_PORT,
     Flag,
@@ -29,7 +29,7 @@ from diag.engines.flags import (
 from diag.facts.plan import Recipe
 from diag.planner.memory.reserve import Reserve, ReserveStep
 from diag.planner.planned import Planned
-from diag.planner.rules import BatchRow, EngineRules, Spread, gib
+from diag.planner.rules import BatchRow, Drafting, EngineRules, Spread, gib
 from diag.units import GIB
 
 NEWEST = "0.5.23"
@@ -50,7 +50,10 @@ _BATCHES_0_5_3 = (*_BATCHES[:3], _row(20, 2048, (16, 80)), _BATCHES[4])
 _BATCHES_0_4_8 = (_row(160, 16384, (160, 160)), _row(35, 8192, (160, 160)), _row(0, 2048, (8, 80)))
 _BATCHES_0_4_6 = (_row(25, 8192, (160, 160)), _row(0, 2048, (8, 80)))
 
-_V0_5_18 = EngineRules(
+_LATENT = ("DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM", "KimiK25ForConditionalGeneration")
+"""Of which model_overrides/deepseek_v2.py has each rank project the queries of all that divide tokens."""
+
+_V0_5_23 = EngineRules(
     engine="sglang",
     version=NEWEST,
     fraction_of="free before load",
@@ -72,9 +75,14 @@ _V0_5_18 = EngineRules(
     non_torch_alone=gib(0.02, 0.15, 0.35, "weights that grew while loading: 0.1 to 0.2 GiB in 3 logs"),
     non_torch_several=gib(0.05, 0.3, 1.0, "2 logs of 8 GPUs"),
     spans_nodes=True,
+    rotary="float32",
     offloads=True,
+    divides_tokens_of=("full", "latent", "sparse"),
+    tokens_divided_since="0.5.23",
+    repeats_queries_of=_LATENT,
     attention_replicas_not_of=("MixtralForCausalLM",),
 )
+_V0_5_18 = replace(_V0_5_23, divides_tokens_of=(), version="0.5.18")
 _V0_5_16 = replace(
     _V0_5_18, reserve=Reserve(prefill_graphs=True, after_capture_mib=512), batches=_BATCHES_0_5_5, version="0.5.16"
 )
@@ -121,13 +129,44 @@ _V0_4_6 = replace(
 )
 
 ERAS: Mapping[Version, EngineRules] = {
-    (0, 5, 18): _V0_5_18, (0, 5, 16): _V0_5_16, (0, 5, 10): _V0_5_10, (0, 5, 5): _V0_5_5, (0, 5, 3): _V0_5_3,
-    (0, 4, 10): _V0_4_10, (0, 4, 8): _V0_4_8, (0, 4, 7): _V0_4_7, (0, 4, 6): _V0_4_6,
+    (0, 5, 23): _V0_5_23, (0, 5, 18): _V0_5_18, (0, 5, 16): _V0_5_16, (0, 5, 10): _V0_5_10, (0, 5, 5): _V0_5_5,
+    (0, 5, 3): _V0_5_3, (0, 4, 10): _V0_4_10, (0, 4, 8): _V0_4_8, (0, 4, 7): _V0_4_7, (0, 4, 6): _V0_4_6,
 }  # fmt: skip
 
 
 def rules(version: str | None) -> EngineRules:
-    return rules_of("sglang", version, ERAS, (0, 5, 23))
+    found = rules_of("sglang", version, ERAS, (0, 5, 23))
+    asked = numbers(found.version)
+    return found if asked is None else replace(found, drafting=_drafting(asked))
+
+
+ALGORITHMS: Mapping[str, tuple[str, Version]] = {
+    "mtp": ("EAGLE", (0, 4, 6)),
+    "nextn": ("EAGLE", (0, 4, 6)),
+    "eagle3": ("EAGLE3", (0, 4, 6)),
+    "draft_model": ("STANDALONE", (0, 5, 2)),
+    "standalone": ("STANDALONE", (0, 5, 2)),
+    "ngram": ("NGRAM", (0, 5, 3)),
+}
+"""What it calls ways to guess tokens, and since which version that was read."""
+DRAFT_LAYERS: Mapping[Version, tuple[str, ...]] = {
+    (0, 5, 16): ("deepseek_v3", "deepseek_v32", "glm_moe_dsa", "glm4_moe", "glm4_moe_lite", "mimo", "qwen3_next",
+                 "qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text"),
+    (0, 4, 10): ("deepseek_v3", "glm4_moe"),
+    (0, 4, 6): ("deepseek_v3",),
+}  # fmt: skip
+"""``model_type`` of models whose draft layers it loads."""
+DRAFT_COUNTED: Version = (0, 5, 15)
+"""From here on a draft's weights count before the KV cache gets its memory."""
+
+
+def _drafting(asked: Version) -> Drafting:
+    return Drafting(
+        methods=tuple(method for method, (_, since) in ALGORITHMS.items() if since <= asked),
+        own_layers_of=next((names for since, names in DRAFT_LAYERS.items() if since <= asked), ()),
+        lists_all=False,
+        weights_inside=asked >= DRAFT_COUNTED,
+    )
 
 
 ATTENTION_DP: Version = (0, 5, 23)
@@ -145,6 +184,7 @@ FLAGS = (
     Flag(parameter="pipeline_parallel_size", name="--pp-size", since=(0, 4, 7)),
     Flag(parameter="data_parallel_size", name="--dp-size", before=ATTENTION_DP),
     Flag(parameter="data_parallel_size", name="--attn-dp-size", since=ATTENTION_DP),
+    Flag(parameter="decode_context_parallel_size", name="--dcp-size", since=(0, 5, 15)),
     switch("--enable-ep-moe", "expert_parallel", before=(0, 5, 3)),
     Flag(parameter="gpu_memory_utilization", name="--mem-fraction-static", spell=fraction),
     Flag(parameter="max_model_len", name="--context-length"),
@@ -167,19 +207,25 @@ COPIES = (*(flag for flag in FLAGS if flag.parameter != "data_parallel_size"),
 """Where ``data_parallel_size`` counts whole copies of the model."""
 
 
+SPECULATION = ("speculative_method", "speculative_model", "num_speculative_tokens")
+FEWER_REQUESTS = 48
+
+
 def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]]:
     """The launch command and, for each flag and variable in it, why it is there."""
     if planned.place is None:
         return Recipe(), {}
     nodes, planned = planned.place.nodes, _of_all_ranks(planned)
     flags, why = spelled(FLAGS if planned.attention_replicas > 1 else COPIES, planned, rules.version)
-    why |= unspelled(planned, in_version(FLAGS, rules.version) | {"expert_parallel"}, "sglang", rules.version)
+    settled = in_version(FLAGS, rules.version) | {"expert_parallel", *SPECULATION}
+    why |= unspelled(planned, settled, "sglang", rules.version)
     argv = ["python", "-m", "sglang.launch_server", "--model-path", planned.model, *flags]
     env: dict[str, str] = {}
     if "--dp-size" in why and planned.attention_replicas > 1:
         argv.append("--enable-dp-attention")
         why["--enable-dp-attention"] = "the replicas share one set of experts"
     _experts(planned, argv, why)
+    _speculation(planned, argv, why)
     if len(nodes) > 1:
         _span_nodes(planned, argv, env, why)
     return Recipe(argv=tuple(argv), env=env), why
@@ -208,6 +254,27 @@ def _experts(planned: Planned, argv: list[str], why: dict[str, str]) -> None:
     if "--enable-ep-moe" not in why:
         argv += ["--ep-size", str(ranks)]
         why["--ep-size"] = planned.because["expert_parallel"]
+
+
+def _speculation(planned: Planned, argv: list[str], why: dict[str, str]) -> None:
+    """One guess after another: it checks the guessed tokens and the one before them in one step."""
+    parameters = planned.plan.parameters
+    method, tokens = (parameters.speculative_method or "").lower(), parameters.num_speculative_tokens
+    if method not in ALGORITHMS or tokens is None:
+        return
+    asked = planned.because.get("speculative_method", "")
+    given = {"--speculative-algorithm": ALGORITHMS[method][0], "--speculative-num-draft-tokens": str(tokens + 1)}
+    if method != "ngram":
+        given |= {"--speculative-num-steps": str(tokens), "--speculative-eagle-topk": "1"}
+    if parameters.speculative_model is not None:
+        given["--speculative-draft-model-path"] = parameters.speculative_model
+    if "--max-running-requests" not in why and parameters.max_num_seqs is not None:
+        given["--max-running-requests"] = str(parameters.max_num_seqs)
+    for name, value in given.items():
+        argv += [name, value]
+        why[name] = asked
+    if "--max-running-requests" in given:
+        why["--max-running-requests"] = f"by itself it takes {FEWER_REQUESTS} where it guesses tokens"
 
 
 def _span_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dict[str, str]) -> None:

@@ -5,7 +5,11 @@ The flags stand in the parsers (arg_utils) of 0.7.3 to 0.33. It applies its frac
 
 from __future__ import annotations
 
-from diag.engines.eras import numbers, rules_of
+import json
+
+from msgspec.structs import replace
+
+from diag.engines.eras import Version, numbers, rules_of
 from diag.engines.flags import (
     ALWAYS,
     FIRST_PORT,
@@ -20,17 +24,32 @@ from diag.engines.flags import (
     unspelled,
     words,
 )
-from diag.engines.vllm_versions import ERAS
+from diag.engines.vllm_versions import DRAFT_LAYERS, ERAS, METHODS, SECOND_RUNNER
 from diag.facts.plan import Recipe
+from diag.planner.memory.paging.versions import vllm_paging
 from diag.planner.planned import Planned
-from diag.planner.rules import EngineRules
+from diag.planner.rules import Drafting, EngineRules
 
 NEWEST = "0.33"
+PAGED = (0, 7, 0)
+"""From here on what pages the KV cache has eras of its own."""
 
 
 def rules(version: str | None) -> EngineRules:
     """Rules for ``version`` (None: the newest known); its own name on them. Raises NotKnown below the oldest known."""
-    return rules_of("vllm", version, ERAS, (0, 33, 0))
+    found = rules_of("vllm", version, ERAS, (0, 33, 0))
+    asked = numbers(found.version)
+    if asked is None or asked < PAGED:
+        return found
+    return replace(found, paging=vllm_paging(asked[:2]), drafting=_drafting(asked))
+
+
+def _drafting(asked: Version) -> Drafting:
+    return Drafting(
+        methods=tuple(method for method, (since, before) in METHODS.items() if since <= asked < before),
+        own_layers_of=tuple(name for name, since in DRAFT_LAYERS.items() if since <= asked),
+        second_runner=SECOND_RUNNER if asked < (0, 30, 0) else tuple(METHODS),
+    )
 
 
 FLAGS = (
@@ -38,6 +57,7 @@ FLAGS = (
     Flag(parameter="pipeline_parallel_size", name="--pipeline-parallel-size"),
     Flag(parameter="data_parallel_size", name="--data-parallel-size", since=(0, 8, 3)),
     switch("--enable-expert-parallel", "expert_parallel", since=(0, 8, 0)),
+    Flag(parameter="decode_context_parallel_size", name="--decode-context-parallel-size", since=(0, 10, 2)),
     Flag(parameter="gpu_memory_utilization", name="--gpu-memory-utilization", spell=fraction),
     Flag(parameter="max_model_len", name="--max-model-len"),
     Flag(parameter="max_num_seqs", name="--max-num-seqs"),
@@ -54,6 +74,11 @@ FLAGS = (
 )  # fmt: skip
 
 
+SPECULATION = {"speculative_method": "method", "speculative_model": "model",
+               "num_speculative_tokens": "num_speculative_tokens"}  # fmt: skip
+"""Keys of ``--speculative-config``."""
+
+
 def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]]:
     """The launch command and, for each flag and variable in it, why it is there."""
     if planned.place is None:
@@ -63,7 +88,9 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
     if planned.attention_replicas % len(planned.place.nodes) and planned.attention_replicas > 1:
         return Recipe(), {"recipe": "replicas that span nodes and share experts: not written by diag"}
     flags, why = spelled(FLAGS, planned, rules.version)
-    why |= unspelled(planned, in_version(FLAGS, rules.version), "vllm", rules.version)
+    guessing, why_guessing = _speculation(planned)
+    flags, why = [*flags, *guessing], why | why_guessing
+    why |= unspelled(planned, in_version(FLAGS, rules.version) | set(SPECULATION), "vllm", rules.version)
     if not rules.starts_copies:
         why |= one_server_each(planned, "--port")
     argv = [*_command(planned.model, rules.version), *flags]
@@ -74,6 +101,15 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
     if len(planned.place.nodes) > 1:
         (_replicas_over_nodes if planned.attention_replicas > 1 else _span_nodes)(planned, argv, env, why)
     return Recipe(argv=tuple(argv), env=env), why
+
+
+def _speculation(planned: Planned) -> tuple[list[str], dict[str, str]]:
+    """One flag with an object of JSON (config/speculative.py)."""
+    said = {key: getattr(planned.plan.parameters, name) for name, key in SPECULATION.items()}
+    if said["method"] is None:
+        return [], {}
+    text = json.dumps({key: value for key, value in said.items() if value is not None})
+    return ["--speculative-config", text], {"--speculative-config": planned.because.get("speculative_method", "")}
 
 
 def _command(model: str, version: str) -> tuple[str, ...]:

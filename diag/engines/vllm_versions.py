@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from diag.engines.eras import Version
+from diag.engines.flags import NEVER
 from diag.planner.memory.paging.versions import vllm_paging
 from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread, gib
 from diag.units import GIB
@@ -43,10 +44,34 @@ _UNPROCESSED = Spread(
     high=5,
     source="2 bytes × sequences × vocabulary, counted: logits in 16 bits, up to 5 while ranks gather them",
 )
+_GRAPH = Spread(
+    low=190 * 1024,
+    mid=260 * 1024,
+    high=400 * 1024,
+    source="KiB × captures × layers: median 260, 10th and 90th percentile in 64 logs of V1, whatever the width",
+)
+_EXPERT_GRAPH = Spread(
+    low=160 * 1024,
+    mid=410 * 1024,
+    high=580 * 1024,
+    source="KiB × captures × layers with experts: median 410, 160 to 580 in 12 of 13 logs of V1",
+)
 _PENALTIES = 4 + 1 / 8
 """A count in 32 bits and a bit, for each word of each sequence."""
 _LISTED = ("DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM")
 _LATER_LISTED = (*_LISTED, "InklingForCausalLM", "InklingForConditionalGeneration", "LongcatFlashNgramForCausalLM")
+_IMAGE = 16384
+"""Of 16 Mpixel in tokens of 32 × 32: the largest that Qwen3-VL takes."""
+_VIDEO = 153600
+"""0.11 and 0.12 count 12.5 tokens for each of 12288, and hold embeddings of that many (compute_mm_encoder_budget)."""
+_JOINED = (
+    (
+        "nvlink",
+        gib(0.9, 1.9, 2.3, "24 logs of 2 to 8 GPUs joined by NVLink, V0 and V1: 0.95 to 2.21, on H100 about 2.1"),
+    ),
+    ("pcie", gib(0.1, 0.3, 0.9, "4 logs of 2 to 8 GPUs on PCIe: 0.20 to 0.33, at most 0.8 in one of two RTX 5090")),
+)
+"""What torch does not see of ranks that divide layers: libraries, channels of NCCL, buffers of its own all-reduce."""
 
 _V0_33 = EngineRules(
     engine="vllm",
@@ -61,18 +86,23 @@ _V0_33 = EngineRules(
     communicator=gib(0.2, 0.7, 1.1, "free before the start less the context: 0.7 and 1.0 GiB in logs of 2 and 4 GPUs"),
     sampler=UNSORTED,
     second_runner=SecondRunner(every=True, sampler=UNSORTED, kept=_PENALTIES),
-    graphs=gib(0.07, 0.65, 1.6, "estimates of 0.18 and later in 17 logs: median 0.65, 10th and 80th percentile"),
+    graphs=NOTHING,
+    graph_per_layer=_GRAPH,
+    graph_per_expert_layer=_EXPERT_GRAPH,
     few_graphs=gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
     captures=Captures(most=512, full=True),
     graphs_inside_budget=True,
     state_each_sequence=True,
     non_torch_alone=gib(0.02, 0.09, 0.26, "30 logs of one GPU: median 0.09, 10th and 90th percentile"),
-    non_torch_several=gib(
-        0.13, 0.55, 1.65, "7 logs of 2 to 8 GPUs since 0.11: median 0.55, least and most; unified memory shows more"
-    ),
+    non_torch_several=gib(0.13, 0.7, 2.3, "30 logs of 2 to 8 GPUs, joined by NVLink or not: 0.20 to 2.21"),
+    non_torch_joined=_JOINED,
     fragmentation=gib(0, 0.1, 0.4, "reserved by the allocator, not allocated: an estimate"),
     spans_nodes=True,
     refines_blocks=True,
+    divides_tokens_of=("full", "latent", "sparse", "state"),
+    tokens_divided_since="0.10.2",
+    image_tokens=_IMAGE,
+    rotary="dtype",
     offloads=True,
     cpu_block_size=128,
     cpu_batch=BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=128),
@@ -93,9 +123,9 @@ _V0_30 = _since(
     small_batch_names=("a100",),
     second_runner=SecondRunner(every=True, sampler=_UNPROCESSED, kept=_PENALTIES),
 )
-_V0_28 = _since(
+_V0_29 = _since(
     _V0_30,
-    28,
+    29,
     second_runner=SecondRunner(
         names=(*_LATER_LISTED, "DeepseekV4ForCausalLM", "KimiK3ForConditionalGeneration"),
         dense=True,
@@ -103,16 +133,21 @@ _V0_28 = _since(
         kept=_PENALTIES,
     ),
 )
-_V0_26 = _since(
+_V0_28 = _since(_V0_29, 28, divides_tokens_of=("full", "latent", "state"))
+_V0_27 = _since(
     _V0_28,
-    26,
+    27,
     inside=("activation", "graphs", "non_torch"),
     fragmentation=NOTHING,
     batches=(_LARGE, _SMALL),
     second_runner=SecondRunner(names=_LATER_LISTED, dense=True, sampler=_UNPROCESSED, kept=_PENALTIES),
 )
+_V0_26 = _since(_V0_27, 26, keeps_streams=True)
 _V0_25 = _since(
-    _V0_26, 25, second_runner=SecondRunner(names=_LISTED, dense=True, sampler=_UNPROCESSED, kept=_PENALTIES)
+    _V0_26,
+    25,
+    divides_tokens_of=("full", "latent"),
+    second_runner=SecondRunner(names=_LISTED, dense=True, sampler=_UNPROCESSED, kept=_PENALTIES),
 )
 _V0_24 = _since(
     _V0_25,
@@ -128,23 +163,29 @@ _V0_20 = _since(
     _V0_21,
     20,
     inside=("activation", "non_torch"),
-    graphs=gib(
-        0, 0.54, 2.04, "taken in 50 logs of V1: quartiles 0.29, 0.54 and 0.79, 90th percentile 2.04, largest 3.45"
-    ),
     graphs_inside_budget=False,
 )
 _V0_17 = _since(_V0_20, 17, utilization=0.90, state_each_sequence=False)
-_V0_12 = _since(_V0_17, 12, sampler=SORTED, cpu_swap_bytes=4 * GIB)
+_V0_13 = _since(_V0_17, 13, sampler=SORTED, cpu_swap_bytes=4 * GIB)
+_V0_12 = _since(_V0_13, 12, image_tokens=_VIDEO)
 _V0_11 = _since(
-    _V0_12, 11, sampler=_PERHAPS_SORTED, captures=Captures(most=512, fine=512, full=True), spans_nodes=False
+    _V0_12,
+    11,
+    divides_tokens_of=("latent",),
+    sampler=_PERHAPS_SORTED,
+    captures=Captures(most=512, fine=512, full=True),
+    spans_nodes=False,
 )
-_V0_10 = _since(
+_V0_10_2 = _since(
     _V0_11,
     10,
+    image_tokens=_IMAGE,
     captures=Captures(most=512, fine=512),
     communicator=NOTHING,
     non_torch_several=gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),
 )
+_V0_10 = replace(_V0_10_2, divides_tokens_of=())
+"""``--decode-context-parallel-size`` is new in 0.10.2."""
 _V0_9 = _since(_V0_10, 9, captures=Captures(most=512, per_seq=512, fine=512))
 _V0_8 = _since(
     _V0_9,
@@ -166,7 +207,16 @@ _V0_6 = _since(
     batch_of_length=32768,
     captures=Captures(most=256, per_seq=1, fine=256),
     captures_each_stage=True,
-    graphs=gib(0.1, 0.45, 1.3, "2 logs of V0: 0.35 and 0.55 GiB; it makes half of V1's captures"),
+    graphs=gib(
+        0.1,
+        0.28,
+        1.3,
+        "21 logs of V0: median 0.28, 10th and 90th percentile 0.12 and 0.6, the two largest 1.9 and 2.7",
+    ),
+    graphs_alone=gib(0.12, 0.28, 0.6, "19 logs of V0 on one GPU: median 0.28, 10th and 90th percentile"),
+    graph_per_layer=NOTHING,
+    graph_per_expert_layer=NOTHING,
+    copies_offloaded=True,
 )
 _V0_3 = replace(
     _V0_6,
@@ -181,9 +231,28 @@ _V0_5_0 = replace(_V0_3, pipelines=False)
 """Pipelines are new in 0.5.1 (config.py)."""
 
 ERAS: Mapping[Version, EngineRules] = {
-    (0, 33, 0): _V0_33, (0, 30, 0): _V0_30, (0, 28, 0): _V0_28, (0, 26, 0): _V0_26, (0, 25, 0): _V0_25,
-    (0, 24, 0): _V0_24, (0, 21, 0): _V0_21, (0, 20, 0): _V0_20, (0, 17, 0): _V0_17, (0, 12, 0): _V0_12,
-    (0, 11, 0): _V0_11, (0, 10, 0): _V0_10, (0, 9, 0): _V0_9, (0, 8, 3): _V0_8, (0, 8, 0): _V0_8_0, (0, 6, 0): _V0_6,
-    (0, 5, 1): _V0_3, (0, 3, 0): _V0_5_0,
+    (0, 33, 0): _V0_33, (0, 30, 0): _V0_30, (0, 29, 0): _V0_29, (0, 28, 0): _V0_28, (0, 27, 0): _V0_27,
+    (0, 26, 0): _V0_26, (0, 25, 0): _V0_25, (0, 24, 0): _V0_24, (0, 21, 0): _V0_21, (0, 20, 0): _V0_20,
+    (0, 17, 0): _V0_17, (0, 13, 0): _V0_13, (0, 12, 0): _V0_12, (0, 11, 0): _V0_11, (0, 10, 2): _V0_10_2,
+    (0, 10, 0): _V0_10, (0, 9, 0): _V0_9, (0, 8, 3): _V0_8, (0, 8, 0): _V0_8_0, (0, 6, 0): _V0_6, (0, 5, 1): _V0_3,
+    (0, 3, 0): _V0_5_0,
 }  # fmt: skip
 """From which version on they hold."""
+
+METHODS: Mapping[str, tuple[Version, Version]] = {
+    "mtp": ((0, 11, 0), NEVER),
+    "deepseek_mtp": ((0, 9, 0), NEVER),
+    "qwen3_next_mtp": ((0, 10, 2), NEVER),
+    "eagle3": ((0, 9, 0), NEVER),
+    "draft_model": ((0, 16, 0), NEVER),
+    "ngram": ((0, 9, 0), NEVER),
+}
+"""Ways to guess tokens that are planned: since which version, before which (config/speculative.py). V0's are not."""
+DRAFT_LAYERS: Mapping[str, Version] = {
+    "deepseek_v3": (0, 9, 0), "qwen3_next": (0, 10, 2), "mimo": (0, 11, 0), "deepseek_v32": (0, 11, 0),
+    "glm4_moe": (0, 12, 0), "glm_moe_dsa": (0, 16, 0), "glm4_moe_lite": (0, 16, 0),
+    "qwen3_5": (0, 17, 0), "qwen3_5_moe": (0, 17, 0), "qwen3_5_text": (0, 17, 0), "qwen3_5_moe_text": (0, 17, 0),
+}  # fmt: skip
+"""``model_type`` of models whose draft layers it loads (hf_config_override there)."""
+SECOND_RUNNER = ("mtp", "deepseek_mtp", "qwen3_next_mtp", "eagle3")
+"""Methods that the newer runner knows from 0.24 to 0.29 (config/vllm.py); later it knows all of ``METHODS``."""

@@ -33,7 +33,15 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str | None = None
     block_size: int | None = None
     enforce_eager: bool | None = None
+    backend: str | None = None
     cpu_offload_gib: float | None = None
+    decode_context_parallel_size: int | None = None
+    """Ranks of a tensor-parallel group that divide the tokens of a request between them."""
+    speculative_method: str | None = None
+    """How tokens are guessed ahead, as the engine calls it: ``mtp``, ``eagle3``, ``draft_model``, ``ngram``."""
+    num_speculative_tokens: int | None = None
+    speculative_model: str | None = None
+    """What guesses, where it is a checkpoint of its own."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from diag.facts.plan import Parameters
+from diag.planner import divided_tokens
 from diag.planner.deployment import Deployment
 from diag.planner.model import shards, state
 from diag.planner.model.architecture import Architecture, StateCache
@@ -40,7 +41,9 @@ def candidates(
     """Small ones first. ``pinned`` leaves those that agree with it; where none does, the pinned one itself."""
     every = dict.fromkeys((*_inside(cluster, architecture, rules), *_over_nodes(cluster, architecture, rules)))
     agreeing = tuple(one for one in every if _agrees(one, pinned, architecture, cluster))
-    return agreeing or tuple(_exactly(pinned, tp, cluster) for tp in _widths(architecture, pinned, cluster))
+    found = agreeing or tuple(_exactly(pinned, tp, cluster) for tp in _widths(architecture, pinned, cluster))
+    ranks = pinned.decode_context_parallel_size or 1
+    return tuple(msgspec.structs.replace(one, dcp=ranks) for one in found) if ranks > 1 else found
 
 
 def why_impossible(
@@ -67,8 +70,9 @@ def _not_with(deployment: Deployment, architecture: Architecture, rules: EngineR
         return f"{deployment.dp} replicas of {deployment.tp * deployment.pp} GPUs in one launch do not fit on a node"
     if deployment.ep and not architecture.experts:
         return "expert parallelism: this model has no routed experts"
-    if (unshared := _unshared(deployment, architecture, rules)) is not None:
-        return unshared
+    beside = _unshared(deployment, architecture, rules) or divided_tokens.why_not(deployment, architecture, rules)
+    if beside is not None:
+        return beside
     return (
         _layers_alone(deployment, architecture, rules)
         if rules.by_layers
@@ -89,6 +93,7 @@ def parameters(deployment: Deployment) -> Parameters:
         pipeline_parallel_size=deployment.pp,
         data_parallel_size=deployment.dp,
         expert_parallel=deployment.ep,
+        decode_context_parallel_size=deployment.dcp if deployment.dcp > 1 else None,
     )
 
 

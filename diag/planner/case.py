@@ -13,6 +13,7 @@ from diag.planner.memory.attempt import Device
 from diag.planner.memory.startup import weights_bytes
 from diag.planner.model.architecture import Architecture
 from diag.planner.model.checkpoint import Checkpoint
+from diag.planner.model.drafts import Draft
 from diag.planner.model.models import Model
 from diag.planner.rules import BatchRow, EngineRules
 from diag.planner.wanted import Wanted
@@ -34,6 +35,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Wanted
     stored: Architecture | None = None
     """As its files have it, where the engine quantizes it while it loads."""
+    draft: Draft | None = None
+    """What guesses tokens ahead."""
     notes: tuple[str, ...] = ()
     """What the reader should know whatever is chosen: formats that run slower, a dtype that was changed."""
 

@@ -12,13 +12,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``dp``: replicas of the attention that share one set of experts (1 for dense models, whose replicas are launches of
     their own). ``ep``: the tp × dp ranks of a stage get whole experts; if not, each expert is divided over them.
-    ``nodes``: of one such deployment.
+    ``dcp`` of the ``tp`` ranks divide the tokens of a request between them. ``nodes``: of one such deployment.
     """
 
     tp: int
     pp: int = 1
     dp: int = 1
     ep: bool = False
+    dcp: int = 1
     nodes: int = 1
 
     @property
@@ -28,7 +29,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def told(self) -> str:
         """``TP 8 × PP 2``, ``TP 1 × DP 16 with EP``."""
-        parts = [f"TP {self.tp}", *(f"{word} {n}" for word, n in (("PP", self.pp), ("DP", self.dp)) if n > 1)]
+        sizes = (("DCP", self.dcp), ("PP", self.pp), ("DP", self.dp))
+        parts = [f"TP {self.tp}", *(f"{word} {n}" for word, n in sizes if n > 1)]
         return " × ".join(parts) + (" with EP" if self.ep else "")
 
     @property

@@ -8,7 +8,8 @@ from diag import hardware
 from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
-from diag.planner import accelerators, alternatives, gpu_words
+from diag.planner import accelerators, alternatives, drafting, gpu_words
+from diag.planner.backends import backed
 from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
 from diag.planner.domains import domains
@@ -43,7 +44,9 @@ def plan_gpus(
     if wanted.pinned.quantization:
         architecture = requantized(architecture, wanted.pinned.quantization)
     device = _device(found)
+    rules = backed(rules, architecture, device, wanted.pinned)
     run = running(architecture, rules, device, wanted.pinned.kv_cache_dtype or "auto", wanted.pinned.dtype)
+    guessing = drafting.asked(model, architecture, rules, wanted.pinned, snapshot)
     whole = Case(
         snapshot=snapshot,
         found=found,
@@ -56,12 +59,15 @@ def plan_gpus(
         device=device,
         wanted=wanted,
         stored=stored,
+        draft=drafting.as_run(guessing.draft, run.architecture),
         notes=run.notes,
     )
     if (too_long := wanted.longer_than(architecture.max_len)) is not None:
         return _refused(whole, too_long, lever=f"a context of at most {architecture.max_len:,} tokens")
     if run.refused is not None:
         return _refused(whole, run.refused, lever=run.lever or OTHER)
+    if guessing.refused is not None:
+        return _refused(whole, guessing.refused, lever=guessing.lever or OTHER)
     if whole.offloaded_bytes and not rules.offloads:
         return _refused(whole, f"{rules.engine} keeps no part of the weights in the host's memory")
     case, result = chosen(_of(whole, selected) for selected in accelerators.selections(found))
@@ -185,6 +191,7 @@ def _refused(case: Case, why: str, refused: tuple[Refused, ...] = (), *, lever: 
             "engine.version": case.rules.note or f"rules of {case.rules.engine} {case.rules.version}",
             "goal": case.wanted.goal,
             "model": case.model.told,
+            **gpu_words.backend(case.rules),
         },
     )
     return Planned(plan=plan, model=case.model.name)

@@ -11,6 +11,7 @@ from diag.planner.case import Case
 from diag.planner.domains import INSIDE
 from diag.planner.model.architecture import LatentCache
 from diag.planner.model.requantized import ON_LOADING
+from diag.planner.rules import EngineRules
 from diag.planner.search import MOST_WEIGHTS, search
 from diag.planner.trial import Trial, attempt
 from diag.planner.wanted import Wanted
@@ -54,8 +55,10 @@ def notes(case: Case, best: Trial) -> tuple[str, ...]:
     lines = [_rule_of_thumb(case, best), case.domains.cost(best.deployment, case.architecture)]
     lines += [_unpinned(case, best), _repeated(case, best), _concurrency(case, best)]
     lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best), _offloaded(case)]
+    lines += [_drafted(case)]
     lines += [f"left out: {line}" for line in case.found.left_out]
-    lines += [f"not loaded: {one}" for one in case.architecture.left_out]
+    if case.draft is None or case.draft.kind != "own layers":
+        lines += [f"not loaded: {one}" for one in case.architecture.left_out]
     return tuple(line for line in lines if line)
 
 
@@ -73,6 +76,14 @@ def _offloaded(case: Case) -> str:
         return ""
     part = size(case.offloaded_bytes)
     return f"{part} of each GPU's weights stay in RAM and cross PCIe at every step; RAM was not checked"
+
+
+def _drafted(case: Case) -> str:
+    draft = case.draft
+    if draft is None:
+        return ""
+    several = "s" if draft.tokens > 1 else ""
+    return f"{draft.tokens} token{several} a step guessed by {draft.told}: whether it is faster is not predicted"
 
 
 def _idle(case: Case, best: Trial) -> str:
@@ -102,7 +113,7 @@ def _rule_of_thumb(case: Case, best: Trial) -> str:
 def _repeated(case: Case, best: Trial) -> str:
     """What every rank holds again, and what half as many ranks and twice as many replicas would hold."""
     deployment, architecture = best.deployment, case.architecture
-    if deployment.tp == 1 or case.rules.by_layers:
+    if deployment.tp == 1 or deployment.dcp > 1 or case.rules.by_layers:
         return ""
     if any(isinstance(cache, LatentCache) for layer in architecture.layers for cache in layer.caches):
         return (
@@ -159,6 +170,7 @@ def sources(case: Case, best: Trial) -> dict[str, str]:
         "max_num_seqs": _seqs_source(case, best),
         "tensor_parallel_size": case.found.smallest.name,
         **best.outcome.sources,
+        **backend(rules),
     }
     if case.snapshot.run_id == DECLARED:
         lines["hardware"] = f"{case.snapshot.level_why} ({case.found.nodes[0].reach.summary})"
@@ -170,6 +182,11 @@ def sources(case: Case, best: Trial) -> dict[str, str]:
     if case.found.left_out:
         lines["left_out"] = "; ".join(case.found.left_out)
     return PAPERS | lines
+
+
+def backend(rules: EngineRules) -> dict[str, str]:
+    """Which was planned, where the engine has several."""
+    return {"backend": f"{rules.backend}: {rules.backend_why}"} if rules.backend_why else {}
 
 
 def _tightest(case: Case) -> str:
@@ -217,7 +234,7 @@ def because(case: Case, best: Trial, parameters: Parameters, dtype_why: str | No
         lines["max_num_batched_tokens"] = f"smaller activation than with {own.max_num_batched_tokens}"
     if dtype_why:
         lines["dtype"] = dtype_why
-    return lines | _pinned(case.wanted.pinned)
+    return lines | _pinned(case.wanted.pinned) | ({"backend": case.rules.backend_why} if case.rules.backend_why else {})
 
 
 def _pinned(pinned: Parameters) -> dict[str, str]:

@@ -34,4 +34,6 @@ def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules, wanted: Want
     cpu_nodes = nodes_without_accelerator(snapshot)
     if (why := unreadable(snapshot)) is not None or not cpu_nodes:
         raise NotKnown(f"accelerators: {why}", "make them readable where diag runs on the node, then measure again")
+    if wanted.pinned.speculative_method or (wanted.pinned.decode_context_parallel_size or 1) > 1:
+        raise NotKnown("guessed tokens and divided ones on CPUs", "leave them out of --set")
     return plan_cpu(cpu_nodes, model, rules, wanted)

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from diag.planner.memory.buffers import Buffers
+from diag.planner.memory.paging.turbomind import TurbomindPaging
 from diag.planner.memory.paging.versions import PagingRules
 from diag.planner.memory.reserve import Reserve
 from diag.planner.model.architecture import Architecture, StateCache
@@ -14,6 +16,9 @@ from diag.units import GIB
 Base = Literal["total", "free before load", "free after load", "free"]
 """What an engine's memory fraction is a fraction of; ``free``: as others left it, before the engine started."""
 TermName = Literal["activation", "graphs", "non_torch", "fragmentation", "kept", "context"]
+TokenKind = Literal["full", "window", "latent", "sparse", "state", "compressed"]
+"""What a layer keeps: all keys and values, those of a window or a chunk, entries of MLA (``sparse``: of which an
+indexer chooses), a recurrent state, summaries."""
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +94,32 @@ class SecondRunner(msgspec.Struct, frozen=True, kw_only=True):
         return self.dense and not architecture.experts and not recurrent
 
 
+class Drafting(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version guesses tokens ahead (speculative decoding): ``methods`` as it spells them, in small letters."""
+
+    methods: tuple[str, ...] = ()
+    own_layers_of: tuple[str, ...] = ()
+    """``model_type`` of models whose draft layers it loads."""
+    lists_all: bool = True
+    """Of others it is certain that it does not."""
+    weights_inside: bool = True
+    """Weights of what guesses count before the KV cache gets its memory; if not, they come from what is left."""
+    second_runner: tuple[str, ...] = ()
+    """Methods with which the newer model runner is still taken."""
+
+
 class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Memory rules of one version. Spreads without another unit are bytes on one GPU."""
 
     engine: str
     fork_of: str = ""
-    """The engine whose formats, models and paging it shares; empty: its own."""
+    """Whose formats, models and paging it shares: of what it is a fork, or which backend; empty: its own."""
+    backend: str = ""
+    """Of an engine that has several: which of them these rules are of."""
+    backend_why: str = ""
+    """Why it is planned."""
+    other: EngineRules | None = None
+    """Of its other backend, which it starts by itself for the models that one serves."""
     version: str
     """Whose rules these are."""
     note: str | None = None
@@ -121,6 +146,9 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     batch_of_length: int = 0
     """Prompts are not divided: a batch has as many tokens as the longest request, unless that is longer than this."""
     paging: PagingRules | None = None
+    turbomind: TurbomindPaging | None = None
+    buffers: Buffers | None = None
+    """Of fixed size, by formula; they count as ``kept``."""
 
     context: Spread
     """A process's own device context: gone before the engine looks at what is free."""
@@ -135,17 +163,27 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """The same for each sequence."""
     graphs: Spread
     """Of as many captures as it makes by itself."""
+    graphs_alone: Spread = NOTHING
+    """The same of one GPU, where that is known apart."""
     few_graphs: Spread = NOTHING
-    """Of at most ``FEW`` captures."""
+    """Of at most ``FEW`` captures; where layers count, what is probable, and the most, are never less than its."""
+    graph_per_layer: Spread = NOTHING
+    """Bytes of each capture and layer of the rank; nothing: see ``graphs``."""
+    graph_per_expert_layer: Spread = NOTHING
+    """The same of a model with experts."""
     captures: Captures = Captures()
     captures_each_stage: bool = False
     """All graphs are captured once for each stage of a pipeline, on every rank."""
     graphs_inside_budget: bool
     """Whether the KV cache already leaves room for CUDA graphs; if not, they are taken from what lies outside."""
+    image_tokens: int = 0
+    """Of the largest image or video, whose embeddings stay while the language model is profiled; 0: none do."""
     non_torch_alone: Spread
     """What the libraries take beside torch, on one GPU."""
     non_torch_several: Spread
-    """The same with communication between GPUs."""
+    """The same with communication between GPUs; of those that a row of ``non_torch_joined`` does not fit."""
+    non_torch_joined: tuple[tuple[str, Spread], ...] = ()
+    """By what joins the GPUs: ``nvlink``, ``pcie``."""
     fragmentation: Spread = NOTHING
     """Held by the allocator, used by nobody."""
     reserved_more: Spread = NOTHING
@@ -172,8 +210,21 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Ranks get whole experts only of these ``architectures``; empty: of all."""
     starts_copies: bool = True
     """One command starts several whole copies of a model; False: each is a server of its own."""
+    divides_tokens_of: tuple[TokenKind, ...] = ()
+    """Ranks that divide a layer can divide the tokens of a request, too, where its layers keep only these."""
+    tokens_divided_since: str = ""
+    """Version from which on that is known."""
+    repeats_queries_of: tuple[str, ...] = ()
+    """Each of those ranks keeps what makes the queries of all of them, of these ``architectures``."""
+    keeps_streams: bool = False
+    """Residual streams of a whole batch wait for a draft even where there is none (DeepSeek-V4)."""
+    drafting: Drafting = Drafting()
+    rotary: Literal["", "dtype", "float32"] = ""
+    """Of what elements its tables of positions are, made when it loads a model; empty: it has none."""
     offloads: bool = False
     """A part of the weights can stay in the host's memory."""
+    copies_offloaded: bool = False
+    """A layer that stayed there is copied before it runs; if not, kernels read it where it is."""
     refines_blocks: bool = False
     """Blocks of FP8 experts are made finer where ranks do not hold whole ones."""
     cpu_block_size: int = 0

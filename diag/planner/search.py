@@ -16,6 +16,7 @@ import msgspec
 from diag.planner.candidates import candidates, why_impossible
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
+from diag.planner.memory.guessing import why_undivided
 from diag.planner.trial import RANK, Trial, Way, attempt, longest, refined
 from diag.planner.unknown import NotKnown
 
@@ -44,6 +45,7 @@ def search(case: Case) -> Found:
     unknown: list[NotKnown] = []
     for deployment in candidates(case.architecture, case.rules, case.cluster, case.wanted.pinned):
         why = why_impossible(deployment, case.architecture, case.rules, case.cluster)
+        why = why or why_undivided(case.draft, deployment)
         if why is None:
             try:
                 trials.append(best_of(case, deployment))

@@ -1,9 +1,10 @@
 """Does a version of an engine know a model's class? As the registries of its releases list them (``served.json``).
 
 Read in vLLM's models/registry.py (0.6.2 and before: models/__init__.py), in EntryClass of sglang/srt/models, in
-module_map.py of LMDeploy's PyTorch engine; Ollama's are those that its own importer (convert/convert.go) or
-conversion/__init__.py of llama.cpp, which it runs, makes a GGUF file of. ``read``: those releases; ``since``: in which
-a class was first seen, ``until``: in which last, where the newest has it no more.
+module_map.py of LMDeploy's PyTorch engine and supported_models.py of its TurboMind; Ollama's are those that its own
+importer (convert/convert.go) or conversion/__init__.py of llama.cpp, which it runs, makes a GGUF file of. ``read``:
+those releases; ``since``: in which a class was first seen, ``until``: in which last, where the newest has it no more,
+``lacking``: between the two, in which it was not.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class _Engine(msgspec.Struct, frozen=True, kw_only=True):
     read: tuple[str, ...]
     since: Mapping[str, str]
     until: Mapping[str, str]
+    lacking: Mapping[str, tuple[str, ...]] = {}
+    """Names by release."""
 
 
 def served(engine: str, version: str, name: str) -> Served:
@@ -57,6 +60,8 @@ def served(engine: str, version: str, name: str) -> Served:
     last = table.until.get(name)
     if last is not None and _number(version) > _number(last):
         return _dropped(engine, version, name, table, source)
+    if any(name in names and _number(one) == _number(version) for one, names in table.lacking.items()):
+        return Served(kind="no", why=f"{engine} {version} does not know {name}", source=source)
     return Served(kind="yes", why=f"{engine} {version} knows {name}", source=source)
 
 
@@ -95,7 +100,12 @@ def _number(version: str) -> Version:
 def _engines() -> Mapping[str, _Engine]:
     tables = json.loads((files("diag.planner") / TABLE).read_text(encoding="utf-8"))
     return {
-        engine: _Engine(read=tuple(rows["read"].split()), since=_by_name(rows["since"]), until=_by_name(rows["until"]))
+        engine: _Engine(
+            read=tuple(rows["read"].split()),
+            since=_by_name(rows["since"]),
+            until=_by_name(rows["until"]),
+            lacking={release: tuple(names.split()) for release, names in rows.get("lacking", {}).items()},
+        )
         for engine, rows in tables.items()
     }
 

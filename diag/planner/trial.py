@@ -94,6 +94,7 @@ def attempt(case: Case, way: Way) -> Trial:
         device=case.device,
         extra_weight_bytes=case.files.extra_bytes - case.offloaded_bytes,
         loading_bytes=case.loading_bytes(way.deployment),
+        draft=case.draft,
     )
     taken = _share(case, asked)
     outcome = _holding(start(msgspec.structs.replace(asked, utilization=taken.utilization)), way.max_model_len)
@@ -182,7 +183,12 @@ def parameters(case: Case, trial: Trial) -> Parameters:
         kv_cache_dtype=way.kv_cache_dtype,
         dtype=case.architecture.dtype,
         quantization=case.wanted.pinned.quantization,
-        block_size=trial.outcome.kv[1].block_size,
+        block_size=trial.outcome.kv[1].block_size // deployment.dcp,
         enforce_eager=way.enforce_eager,
+        backend=case.rules.backend or case.wanted.pinned.backend,
         cpu_offload_gib=case.wanted.pinned.cpu_offload_gib,
+        decode_context_parallel_size=deployment.dcp if deployment.dcp > 1 else None,
+        speculative_method=case.wanted.pinned.speculative_method,
+        num_speculative_tokens=case.wanted.pinned.num_speculative_tokens,
+        speculative_model=case.wanted.pinned.speculative_model,
     )

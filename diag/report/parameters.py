@@ -5,7 +5,12 @@ from __future__ import annotations
 from diag.facts.plan import Parameters
 
 K = 1024
-LAYOUT = (("TP", "tensor_parallel_size"), ("PP", "pipeline_parallel_size"), ("DP", "data_parallel_size"))
+LAYOUT = (
+    ("TP", "tensor_parallel_size"),
+    ("DCP", "decode_context_parallel_size"),
+    ("PP", "pipeline_parallel_size"),
+    ("DP", "data_parallel_size"),
+)
 OTHERS = (
     ("{}", "quantization"),
     ("{}", "dtype"),

@@ -33,6 +33,8 @@ def commands(engine: str, version: str) -> list[list[str]]:
         {"kv_cache_dtype": name} for name in ("auto", "fp8", "fp8_e5m2", *(["bfloat16"] * (engine != "lmdeploy")))
     ]
     found = [argv(engine, version, **parameters) for parameters in (every, experts, *dtypes)]
+    if engine == "lmdeploy":
+        found.append(argv(engine, version, **every, data_parallel_size=4, backend="turbomind"))
     return [*found, argv(engine, version, planned(TWO_NODES, tensor_parallel_size=16, max_model_len=8192))]
 
 

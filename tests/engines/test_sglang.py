@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from diag.engines import sglang
 from diag.planner.unknown import NotKnown
 from diag.units import GIB
-from tests.engines.plans import EVERY, EXPERTS, TWO_NODES, argv, flags, planned
+from tests.engines.plans import EVERY, EXPERTS, MODEL, TWO_NODES, argv, flags, planned
 
 EVERY_FLAG = {
     "--model-path": "org/Model-1B", "--tp-size": "8", "--pp-size": "2", "--mem-fraction-static": "0.876",
@@ -88,3 +89,37 @@ def test_what_versions_can_divide():
     assert sglang.rules("0.4.6").replicates_attention("DeepseekV3ForCausalLM")
     assert not sglang.rules("0.4.6").replicates_attention(qwen)
     assert not any(sglang.rules(version).replicates_attention(mixtral) for version in ("0.4.6", "0.4.10", "0.5.23"))
+
+
+def test_own_draft_layers_are_eagle_with_a_token_more_to_check():
+    found = flags(argv("sglang", "0.5.23", speculative_method="mtp", num_speculative_tokens=3))
+    assert found == {
+        "--model-path": MODEL, "--speculative-algorithm": "EAGLE", "--speculative-num-steps": "3",
+        "--speculative-eagle-topk": "1", "--speculative-num-draft-tokens": "4",
+    }  # fmt: skip
+
+
+def test_another_model_that_guesses_is_standalone():
+    given = {"speculative_method": "draft_model", "num_speculative_tokens": 2, "speculative_model": "org/Small-1B"}
+    found = flags(argv("sglang", "0.5.23", **given))
+    assert found["--speculative-algorithm"] == "STANDALONE"
+    assert found["--speculative-draft-model-path"] == "org/Small-1B"
+
+
+def test_requests_at_once_are_named_where_it_guesses():
+    """By itself it would take 48."""
+    given = planned(speculative_method="ngram", num_speculative_tokens=3, max_num_seqs=2048)
+    given = replace(given, because={"speculative_method": "why"})
+    recipe, why = sglang.recipe(given, sglang.rules("0.5.23"))
+    found = flags(list(recipe.argv))
+    assert (found["--max-running-requests"], found["--speculative-num-draft-tokens"]) == ("2048", "4")
+    assert "48" in why["--max-running-requests"]
+
+
+def test_ranks_that_divide_tokens_have_a_flag():
+    assert flags(argv("sglang", "0.5.23", decode_context_parallel_size=8))["--dcp-size"] == "8"
+
+
+def test_draft_weights_count_before_the_cache_since_0_5_15():
+    assert not sglang.rules("0.5.12").drafting.weights_inside
+    assert sglang.rules("0.5.17").drafting.weights_inside

@@ -120,3 +120,33 @@ def test_batch_defaults_follow_memory_and_name():
     assert rules.batch("NVIDIA A100-SXM4-80GB", 80 * GIB).max_num_batched_tokens == 2048
     assert rules.batch("NVIDIA B200", 180 * GIB).max_num_batched_tokens == 16384
     assert rules.batch("NVIDIA L40S", 45 * GIB).max_num_seqs == 256
+
+
+def test_a_draft_is_one_object_of_json():
+    given = {"speculative_method": "draft_model", "num_speculative_tokens": 5, "speculative_model": "org/Small-1B"}
+    text = flags(argv("vllm", "0.33.0", **given))["--speculative-config"]
+    assert text == '{"method": "draft_model", "model": "org/Small-1B", "num_speculative_tokens": 5}'
+    assert "--speculative-config" not in argv("vllm", "0.33.0", tensor_parallel_size=2)
+
+
+def test_ranks_that_divide_tokens_have_a_flag_since_0_10_2():
+    assert flags(argv("vllm", "0.10.2", decode_context_parallel_size=8)) == {"--decode-context-parallel-size": "8"}
+    assert flags(argv("vllm", "0.10.1", decode_context_parallel_size=8)) == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "since"),
+    [("0.33.0", (0, 33)), ("0.29.0", (0, 29)), ("0.19.1", (0, 19)), ("0.18.0", (0, 18)), ("0.16.0", (0, 16)),
+     ("0.8.5", (0, 7))],
+)  # fmt: skip
+def test_each_version_pages_by_its_own_rules(version, since):
+    """They changed in other versions than what a start takes."""
+    assert vllm.rules(version).paging.since == since
+
+
+def test_methods_that_guess_tokens_are_those_of_the_version():
+    assert vllm.rules("0.8.5").drafting.methods == ()
+    assert "mtp" not in vllm.rules("0.10.2").drafting.methods
+    assert "mtp" in vllm.rules("0.11.0").drafting.methods
+    assert "qwen3_5" not in vllm.rules("0.16.0").drafting.own_layers_of
+    assert "qwen3_5" in vllm.rules("0.17.0").drafting.own_layers_of

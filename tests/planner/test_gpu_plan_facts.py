@@ -51,7 +51,8 @@ def test_what_an_engine_runs_on_an_unheard_of_vendor_is_unknown_with_all_figures
     assert plan.verdict == "UNKNOWN"
     assert plan.reason.startswith("not known: bf16 with vllm 0.33 on acme: nothing is known; by memory alone FITS: ")
     norms = 64 * (2 * 5120 + 2 * 128) + 5120  # on each of 4 ranks, all else is divided
-    assert plan.memory.weights_bytes.low == 2 * ((QWEN3_32B - norms) // 4 + norms)
+    table = 40960 * 128  # of positions
+    assert plan.memory.weights_bytes.low == 2 * ((QWEN3_32B - norms) // 4 + norms + table)
     assert plan.kv.capacity_tokens
     assert plan.recipe.argv == ()
 
@@ -112,7 +113,7 @@ def test_files_that_contradict_their_config_are_not_planned_for(facts, named):
 def test_a_tied_checkpoint_that_stores_its_head_twice_is_the_same_model(tmp_path):
     files = model_files(config("qwen3-0.6b"), parameters=596_049_920 + 151936 * 1024)
     plan = plan_launch(snapshot(eight_h100(model=files), model_path="/models/m"), None)
-    assert plan.memory.weights_bytes.low == 2 * 596_049_920
+    assert plan.memory.weights_bytes.low == 2 * (596_049_920 + 40960 * 128)  # and a table of positions
     assert plan.memory == plan_launch(snapshot(eight_h100()), write_model(tmp_path, "qwen3-0.6b")).memory
 
 

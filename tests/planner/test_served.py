@@ -31,6 +31,13 @@ ANSWERS = [
     ("lmdeploy", "0.18.0", "NemotronHForCausalLM", "no"),  # it has no other way to load a model
     ("lmdeploy", "0.12.3", "MllamaForConditionalGeneration", "no"),
     ("lmdeploy", "0.11.1", "MllamaForConditionalGeneration", "yes"),
+    ("turbomind", "0.18.0", "GptOssForCausalLM", "yes"),
+    ("turbomind", "0.9.2", "GptOssForCausalLM", "no"),
+    ("turbomind", "0.13.0", "DeepseekV2ForCausalLM", "yes"),
+    ("turbomind", "0.14.0", "DeepseekV2ForCausalLM", "no"),
+    ("turbomind", "0.13.0", "Qwen2VLForConditionalGeneration", "yes"),
+    ("turbomind", "0.15.0", "Qwen2VLForConditionalGeneration", "no"),  # it came back in 0.16
+    ("turbomind", "0.16", "Qwen2VLForConditionalGeneration", "yes"),
     ("ollama", "0.33", "GptOssForCausalLM", "yes"),
     ("ollama", "0.33", "MiniMaxM3SparseForConditionalGeneration", "unknown"),
     ("other", "1.0", "LlamaForCausalLM", "unknown"),

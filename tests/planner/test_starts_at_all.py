@@ -61,7 +61,7 @@ def test_what_a_version_cannot_divide_is_refused(engine, version, deployment, wh
 
 
 @pytest.mark.parametrize(
-    ("engine", "version"), [("vllm", "0.7.3"), ("lmdeploy", "0.18.0"), ("ollama", "0.33.0")], ids=str
+    ("engine", "version"), [("vllm", "0.7.3"), ("lmdeploy", "0.10.2"), ("ollama", "0.33.0")], ids=str
 )
 def test_copies_that_need_a_command_each_are_a_note(engine, version, tmp_path):
     plan = plan_launch(declared_snapshot("8xH100"), write_model(tmp_path, "llama-8b"), engine, version)
@@ -99,6 +99,7 @@ def test_what_ollama_serves_is_imported_first(tmp_path):
 
 
 def test_lmdeploy_s_pytorch_engine_takes_no_mxfp4():
-    plan = plan_launch(declared_snapshot("8xH100"), "openai/gpt-oss-20b", "lmdeploy", "0.18.0")
+    pinned = Wanted(pinned=Parameters(backend="pytorch"))
+    plan = plan_launch(declared_snapshot("8xH100"), "openai/gpt-oss-20b", "lmdeploy", "0.18.0", pinned)
     assert plan.verdict == "NO"
     assert "no such quant_method" in plan.reason

@@ -11,6 +11,7 @@ from diag.planner.memory.attempt import Device, Measured, Start
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.startup import share, start, weights_bytes
 from diag.planner.model import families
+from diag.planner.model.catalogue import bundled
 from diag.units import GIB
 
 LLAMA_8B = {
@@ -20,6 +21,8 @@ LLAMA_8B = {
 }  # fmt: skip
 WEIGHTS = 8_030_261_248 * 2
 """Parameters: 2 · 128256 · 4096 + 32 · (2 · 4096² + 2 · 4096 · 1024 + 3 · 4096 · 14336 + 2 · 4096) + 4096."""
+TABLE = 131072 * 128 * 2
+"""Cosines and sines of each position, in the model's 16 bits; SGLang's in 32."""
 TOKEN = 2 * 32 * 8 * 128 * 2
 H100 = Device(name="NVIDIA H100 80GB HBM3", total_bytes=80 * GIB, free_bytes=80 * GIB, capability=(9, 0))
 QWEN35 = {
@@ -48,8 +51,8 @@ def a_start(**changes: object) -> Start:
 def test_kv_memory_is_the_fraction_less_weights_and_what_was_measured():
     measured = Measured(activation=2 * GIB, non_torch=GIB, graphs=GIB)
     outcome = start(a_start(measured=measured, utilization=0.9, rules=vllm.rules("0.25")))
-    kept = int(WEIGHTS * 1.003)
-    assert outcome.weights_bytes == WEIGHTS
+    kept = int((WEIGHTS + TABLE) * 1.002)
+    assert outcome.weights_bytes == WEIGHTS + TABLE
     assert outcome.memory.kv_cache_bytes.mid == 72 * GIB - kept - 4 * GIB
     assert outcome.kv[1].blocks == (72 * GIB - kept - 4 * GIB) // (16 * TOKEN)
 
@@ -123,14 +126,14 @@ def test_the_poorest_stage_of_a_pipeline_decides():
 
 def test_extra_weight_bytes_are_taken_from_the_kv_cache():
     more = start(a_start(extra_weight_bytes=GIB))
-    assert more.weights_bytes == WEIGHTS + GIB
+    assert more.weights_bytes == WEIGHTS + TABLE + GIB
 
 
 def test_sglang_takes_its_fraction_of_what_is_free():
     rules = sglang.rules("0.5.10")
     outcome = start(a_start(rules=rules, utilization=0.8))
     terms = outcome.terms
-    expected = int((80 * GIB - terms.context.mid) * 0.8) - int(WEIGHTS * 1.003) - terms.non_torch.mid
+    expected = int((80 * GIB - terms.context.mid) * 0.8) - int((WEIGHTS + 2 * TABLE) * 1.002) - terms.non_torch.mid
     assert outcome.memory.kv_cache_bytes.mid == expected
     assert outcome.kv[1].printed_tokens == expected // TOKEN
 
@@ -138,7 +141,7 @@ def test_sglang_takes_its_fraction_of_what_is_free():
 def test_lmdeploy_takes_its_fraction_of_what_loading_leaves():
     outcome = start(a_start(rules=lmdeploy.rules("0.18"), utilization=0.5))
     terms, runtime = outcome.terms, (8192 + 2 * 256) * 128256 * 2
-    left = 80 * GIB - terms.context.mid - int(WEIGHTS * 1.003) - terms.non_torch.mid - runtime
+    left = 80 * GIB - terms.context.mid - int(WEIGHTS * 1.002) - terms.non_torch.mid - runtime
     assert outcome.memory.kv_cache_bytes.mid == int(0.5 * left)
 
 
@@ -179,3 +182,57 @@ def test_another_vendors_device_has_wider_estimates():
     nvidia, other = start(a_start()), start(a_start(device=replace(H100, name="Ascend 910B3", vendor="ascend")))
     assert other.kv[0].blocks < nvidia.kv[0].blocks
     assert other.kv[2].blocks > nvidia.kv[2].blocks
+
+
+def several(name: str, **changes: object) -> Start:
+    card = replace(H100, name=name, total_bytes=44 * GIB, free_bytes=44 * GIB)
+    return a_start(deployment=Deployment(tp=2), device=card, **changes)
+
+
+def test_libraries_of_several_ranks_take_more_where_nvlink_joins_the_gpus():
+    joined, apart = (start(several(name)).terms.non_torch for name in ("NVIDIA H100 80GB HBM3", "NVIDIA L40S"))
+    unknown = start(several("a GPU of which nothing is known")).terms.non_torch
+    assert apart.high <= joined.low
+    assert apart.low <= unknown.low < unknown.mid < joined.mid
+
+
+def test_ranks_that_only_pass_layers_on_take_what_one_alone_does():
+    piped = replace(several("NVIDIA H100 80GB HBM3"), deployment=Deployment(tp=1, pp=2))
+    assert start(piped).terms.non_torch == start(a_start()).terms.non_torch
+
+
+def test_what_joins_other_vendors_gpus_is_not_taken_from_nvidias():
+    amd = replace(several("AMD Instinct MI300X").device, vendor="amd")
+    found = start(replace(several("AMD Instinct MI300X"), device=amd)).terms.non_torch
+    assert found.source == vllm.rules("0.33").non_torch_several.source
+
+
+QWEN3_VL = bundled("Qwen/Qwen3-VL-30B-A3B-Instruct").config
+"""Its tower gives the embeddings and three layers of the model their own: 4 · 2048 elements a token of an image."""
+
+
+def test_embeddings_of_an_image_wait_beside_the_sampling_step():
+    images = 16384 * 4 * 2048 * 2
+    with_tower = start(a_start(architecture=families.read(QWEN3_VL), rules=vllm.rules("0.13"))).terms
+    without = start(
+        a_start(architecture=families.read(QWEN3_VL), rules=replace(vllm.rules("0.13"), image_tokens=0))
+    ).terms
+    assert with_tower.sampler.mid == without.sampler.mid + images
+    assert with_tower.vision == without.vision
+
+
+def test_two_versions_hold_embeddings_of_a_video_that_they_overcount():
+    """12.5 times 12288 tokens: 2.3 GiB, more than a fifth of a 12 GB card."""
+    terms = {version: start(a_start(architecture=families.read(QWEN3_VL), rules=vllm.rules(version))).terms
+             for version in ("0.11.0", "0.12.0", "0.13.0")}  # fmt: skip
+    video = (153600 - 16384) * 4 * 2048 * 2
+    assert terms["0.12.0"].sampler.mid == terms["0.13.0"].sampler.mid + video
+    assert terms["0.11.0"].forward.mid == terms["0.13.0"].forward.mid + video
+
+
+def test_layers_that_come_from_the_hosts_memory_are_copied_by_the_old_engine_only():
+    layer = (WEIGHTS + TABLE - 2 * GIB) // 32
+    for version, copied in (("0.7.3", layer), ("0.10.0", 0)):
+        stays = a_start(rules=vllm.rules(version), extra_weight_bytes=-2 * GIB)
+        all_there = start(replace(stays, extra_weight_bytes=0)).terms
+        assert start(stays).terms.forward.mid == all_there.forward.mid + copied

@@ -41,7 +41,7 @@ def test_an_unknown_plan_has_every_object_and_null_leaves():
     assert document["notes"] == []
     assert document["recipe"] == {"argv": [], "env": {}}
     assert document["lever"] is None
-    assert len(document["parameters"]) == 14
+    assert len(document["parameters"]) == 19
 
 
 def test_no_control_character_reaches_a_terminal_and_none_is_lost():

@@ -7,6 +7,7 @@ import msgspec
 from diag.planner.deployment import Deployment
 from diag.planner.memory.batch import Batch
 from diag.planner.model.architecture import Architecture
+from diag.planner.model.drafts import Draft
 from diag.planner.rules import EngineRules
 
 
@@ -63,3 +64,5 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured = Measured()
     extra_weight_bytes: int = 0
     loading_bytes: int = 0
+    draft: Draft | None = None
+    """What guesses tokens ahead."""

@@ -7,8 +7,11 @@ are others, and its spreads wider.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from diag.hardware import joined_by
 from diag.planner.memory.attempt import Device
 from diag.planner.memory.terms import Term, Terms
 from diag.planner.rules import Spread
@@ -33,8 +36,10 @@ OTHER_NON_TORCH_BYTES = GIB // 2
 """At most as much more: 0.42 GiB in a log of an Intel GPU, 0.03 in one of Ascend."""
 
 
-def elsewhere(terms: Terms, device: Device) -> Terms:
-    """The terms as they are on this device."""
+def elsewhere(terms: Terms, device: Device, joined: Mapping[str, Spread]) -> Terms:
+    """The terms as they are on this device. ``joined``: of several ranks' libraries, by what joins their GPUs."""
+    if (libraries := joined.get(joined_by(device.name))) is not None:
+        terms = msgspec.structs.replace(terms, non_torch=Term.of(libraries))
     if device.vendor == "nvidia" and any(name in device.name.lower() for name in UNIFIED):
         return _shared(terms)
     return terms if device.vendor in TAKEN_FROM else _foreign(terms, device.vendor)

@@ -48,6 +48,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     graph_batch: int
     attention_dp: int = 0
     mla: bool = False
+    divides_tokens: bool = False
     tower: int = 0
 
 
@@ -63,12 +64,12 @@ class Reserve(msgspec.Struct, frozen=True, kw_only=True):
     """Beside a step, with data-parallel attention."""
     prefill_graphs: bool = False
     after_capture_mib: float = 0
-    """Floor where the KV cache is sized after capture: all models but those of MLA; 0: it never is."""
+    """Floor where the KV cache is sized after capture: all but MLA and ranks that divide tokens; 0: it never is."""
     tower_factor: float = 0
     """Of the fraction where there is a vision tower; 0: by the tower's size."""
 
     def after_capture(self, demand: Demand) -> bool:
-        return bool(self.after_capture_mib) and not demand.mla
+        return bool(self.after_capture_mib) and not demand.mla and not demand.divides_tokens
 
     def fraction(self, demand: Demand) -> float:
         total = demand.total_bytes / MIB

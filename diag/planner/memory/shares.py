@@ -125,6 +125,7 @@ def demand(start: Start) -> Demand:
         graph_batch=row.graph_batch[deployment.tp * deployment.dp >= MANY_RANKS],
         attention_dp=deployment.dp if deployment.dp > 1 else 0,
         mla=_is_latent(start),
+        divides_tokens=deployment.dcp > 1,
         tower=tower.blocks * tower.hidden**2 if tower else 0,
     )
 
@@ -133,9 +134,17 @@ def first_batch(start: Start) -> Batch:
     """The batch whose largest steps, and whose graphs, count at the start."""
     most = demand(start).graph_batch if start.rules.samples_graphs else 0
     if not most:
-        return start.batch
+        return _with_guesses(start)
     graphs = start.batch.captures if start.batch.captures is not None else decode_sizes(most)
     return msgspec.structs.replace(start.batch, max_num_seqs=min(start.batch.max_num_seqs, most), captures=graphs)
+
+
+def _with_guesses(start: Start) -> Batch:
+    """Graphs are captured for all that a sequence has in a step: its token and those guessed ahead of it."""
+    batch, captures = start.batch, start.rules.captures
+    if start.draft is None or batch.captures is not None or not captures.most:
+        return batch
+    return msgspec.structs.replace(batch, captures=captures.count(batch.max_num_seqs * (1 + start.draft.tokens)))
 
 
 def decode_sizes(most: int) -> int:

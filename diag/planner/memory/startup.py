@@ -12,17 +12,28 @@ from functools import lru_cache
 import msgspec
 
 from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
+from diag.planner import divided_tokens
 from diag.planner.deployment import Deployment
+from diag.planner.memory import guessing
 from diag.planner.memory import terms as overhead
 from diag.planner.memory.attempt import Device, Measured, Start
 from diag.planner.memory.batch import Batch
+from diag.planner.memory.buffers import with_buffers
 from diag.planner.memory.obstacles import Limit, Stage, first_obstacle, kv_bytes
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.platforms import elsewhere
 from diag.planner.memory.same import Same
 from diag.planner.memory.shares import Share, Taken, first_batch, own_fraction, room, safe_fraction, sized_after_capture
 from diag.planner.memory.terms import Term, Terms
-from diag.planner.memory.weighed import Level, loaded_bytes, stage_weights_bytes, weights_bytes
+from diag.planner.memory.weighed import (
+    Level,
+    copied_bytes,
+    loaded_bytes,
+    rotary_bytes,
+    stage_weights_bytes,
+    streams_bytes,
+    weights_bytes,
+)
 from diag.planner.memory.worth import state_pool_bytes, worth
 from diag.planner.model.architecture import Architecture
 from diag.planner.rules import EngineRules
@@ -87,7 +98,7 @@ def _stages(start: Start) -> range:
 def _stage(start: Start, utilization: float, stage: int) -> Stage:
     taken: dict[Level, Taken] = {level: _taken(start, stage, level) for level in LEVELS}
     return Stage(
-        weights=_stage_weights(start, stage),
+        weights=_stage_weights(start, stage) + guessing.weights_bytes(start, "mid"),
         terms=_terms_of(start, stage),
         taken=taken,
         rooms={
@@ -99,6 +110,8 @@ def _stage(start: Start, utilization: float, stage: int) -> Stage:
 
 def _taken(start: Start, stage: int, level: Level) -> Taken:
     rules, terms = start.rules, _terms_of(start, stage)
+    draft = guessing.weights_bytes(start, level)
+    counted = draft if rules.drafting.weights_inside else 0
     sizes: dict[str, int] = {
         name: getattr(getattr(terms, name), level)
         for name in ("activation", "graphs", "non_torch", "fragmentation", "kept", "context")
@@ -108,26 +121,47 @@ def _taken(start: Start, stage: int, level: Level) -> Taken:
         inside.add("graphs")
     beside = {name: 0 if name in inside else sizes[name] for name in sizes}
     return Taken(
-        weights=loaded_bytes(start.architecture, _stage_weights(start, stage), level),
+        weights=loaded_bytes(_stage_weights(start, stage) + counted, level) + _streams(start, stage),
         context=sizes["context"],
         inside=sum(sizes[name] for name in inside),
         activation=beside["activation"] + beside["kept"],
         graphs=beside["graphs"],
-        other=beside["non_torch"] + beside["fragmentation"],
+        other=beside["non_torch"] + beside["fragmentation"] + draft - counted,
         runtime=overhead.runtime_bytes(rules, start.batch, start.architecture.vocab) + state_pool_bytes(start),
     )
+
+
+def _streams(start: Start, stage: int) -> int:
+    return streams_bytes(start.architecture, start.rules, start.batch, last=stage == start.deployment.pp - 1)
 
 
 def _stage_weights(start: Start, stage: int) -> int:
     deployment = Deployment(tp=1) if start.rules.by_layers else start.deployment
     held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
-    return max(0, held + start.extra_weight_bytes)
+    return max(0, held + start.extra_weight_bytes) + rotary_bytes(start.architecture, start.rules)
 
 
 def _terms_of(start: Start, stage: int) -> Terms:
     batch = first_batch(start)
-    estimated = _terms(Same(start.architecture), Same(start.rules), batch, start.deployment, start.device, stage)
+    rules = guessing.runner_rules(start.rules, start.draft)
+    estimated = _terms(Same(start.architecture), Same(rules), batch, start.deployment, start.device, stage)
+    estimated = _copying(guessing.with_guessing(estimated, start), start, stage)
+    if start.rules.buffers is not None:
+        ranks = start.deployment.ranks(stage)
+        estimated = with_buffers(estimated, start.rules.buffers, start.architecture, batch, ranks, start.max_model_len)
     return estimated if start.measured == _NOTHING else _measured(estimated, start.measured)
+
+
+def _copying(terms: Terms, start: Start, stage: int) -> Terms:
+    """With layers that come from the host's memory one after the other."""
+    if start.extra_weight_bytes >= 0 or not start.rules.copies_offloaded:
+        return terms
+    one, two = copied_bytes(start.architecture, start.rules, _stage_weights(start, stage), start.deployment.pp)
+    forward = terms.forward
+    more = Term(
+        low=forward.low + one, mid=forward.mid + one, high=forward.high + two, source=f"{forward.source}; copied layers"
+    )
+    return msgspec.structs.replace(terms, forward=more)
 
 
 _NOTHING = Measured()
@@ -142,7 +176,25 @@ def _terms(  # noqa: PLR0917 - the key of a cache
     device: Device,
     stage: int,
 ) -> Terms:
-    return elsewhere(overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage)), device)
+    found = overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage))
+    several = deployment.tp * deployment.dp > 1
+    found = elsewhere(found, device, dict(rules.value.non_torch_joined) if several else {})
+    return _dividing_tokens(found, architecture.value, rules.value, deployment) if deployment.dcp > 1 else found
+
+
+def _dividing_tokens(terms: Terms, architecture: Architecture, rules: EngineRules, deployment: Deployment) -> Terms:
+    """With one more communicator, of the ranks that divide a request's tokens; the first took what the rules say."""
+    libraries, first = terms.non_torch, rules.communicator
+    more = Term(
+        low=libraries.low,
+        mid=libraries.mid + int(first.low),
+        high=libraries.high + int(first.mid),
+        source=f"{libraries.source}; one more communicator to divide tokens: not measured, at most as the first",
+    )
+    queries = divided_tokens.repeated_queries_bytes(architecture, deployment, rules)
+    sizes = {level: getattr(terms.kept, level) + queries for level in LEVELS}
+    source = f"{terms.kept.source}; queries of {deployment.dcp} ranks" if queries else terms.kept.source
+    return msgspec.structs.replace(terms, non_torch=more, kept=Term(**sizes, source=source))
 
 
 def _measured(terms: Terms, measured: Measured) -> Terms:

@@ -6,6 +6,8 @@
    1024 and 201088 7.38, 2048 and 128256 9.37.
  - A forward pass: T · elements of the widest layer, for experts the workspace of every (token, expert) pair: its input
    and output in max(2I, H) elements, the product of gate and up in I (fused MoE kernels keep both ends).
+ - Attention over summaries (DeepSeek-V4): its queries and outputs, padded to 64 heads. With TP 2 a token takes 351 KiB
+   between two logs of 8192 and 16384 tokens, streams and experts included; this says 190, 318 and 429.
  - A vision tower, for the largest image: patches · hidden size of the tower.
 
 Symbols: S max_num_seqs, T max_num_batched_tokens, V vocabulary, H hidden size, I inner size on one rank, k experts a
@@ -49,6 +51,8 @@ IMAGE_PATCHES = 65536
 """Of the largest image of a Qwen vision tower: 16 Mpixel in patches of 16 × 16."""
 MORE_STREAMS = 4
 """Residual streams beside each other in models with compressed caches (hyper-connections)."""
+HEADS_OF_A_KERNEL = 64
+"""Attention over summaries works on a multiple of so many heads."""
 ROUTER_BYTES = 8
 """Scores of each expert for each token, in 32 bits, and their softmax."""
 
@@ -106,16 +110,29 @@ def kept(architecture: Architecture, per_word: float, batch: Batch, ranks: Ranks
 
 
 def forward(architecture: Architecture, batch: Batch, ranks: Ranks, expert_part: Spread) -> Spread:
+    """The experts' workspace stays allocated while attention over summaries runs."""
     one = batch.max_num_batched_tokens * DTYPE_BYTES[architecture.dtype]
-    hidden = architecture.hidden * _streams(architecture) * one
+    hidden = architecture.hidden * streams(architecture) * one
+    least, most = (elements * one for elements in summarized(architecture, ranks))
     inner, copies = _widest(architecture, Split(tp=ranks.tp)) * one, _copies(architecture)
     states = recurrent(architecture, batch, ranks)
     return Spread(
-        low=HIDDEN.low * hidden + max(copies.low * inner, expert_part.low, states.low),
-        mid=HIDDEN.mid * hidden + max(copies.mid * inner, expert_part.mid, states.mid),
-        high=HIDDEN.high * hidden + max(copies.high * inner, expert_part.high, states.high),
+        low=HIDDEN.low * hidden + least + max(copies.low * inner, expert_part.low, states.low),
+        mid=HIDDEN.mid * hidden + most + max(copies.mid * inner, expert_part.mid, states.mid),
+        high=HIDDEN.high * hidden + most + max(copies.high * inner, expert_part.high, states.high),
         source=f"a forward pass of {batch.max_num_batched_tokens} tokens ({HIDDEN.source}; {copies.source})",
     )
+
+
+def summarized(architecture: Architecture, ranks: Ranks) -> tuple[int, int]:
+    """Elements of a token in attention over summaries: at least its queries and outputs; at most both padded to the
+    heads that a kernel works on, beside the queries before that (vLLM's models/deepseek_v4, attention.py, flashmla.py).
+    """
+    dims = [cache.dim for layer in architecture.layers for cache in layer.caches if isinstance(cache, CompressedCache)]
+    heads = architecture.heads // ranks.tp
+    padded = -(-heads // HEADS_OF_A_KERNEL) * HEADS_OF_A_KERNEL
+    before = heads if padded > heads else 0
+    return 2 * heads * max(dims, default=0), (2 * padded + before) * max(dims, default=0)
 
 
 def recurrent(architecture: Architecture, batch: Batch, ranks: Ranks) -> Spread:
@@ -168,6 +185,17 @@ def vision(architecture: Architecture, batch: Batch) -> Spread:
     )
 
 
+def held_images(architecture: Architecture, tokens: int) -> Spread:
+    """Embeddings that wait beside a step of the language model, on every rank."""
+    held = tokens * architecture.image_width * DTYPE_BYTES[architecture.dtype]
+    return Spread(low=held, mid=held, high=held, source=f"embeddings of {tokens} tokens of images") if held else NOTHING
+
+
+def beside(step: Spread, held: Spread) -> Spread:
+    source = f"{step.source}; {held.source}" if held.high else step.source
+    return Spread(low=step.low + held.low, mid=step.mid + held.mid, high=step.high + held.high, source=source)
+
+
 def tower(architecture: Architecture) -> Tower | None:
     """None: no vision tower. Its blocks are the matrices that stand before the layers several times."""
     blocks = [one for one in architecture.first if one.every_stage and one.count > 1 and one.columns > 1]
@@ -187,7 +215,7 @@ def _copies(architecture: Architecture) -> Spread:
     return GATED if architecture.quantization is None else GATED_QUANTIZED
 
 
-def _streams(architecture: Architecture) -> int:
+def streams(architecture: Architecture) -> int:
     compressed = any(isinstance(cache, CompressedCache) for layer in architecture.layers for cache in layer.caches)
     return MORE_STREAMS if compressed else 1
 

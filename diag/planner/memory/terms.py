@@ -26,6 +26,10 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
     high: int
     source: str
 
+    @classmethod
+    def of(cls, spread: Spread) -> Term:
+        return cls(low=int(spread.low), mid=int(spread.mid), high=int(spread.high), source=spread.source)
+
     @property
     def estimate(self) -> Estimate:
         return Estimate(low=self.low, mid=self.mid, high=self.high)
@@ -85,16 +89,19 @@ def terms(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: R
     experts = steps.experts(architecture, batch, ranks)
     sampler = steps.sampler(architecture, second.sampler if second else rules.sampler, batch, ranks)
     forward = steps.forward(architecture, batch, ranks, experts)
+    images = steps.held_images(architecture, rules.image_tokens)
     return Terms(
-        sampler=_term(sampler),
-        forward=_term(forward),
-        experts=_term(experts),
-        vision=_term(steps.vision(architecture, batch)),
-        kept=_term(steps.kept(architecture, second.kept if second else 0, batch, ranks)),
-        graphs=_term(scaled(_graphs(rules, batch), ranks.pp if rules.captures_each_stage else 1)),
-        non_torch=_term(rules.non_torch_several if ranks.world > 1 else rules.non_torch_alone),
-        fragmentation=_term(_fragmentation(rules, max(sampler, forward, key=lambda one: one.mid))),
-        context=_term(_context(rules, ranks)),
+        sampler=Term.of(steps.beside(sampler, images)),
+        forward=Term.of(steps.beside(forward, images)),
+        experts=Term.of(experts),
+        vision=Term.of(steps.vision(architecture, batch)),
+        kept=Term.of(steps.kept(architecture, second.kept if second else 0, batch, ranks)),
+        graphs=Term.of(
+            scaled(_graphs(architecture, rules, batch, ranks), ranks.pp if rules.captures_each_stage else 1)
+        ),
+        non_torch=Term.of(rules.non_torch_several if ranks.tp * ranks.dp > 1 else rules.non_torch_alone),
+        fragmentation=Term.of(_fragmentation(rules, max(sampler, forward, key=lambda one: one.mid))),
+        context=Term.of(_context(rules, ranks)),
     )
 
 
@@ -108,13 +115,18 @@ def scaled(spread: Spread, factor: float) -> Spread:
     return Spread(low=spread.low * factor, mid=spread.mid * factor, high=spread.high * factor, source=spread.source)
 
 
-def _graphs(rules: EngineRules, batch: Batch) -> Spread:
+def _graphs(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks) -> Spread:
     if batch.enforce_eager:
         return NOTHING
     captures = rules.captures.count(batch.max_num_seqs) if batch.captures is None else batch.captures
     if not captures:
         return NOTHING if rules.captures.most or batch.captures == 0 else rules.graphs
-    return rules.few_graphs if captures <= FEW and rules.few_graphs.high else rules.graphs
+    each = rules.graph_per_expert_layer if architecture.experts else rules.graph_per_layer
+    if not each.high:
+        usual = rules.graphs_alone if ranks.world == 1 and rules.graphs_alone.high else rules.graphs
+        return rules.few_graphs if captures <= FEW and rules.few_graphs.high else usual
+    found, few = scaled(each, captures * len(architecture.layers) / ranks.pp), rules.few_graphs
+    return Spread(low=found.low, mid=max(found.mid, few.mid), high=max(found.high, few.high), source=found.source)
 
 
 def _fragmentation(rules: EngineRules, peak: Spread) -> Spread:
@@ -133,7 +145,3 @@ def _context(rules: EngineRules, ranks: Ranks) -> Spread:
         high=rules.context.high + rules.communicator.high,
         source=f"{rules.context.source}; communicator: {rules.communicator.source}",
     )
-
-
-def _term(spread: Spread) -> Term:
-    return Term(low=int(spread.low), mid=int(spread.mid), high=int(spread.high), source=spread.source)

@@ -10,14 +10,16 @@ from functools import lru_cache
 
 import msgspec
 
+from diag.planner.memory import guessing
 from diag.planner.memory.attempt import Start
-from diag.planner.memory.paging import lmdeploy, ollama, sglang, vllm
+from diag.planner.memory.paging import lmdeploy, ollama, sglang, turbomind, vllm
 from diag.planner.memory.paging.lmdeploy import LmdeploySettings
 from diag.planner.memory.paging.ollama import OllamaSettings
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.paging.settings import Settings
 from diag.planner.memory.paging.sglang import SglangSettings
 from diag.planner.memory.paging.split import Split, vllm_stage
+from diag.planner.memory.paging.turbomind import TurbomindPaging, TurbomindSettings
 from diag.planner.memory.same import Same
 from diag.planner.model.architecture import Architecture, StateCache
 from diag.planner.rules import EngineRules
@@ -38,7 +40,7 @@ def worth(start: Start, kv_bytes: Sequence[int]) -> Paged:
 
 
 def state_pool_bytes(start: Start) -> int:
-    """What LMDeploy sets aside for recurrent states before it takes its fraction."""
+    """What LMDeploy's PyTorch engine sets aside for recurrent states before it takes its fraction."""
     if start.rules.kind != "lmdeploy":
         return 0
     return lmdeploy.state_pool_bytes(start.architecture, Split(tp=start.deployment.tp), _lmdeploy(start))
@@ -48,9 +50,11 @@ def _paged(start: Start, stage: int, kv_bytes: int) -> Paged:
     deployment, architecture = start.deployment, start.architecture
     if start.rules.by_layers:
         return ollama.paged(architecture, _ollama(start), kv_bytes)
-    split = Split(tp=deployment.tp, pp=deployment.pp, stage=stage)
+    split = Split(tp=deployment.tp, pp=deployment.pp, stage=stage, dcp=deployment.dcp)
     if start.rules.kind == "lmdeploy":
         return lmdeploy.paged(architecture, split, _lmdeploy(start), kv_bytes)
+    if start.rules.turbomind is not None:
+        return turbomind.paged(architecture, split, _turbomind(start, start.rules.turbomind), kv_bytes)
     return sglang.paged(architecture, split, _sglang(start), kv_bytes)
 
 
@@ -62,9 +66,12 @@ def _layouts(start: Start) -> list[vllm.Layout]:
         kv_cache_dtype=start.kv_cache_dtype,
         block_size=start.block_size,
         compute_capability=start.device.capability or HOPPER,
+        drafted=start.draft.tokens if start.draft else 0,
     )
-    splits = (Split(tp=deployment.tp, pp=deployment.pp, stage=stage) for stage in range(deployment.pp))
-    return [_layout(Same(start.architecture), Same(start.rules), split, asked) for split in splits]
+    tp, pp, dcp = deployment.tp, deployment.pp, deployment.dcp
+    splits = (Split(tp=tp, pp=pp, stage=stage, dcp=dcp) for stage in range(pp))
+    architecture = Same(guessing.joined(start.architecture, start.draft))
+    return [_layout(architecture, Same(start.rules), split, asked) for split in splits]
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +82,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_dtype: str
     block_size: int | None
     compute_capability: tuple[int, int]
+    drafted: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -111,6 +119,7 @@ def _whole(architecture: Same[Architecture], rules: Same[EngineRules], tp: int, 
         kv_cache_dtype=asked.kv_cache_dtype,
         block_size=asked.block_size,
         compute_capability=asked.compute_capability,
+        drafted=asked.drafted,
     )
     return vllm.layout(architecture.value, Split(tp=tp), settings)
 
@@ -122,19 +131,34 @@ def _sglang(start: Start) -> SglangSettings:
         page_size=start.block_size or 1,
         max_running_requests=start.batch.max_num_seqs,
         compute_capability=start.device.capability or HOPPER,
+        drafted=start.draft.tokens if start.draft else 0,
+        draft_layers=len(start.draft.layers) if start.draft else 0,
     )
 
 
 def _lmdeploy(start: Start) -> LmdeploySettings:
-    if start.kv_cache_dtype not in POLICIES and start.kv_cache_dtype != start.architecture.dtype:
-        raise NotKnown(f"a KV cache of dtype {start.kv_cache_dtype!r} in LMDeploy: known are {', '.join(POLICIES)}")
     return LmdeploySettings(
         session_len=start.max_model_len,
         max_batch_size=start.batch.max_num_seqs,
-        backend="pytorch",
-        quant_policy=POLICIES.get(start.kv_cache_dtype, 0),
+        quant_policy=_policy(start),
         cache_block_seq_len=start.block_size or start.rules.block_size,
     )
+
+
+def _turbomind(start: Start, paging: TurbomindPaging) -> TurbomindSettings:
+    return TurbomindSettings(
+        paging=paging,
+        session_len=start.max_model_len,
+        max_batch_size=start.batch.max_num_seqs,
+        quant_policy=_policy(start),
+        cache_block_seq_len=start.block_size or start.rules.block_size,
+    )
+
+
+def _policy(start: Start) -> int:
+    if start.kv_cache_dtype not in POLICIES and start.kv_cache_dtype != start.architecture.dtype:
+        raise NotKnown(f"a KV cache of dtype {start.kv_cache_dtype!r} in LMDeploy: known are {', '.join(POLICIES)}")
+    return POLICIES.get(start.kv_cache_dtype, 0)
 
 
 def _ollama(start: Start) -> OllamaSettings:

@@ -122,6 +122,17 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     caches: tuple[Cache, ...] = ()
 
 
+class RotaryTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Cosine and sine of ``positions``, ``dim`` elements together for each; on every rank.
+
+    ``element_bytes`` 0: as many as the model's dtype has, or as the engine takes for all.
+    """
+
+    positions: int
+    dim: int
+    element_bytes: int = 0
+
+
 class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     """A whole model. ``first`` stand before the layers (embedding, vision tower), ``last`` behind them (norm, head)."""
 
@@ -147,7 +158,11 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     tied: bool = False
     """The head is the embedding; with a pipeline both ends hold it. ``last`` names the head all the same."""
     quantization: Quantization | None = None
+    rotary: tuple[RotaryTable, ...] = ()
+    """Made when the model is loaded, not stored with it."""
     vision: bool = False
+    image_width: int = 0
+    """Elements of one token of an image where the tower gives several layers of the model their own; else 0."""
     encoder: bool = False
     """An encoder or embedding model: recognised, has no KV cache that grows."""
     left_out: tuple[str, ...] = ()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from diag.planner.model.architecture import CompressedCache
+from diag.planner.model import families
+from diag.planner.model.architecture import CompressedCache, RotaryTable
+from diag.planner.model.catalogue import bundled
 from diag.planner.model.families.compressed import READERS
 from diag.planner.model.families.config import Config
-from diag.planner.model.shards import parameter_count, shard_shape, why_not
+from diag.planner.model.shards import checkpoint_bytes, parameter_count, shard_shape, why_not
 from diag.planner.unknown import NotKnown
 from tests.planner.families import published
 
@@ -58,7 +60,31 @@ def test_residual_streams_are_mixed_in_float32():
     model = read(published.DEEPSEEK_V4_FLASH)
     assert weights(model, 0)["hc_attn_fn"] == 24 * 4 * 4096
     assert {w.dtype_bytes for w in model.layers[0].weights if w.name.startswith("hc_")} == {4}
-    assert [w.name for w in model.last] == ["norm", "hc_head_fn", "hc_head_base", "hc_head_scale", "head"]
+    assert {w.name for w in model.last} >= {"norm", "hc_head_fn", "hc_head_base", "hc_head_scale", "head"}
+
+
+def test_loading_makes_a_table_of_every_position_for_each_base():
+    """1,048,576 positions of 64 numbers in float32: layers with summaries turn at a base of their own."""
+    table = RotaryTable(positions=2**20, dim=64, element_bytes=4)
+    assert read(published.DEEPSEEK_V4_FLASH).rotary == (table, table)
+    assert read({**published.DEEPSEEK_V4_FLASH, "compress_ratios": [128] * 43}).rotary == (table,)
+
+
+def test_the_files_are_what_the_index_of_the_checkpoint_says_less_its_draft_layer():
+    """159,609,485,896 bytes with one draft layer.
+
+    That: 256 experts of 3 · 2048 · 4096 in 4 bits and a byte for each 32; in 8 bits and a byte for each 128 · 128 the
+    shared one, queries (1024 · 4096, 32768 · 1024), keys (512 · 4096), output (8192 · 4096 twice) and two projections
+    of 4096 · 4096; in 16 the router; in 32 the streams' two mixers of 24 and a head of 4 rows of 4 · 4096.
+    """
+    quarter, eight = 3 * 2048 * 4096, 3 * 2048 * 4096 + 1024 * 4096 + 32768 * 1024 + 512 * 4096 + 2 * 8192 * 4096
+    draft = 256 * (quarter // 2 + quarter // 32) + (eight + 2 * 4096**2) * 16385 // 16384
+    draft += 256 * 4096 * 2 + (2 * 24 + 4) * 4 * 4096 * 4
+    model = bundled("deepseek-ai/DeepSeek-V4-Flash")
+    files = checkpoint_bytes(families.read(model.config, model.hf_quant))
+    hashed = 3 * 129280 * 6 * 4
+    """The tables of the hashed layers are 64 bits wide in the files and 32 in memory."""
+    assert files + draft + hashed == pytest.approx(159_609_485_896, abs=2**20)
 
 
 def test_sinks_are_padded_to_the_heads_that_a_kernel_works_on():

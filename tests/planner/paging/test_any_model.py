@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from diag.planner.memory.paging import lmdeploy, ollama, sglang, vllm
+from diag.planner.memory.paging import lmdeploy, ollama, sglang, turbomind, vllm
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.paging.split import Split
 from diag.planner.memory.paging.versions import VLLM_PAGING
@@ -52,7 +52,13 @@ def by_lmdeploy(model: Architecture, split: Split, length: int, kv_bytes: int) -
     return lmdeploy.paged(model, split, lmdeploy.LmdeploySettings(session_len=length, max_batch_size=8), kv_bytes)
 
 
-ENGINES = pytest.mark.parametrize("paged", [by_vllm, by_sglang, by_lmdeploy])
+def by_turbomind(model: Architecture, split: Split, length: int, kv_bytes: int) -> Paged:
+    """With slabs; it serves no sparse attention."""
+    assume(not any(cache == SPARSE for layer in model.layers for cache in layer.caches))
+    return turbomind.paged(model, split, turbomind.TurbomindSettings(session_len=length, max_batch_size=8), kv_bytes)
+
+
+ENGINES = pytest.mark.parametrize("paged", [by_vllm, by_sglang, by_lmdeploy, by_turbomind])
 Paging = Callable[[Architecture, Split, int, int], Paged]
 
 

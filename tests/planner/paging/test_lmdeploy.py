@@ -1,4 +1,4 @@
-"""Blocks and tokens that LMDeploy makes of a rank's KV memory, by hand."""
+"""Blocks and tokens that LMDeploy's PyTorch engine makes of a rank's KV memory, by hand."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ def of(model, kv_bytes: int = 10 * GIB, *, tp: int = 1, **changes: Any) -> Paged
     return paged(model, Split(tp=tp), settings(**changes), kv_bytes)
 
 
-@pytest.mark.parametrize("backend", ["turbomind", "pytorch"])
-def test_a_block_holds_64_tokens_of_every_layer(backend):
-    found = of(LLAMA_8B, backend=backend)
+def test_a_block_holds_64_tokens_of_every_layer():
+    found = of(LLAMA_8B)
     assert (found.bytes_per_block, found.block_size, found.blocks) == (BLOCK, 64, 1280)
     assert (found.printed_tokens, found.max_concurrency) == (81_920, 10.0)
 
@@ -39,29 +38,21 @@ def test_a_longer_block_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("backend", "policy", "layer"),
-    [
-        ("turbomind", 8, 2 * 8 * 64 * (128 + 4)),
-        ("turbomind", 4, 2 * 8 * 64 * (64 + 4)),
-        ("pytorch", 8, 2 * 8 * 64 * (128 + 4)),
-        ("pytorch", 16, 2 * 8 * 64 * 128),
-        ("pytorch", 17, 2 * 8 * 64 * 128),
-    ],
+    ("policy", "layer"), [(8, 2 * 8 * 64 * (128 + 4)), (16, 2 * 8 * 64 * 128), (17, 2 * 8 * 64 * 128)]
 )
-def test_quantized_entries_have_a_scale_and_a_zero_point_a_head_and_token_unless_they_are_fp8(backend, policy, layer):
-    assert of(LLAMA_8B, backend=backend, quant_policy=policy).bytes_per_block == 32 * layer
+def test_quantized_entries_have_a_scale_and_a_zero_point_a_head_and_token_unless_they_are_fp8(policy, layer):
+    assert of(LLAMA_8B, quant_policy=policy).bytes_per_block == 32 * layer
 
 
-def test_tensors_of_the_pytorch_engine_are_rounded_up():
+def test_tensors_are_rounded_up():
     """2 · 60 rows of 10 elements of 2 bytes are 1200 bytes, 1280 in whole 256."""
     odd = keeping(AttentionCache(kv_heads=1, head_dim=10, v_head_dim=10))
-    assert of(odd, backend="turbomind", cache_block_seq_len=60).bytes_per_block == 2 * 1200
-    assert of(odd, backend="pytorch", cache_block_seq_len=60).bytes_per_block == 2 * 1280
+    assert of(odd, cache_block_seq_len=60).bytes_per_block == 2 * 1280
 
 
-def test_the_pytorch_engine_halves_its_blocks_for_wide_heads():
+def test_blocks_are_halved_for_wide_heads():
     wide = keeping(FULL, AttentionCache(kv_heads=1, head_dim=512, v_head_dim=512))
-    assert [of(wide, backend=backend).block_size for backend in ("pytorch", "turbomind")] == [32, 64]
+    assert of(wide).block_size == 32
 
 
 def test_windows_keep_every_token():
@@ -75,12 +66,12 @@ def test_heads_are_divided_and_then_repeated(tp, part):
 
 def test_a_latent_entry_is_on_every_rank():
     model = keeping(*[LATENT] * 61)
-    assert [of(model, tp=tp, backend="pytorch").bytes_per_token for tp in (1, 8)] == [70_272, 70_272]
+    assert [of(model, tp=tp).bytes_per_token for tp in (1, 8)] == [70_272, 70_272]
 
 
 def test_a_sparse_model_keeps_the_keys_of_its_indexer():
-    assert of(keeping(SPARSE), backend="pytorch").bytes_per_block == 64 * (1152 + 132)
-    assert of(keeping(SPARSE), backend="pytorch", quant_policy=16).bytes_per_block == 64 * (656 + 132)
+    assert of(keeping(SPARSE)).bytes_per_block == 64 * (1152 + 132)
+    assert of(keeping(SPARSE), quant_policy=16).bytes_per_block == 64 * (656 + 132)
 
 
 QWEN35 = keeping(*[STATE, STATE, STATE, FULL] * 4)
@@ -88,18 +79,13 @@ CONV, MATRIX = 4 * 10_240 * 2, 48 * 128 * 128
 """A window of four inputs, one more than is needed; a matrix for each head."""
 
 
-def test_states_of_every_request_are_set_aside():
-    """TurboMind has them in 32 bit; the PyTorch engine in 16, and two to spare."""
-    split = Split(tp=1)
-    assert state_pool_bytes(QWEN35, split, settings()) == 128 * 12 * (CONV + 4 * MATRIX)
-    assert state_pool_bytes(QWEN35, split, settings(backend="pytorch")) == 130 * 12 * (CONV + 2 * MATRIX)
-    assert state_pool_bytes(LLAMA_8B, split, settings()) == 0
+def test_states_of_every_request_and_two_to_spare_are_set_aside_in_16_bit():
+    assert state_pool_bytes(QWEN35, Split(tp=1), settings()) == 130 * 12 * (CONV + 2 * MATRIX)
+    assert state_pool_bytes(LLAMA_8B, Split(tp=1), settings()) == 0
 
 
-def test_turbomind_takes_its_states_from_the_same_memory():
-    states = 128 * 12 * (CONV + 4 * MATRIX)
-    assert of(QWEN35, 10 * GIB).blocks == (10 * GIB - states) // (4 * 64 * 4096)
-    assert of(QWEN35, 10 * GIB, backend="pytorch").blocks == 10 * GIB // (4 * 64 * 4096)
+def test_states_are_not_in_the_memory_of_the_blocks():
+    assert of(QWEN35, 10 * GIB).blocks == 10 * GIB // (4 * 64 * 4096)
 
 
 def test_two_blocks_are_too_few_to_start():
@@ -111,7 +97,6 @@ def test_two_blocks_are_too_few_to_start():
     [
         (LLAMA_8B, Split(tp=1, pp=2), {}, "no pipeline stages"),
         (LLAMA_8B, Split(tp=1), {"quant_policy": 5}, "quant_policy 5: known are 0, 4, 8, 16, 17"),
-        (LLAMA_8B, Split(tp=1), {"quant_policy": 16}, "it has no fp8 cache"),
         (keeping(COMPRESSED), Split(tp=1), {}, "compressed layers in LMDeploy"),
         (keeping(STATE), Split(tp=1), {}, "a model without attention"),
         (keeping(FULL, encoder=True), Split(tp=1), {}, "serves no encoders"),

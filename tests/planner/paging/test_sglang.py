@@ -144,7 +144,6 @@ def test_a_sparse_model_keeps_8_bit_entries_packed_on_hopper_and_plain_on_blackw
     ("model", "changes", "why"),
     [
         (keeping(FULL, encoder=True), {}, "an encoder"),
-        (keeping(FULL), {"split": Split(tp=2, dcp=2)}, "tokens divided over ranks"),
         (keeping(COMPRESSED), {}, "compressed layers"),
         (keeping(STATE), {}, "a model without attention"),
         (keeping(FULL), {"kv_cache_dtype": "int2"}, "a KV cache of dtype 'int2' in SGLang"),

@@ -192,7 +192,7 @@ def test_summaries_windows_and_indexers_lie_side_by_side():
 @pytest.mark.parametrize(
     ("version", "changes", "why"),
     [
-        ((0, 28), {}, "vLLM before 0.29 groups compressed layers"),
+        ((0, 20), {}, "vLLM before 0.21 groups compressed layers"),
         ((0, 32), {"hybrid": False}, "fails to start"),
         ((0, 32), {"kv_cache_dtype": "bfloat16"}, "a KV cache of dtype 'bfloat16' for 512 compressed elements"),
     ],

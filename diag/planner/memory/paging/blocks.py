@@ -52,7 +52,8 @@ def sizes_of(architecture: Architecture, split: Split, settings: Settings) -> Si
     attention = next((cache for cache in caches if isinstance(cache, (AttentionCache, LatentCache))), None)
     if not states or attention is None:
         return Sizes(dtype=dtype, block_size=block_size)
-    largest = max(state_bytes(one, tp=split.tp, dtype_bytes=DTYPE_BYTES[architecture.dtype]) for one in states)
+    dtype_bytes, drafted = DTYPE_BYTES[architecture.dtype], settings.drafted
+    largest = max(state_bytes(one, tp=split.tp, dtype_bytes=dtype_bytes, drafted=drafted) for one in states)
     sizes = Sizes(dtype=dtype, block_size=block_size, state_bytes=largest)
     return _aligned(attention, sizes, _checkpoint_multiple(states, settings), split, settings)
 

@@ -1,15 +1,13 @@
-"""How many blocks of 64 tokens does LMDeploy make of a rank's KV cache memory?
+"""How many blocks of 64 tokens does LMDeploy's PyTorch engine make of a rank's KV cache memory?
 
-Symbols: n heads of a rank, d head dim, S tokens of a block, q bits of an element. TurboMind packs all layers into a
-block: 2 · n · S · (d · q / 8, and a scale and a zero point where q < 16). The PyTorch engine gives K, V and their
-scales tensors of their own, each rounded up. Neither frees what lies outside a window. Source of 0.18:
-src/turbomind/kernels/attention/block.h, models/llama/SequenceManager.cc; pytorch/engine/cache_engine, executor/base.py.
+Symbols: n heads of a rank, d head dim, S tokens of a block, q bits of an element. A layer's K, V and their scales are
+tensors of their own, each rounded up: n · S · d · q / 8, and a scale and a zero point where q < 16 and it is no fp8. It
+frees nothing that lies outside a window. Source of 0.18: pytorch/engine/cache_engine, executor/base.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
@@ -22,34 +20,32 @@ from diag.planner.model.state import conv_elements, temporal_elements
 from diag.planner.unknown import NotKnown
 
 _BITS: Mapping[int, int] = {4: 4, 8: 8, 16: 8, 17: 8}
-"""By quant_policy; 16 and 17 are fp8, in the PyTorch engine only, and have no scales. 0: the model's dtype."""
+"""By quant_policy; 16 and 17 are fp8 and have no scales. 0: the model's dtype."""
 _FP8 = (16, 17)
 _ALIGNMENT = 256
 _WIDE_HEAD, _WIDE_BLOCK = 512, 32
-"""The PyTorch engine halves its blocks for heads as wide as this."""
+"""It halves its blocks for heads as wide as this."""
 _SPARE_STATES = 2
-"""Of the PyTorch engine, beside one for each request."""
+"""Beside one for each request."""
 _STATE_BYTES = 2
-"""The PyTorch engine keeps recurrent states in bfloat16."""
+"""It keeps recurrent states in bfloat16."""
 _LEAST_BLOCKS = 2
 
 
 class LmdeploySettings(msgspec.Struct, frozen=True, kw_only=True):
     session_len: int
     max_batch_size: int
-    backend: Literal["turbomind", "pytorch"] = "turbomind"
     quant_policy: int = 0
     cache_block_seq_len: int = 64
 
 
 def paged(architecture: Architecture, split: Split, settings: LmdeploySettings, kv_bytes: int) -> Paged:
-    """``kv_bytes``: cache_max_entry_count of what is free. Raises NotKnown.
+    """``kv_bytes``: cache_max_entry_count of what the weights, its runtime memory and ``state_pool_bytes`` leave free.
 
-    Free is what the weights leave; in the PyTorch engine without ``state_pool_bytes`` and its runtime memory.
+    Raises NotKnown.
     """
     size, tokens = _block_bytes(architecture, split, settings), _block_size(architecture, settings)
-    states = state_pool_bytes(architecture, split, settings) if settings.backend == "turbomind" else 0
-    blocks = max(0, kv_bytes - states) // size
+    blocks = max(0, kv_bytes) // size
     request = -(-settings.session_len // tokens)
     return Paged(
         blocks=blocks,
@@ -68,20 +64,18 @@ def paged(architecture: Architecture, split: Split, settings: LmdeploySettings, 
 
 def state_pool_bytes(architecture: Architecture, split: Split, settings: LmdeploySettings) -> int:
     """Recurrent states of every request it may ever run at once; 0: the model has none."""
-    turbomind = settings.backend == "turbomind"
-    slots = settings.max_batch_size + (0 if turbomind else _SPARE_STATES)
-    return slots * sum(
-        _state_bytes(cache, architecture, split, turbomind=turbomind)
+    return (settings.max_batch_size + _SPARE_STATES) * sum(
+        _state_bytes(cache, architecture, split)
         for layer in architecture.layers
         for cache in layer.caches
         if isinstance(cache, StateCache)
     )
 
 
-def _state_bytes(cache: StateCache, architecture: Architecture, split: Split, *, turbomind: bool) -> int:
+def _state_bytes(cache: StateCache, architecture: Architecture, split: Split) -> int:
     """The convolution's window has one input more than is needed."""
     conv = conv_elements(cache, tp=split.tp, drafted=1) * DTYPE_BYTES[architecture.dtype]
-    return conv + temporal_elements(cache, tp=split.tp) * (cache.temporal_bytes if turbomind else _STATE_BYTES)
+    return conv + temporal_elements(cache, tp=split.tp) * _STATE_BYTES
 
 
 def _block_size(architecture: Architecture, settings: LmdeploySettings) -> int:
@@ -91,7 +85,7 @@ def _block_size(architecture: Architecture, settings: LmdeploySettings) -> int:
         for cache in layer.caches
     )
     tokens = settings.cache_block_seq_len
-    return min(tokens, _WIDE_BLOCK) if wide and settings.backend == "pytorch" else tokens
+    return min(tokens, _WIDE_BLOCK) if wide else tokens
 
 
 def _block_bytes(architecture: Architecture, split: Split, settings: LmdeploySettings) -> int:
@@ -99,8 +93,6 @@ def _block_bytes(architecture: Architecture, split: Split, settings: LmdeploySet
         raise NotKnown("LMDeploy has no pipeline stages, does not divide tokens here and serves no encoders")
     if settings.quant_policy and settings.quant_policy not in _BITS:
         raise NotKnown(f"quant_policy {settings.quant_policy}: known are 0, {', '.join(map(str, _BITS))}")
-    if settings.quant_policy in _FP8 and settings.backend == "turbomind":
-        raise NotKnown(f"quant_policy {settings.quant_policy} in TurboMind: it has no fp8 cache", "--backend pytorch")
     tokens, element = _block_size(architecture, settings), DTYPE_BYTES[architecture.dtype]
     size = sum(
         _page_bytes(cache, split, settings, tokens, element) for layer in architecture.layers for cache in layer.caches
@@ -125,15 +117,15 @@ def _page_bytes(cache: Cache, split: Split, settings: LmdeploySettings, tokens: 
         entry = PACKED_FP8 * tokens
     else:
         entry = _tensor_bytes(tokens, cache.dim, bits, element, settings)
-    return entry + _rounded(tokens * indexer_bytes(cache.indexer_dim), settings)
+    return entry + _rounded(tokens * indexer_bytes(cache.indexer_dim))
 
 
 def _tensor_bytes(rows: int, dim: int, bits: int, element: int, settings: LmdeploySettings) -> int:
     """Elements and, unless they are whole or fp8, a scale and a zero point a row in the model's dtype."""
-    size = _rounded(rows * dim * bits // 8, settings)
+    size = _rounded(rows * dim * bits // 8)
     scaled = settings.quant_policy and settings.quant_policy not in _FP8
-    return size + (_rounded(rows * 2 * element, settings) if scaled else 0)
+    return size + (_rounded(rows * 2 * element) if scaled else 0)
 
 
-def _rounded(size: int, settings: LmdeploySettings) -> int:
-    return size if settings.backend == "turbomind" else -(-size // _ALIGNMENT) * _ALIGNMENT
+def _rounded(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -18,6 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prefix_caching: bool | None = None
     hybrid: bool | None = None
     """False: ``--disable-hybrid-kv-cache-manager``."""
+    drafted: int = 0
+    """Tokens that are guessed ahead of each step: a request keeps a recurrent state for each."""
     compute_capability: tuple[int, int] = (9, 0)
     """It decides which attention kernels run, and they which blocks they read."""
 

@@ -25,6 +25,8 @@ _BYTES: Mapping[str, float] = {**DTYPE_BYTES, "bf16": 2, "fp8_e4m3": 1, "fp8_e5m
 _CONV_BYTES = 2
 """SGLANG_MAMBA_CONV_DTYPE is bfloat16."""
 _MOST_REQUESTS, _FEWEST_REQUESTS, _REQUESTS_A_CONTEXT = 4096, 2048, 512
+_MOST_DRAFTING = 48
+"""Requests at once that it takes by itself where it guesses tokens."""
 _BLACKWELL = 10
 
 
@@ -37,6 +39,10 @@ class SglangSettings(msgspec.Struct, frozen=True, kw_only=True):
     states_per_request: int = 5
     """With radix cache and overlapped scheduling; 3 without overlap, 1 without radix cache."""
     max_running_requests: int | None = None
+    drafted: int = 0
+    """Tokens guessed ahead of each step, one at a time (top-k 1)."""
+    draft_layers: int = 0
+    """Of what guesses: it takes them to keep what the model's layers keep on average."""
     hybrid_swa: bool = True
     compute_capability: tuple[int, int] = (9, 0)
 
@@ -59,21 +65,25 @@ def paged(architecture: Architecture, split: Split, settings: SglangSettings, kv
     cell = cells.full + ratio * cells.window if cells.full else cells.window
     if not cell:
         raise NotKnown("a model without attention in SGLang")
+    if settings.draft_layers:
+        cell = _with_draft(cell, cells, architecture, settings)
     page = settings.page_size
     tokens = int(max(0, rest) // cell) // page * page
     window_tokens = (int(tokens * ratio) // page * page if cells.full else tokens) if cells.window else 0
-    requests = max_requests(tokens, slots, settings)
+    held = tokens * split.dcp
+    requests = max_requests(held, slots, settings)
     length = settings.context_length
+    request_blocks = -(-length // (page * split.dcp))
     return Paged(
         blocks=tokens // page,
-        block_size=page,
+        block_size=page * split.dcp,
         bytes_per_block=int(cell * page),
-        bytes_per_token=cell,
-        request_blocks=-(-length // page),
-        request_bytes=int(-(-length // page) * page * cell) + cells.state * settings.states_per_request,
-        capacity_tokens=_capacity(tokens, window_tokens, cells, settings),
+        bytes_per_token=cell / split.dcp,
+        request_blocks=request_blocks,
+        request_bytes=int(request_blocks * page * cell) + cells.state * settings.states_per_request,
+        capacity_tokens=held if split.dcp > 1 else _capacity(tokens, window_tokens, cells, settings),
         printed_tokens=tokens,
-        max_concurrency=tokens / length,
+        max_concurrency=held / length,
         max_requests=requests,
         starts=_starts(tokens, window_tokens, cells, settings) and requests > 0,
     )
@@ -88,12 +98,27 @@ def max_requests(tokens: int, slots: int | None, settings: SglangSettings) -> in
 
 
 def _states(cells: _Cells, settings: SglangSettings, kv_bytes: int) -> tuple[int | None, int]:
-    """Slots for states, one of them padding, and the bytes that are left for tokens."""
+    """Slots for states, one of them padding, and the bytes that are left for tokens.
+
+    With D tokens in a step, guessed ones included, running requests have D more each, and one that is padding.
+    """
     if not cells.state:
         return None, kv_bytes
     budget = kv_bytes * settings.mamba_full_memory_ratio / (1 + settings.mamba_full_memory_ratio)
-    slots = max(0, int((budget - cells.state) // cells.state))
-    return slots, kv_bytes - (slots + 1) * cells.state
+    steps = 1 + settings.drafted if settings.drafted else 0
+    each = cells.state * (1 + steps / settings.states_per_request)
+    slots = max(0, int((budget - cells.state * (1 + steps)) // each))
+    running = min(settings.max_running_requests or _MOST_DRAFTING, slots // settings.states_per_request)
+    checked = (running + 1) * steps if steps else 0
+    return slots, kv_bytes - (slots + 1 + checked) * cells.state
+
+
+def _with_draft(cell: float, cells: _Cells, architecture: Architecture, settings: SglangSettings) -> float:
+    """Of models whose layers keep tokens alike."""
+    if cells.window:
+        raise NotKnown("a draft beside layers with a window in SGLang")
+    keeping = sum(any(not isinstance(cache, StateCache) for cache in layer.caches) for layer in architecture.layers)
+    return int(cell * (1 + settings.draft_layers / keeping))
 
 
 def _starts(tokens: int, window_tokens: int, cells: _Cells, settings: SglangSettings) -> bool:
@@ -109,8 +134,8 @@ def _capacity(tokens: int, window_tokens: int, cells: _Cells, settings: SglangSe
 
 
 def _cells(architecture: Architecture, split: Split, settings: SglangSettings) -> _Cells:
-    if architecture.encoder or split.dcp > 1:
-        raise NotKnown("an encoder, or tokens divided over ranks, in SGLang")
+    if architecture.encoder:
+        raise NotKnown("an encoder in SGLang")
     two_pools = settings.hybrid_swa and architecture.name.startswith(TWO_POOLS)
     full = window = reach = 0
     for number in sglang_stage(len(architecture.layers), split):
@@ -144,21 +169,24 @@ def _bytes(cache: Cache, architecture: Architecture, split: Split, settings: Sgl
         return 0
     if isinstance(cache, AttentionCache):
         element = _element_bytes(_dtype(architecture, settings))
-        return int(kv_heads(cache.kv_heads, split.tp) * (cache.head_dim + cache.v_head_dim) * element)
+        return int(kv_heads(cache.kv_heads, split.tp // split.dcp) * (cache.head_dim + cache.v_head_dim) * element)
     if isinstance(cache, LatentCache):
-        return _latent(cache, architecture, settings)
+        return _latent(cache, architecture, settings, split.dcp)
     raise NotKnown("how SGLang divides memory among compressed layers")
 
 
-def _latent(cache: LatentCache, architecture: Architecture, settings: SglangSettings) -> int:
-    """Sparse models keep 8-bit entries packed on Hopper, and plainly on Blackwell, where they are the default."""
+def _latent(cache: LatentCache, architecture: Architecture, settings: SglangSettings, dcp: int) -> int:
+    """Sparse models keep 8-bit entries packed on Hopper, and plainly on Blackwell, where they are the default.
+
+    Of ``dcp`` ranks that divide the tokens each keeps the indexer's keys of all.
+    """
     blackwell = settings.compute_capability[0] >= _BLACKWELL
     dtype = _dtype(architecture, settings)
     if cache.sparse and settings.kv_cache_dtype == "auto" and blackwell:
         dtype = "fp8_e4m3"
     packed = cache.sparse and dtype == "fp8_e4m3" and not blackwell
     entry = PACKED_FP8 if packed else int(cache.dim * _element_bytes(dtype))
-    return entry + indexer_bytes(cache.indexer_dim)
+    return entry + indexer_bytes(cache.indexer_dim) * dcp
 
 
 def _dtype(architecture: Architecture, settings: SglangSettings) -> str:

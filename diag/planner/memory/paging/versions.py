@@ -16,6 +16,10 @@ Checked = Literal["layers", "first group", "groups"]
 """Whose need of one request is compared with the memory at the start: of the layers, as if nothing were padded; of the
 first group alone; of all groups."""
 
+Overlay = Literal["", "padded", "dense"]
+"""Groups of compressed layers in one block: pages padded to those of the first group, or each group as it is; empty:
+not at all. See ``tuples.py``."""
+
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """``kind`` of a state; ``majors``: compute capabilities whose prefill kernels can write it, empty: all."""
@@ -45,6 +49,8 @@ class PagingRules(msgspec.Struct, frozen=True, kw_only=True):
     """Layers of different page sizes are given different block sizes."""
     pads: bool = False
     """And pages are padded where that does not divide."""
+    overlay: Overlay = ""
+    """How pages of compressed layers lay in a block before it ``packs``."""
     packs: bool = False
     """Pages of different sizes lie side by side in one block where the attention kernels allow it."""
     overlaps: bool = False
@@ -87,15 +93,31 @@ _V0_18 = msgspec.structs.replace(
     _V0_16, since=(0, 18), balance=1.5, latent_blocks={9: (16, 64), 10: (32, 32)}, packed_sparse=(9, 12)
 )
 _V0_19 = msgspec.structs.replace(_V0_18, since=(0, 19), checked="groups", hybrid_chunks=True)
-_V0_21 = msgspec.structs.replace(_V0_19, since=(0, 21), printed="requests", latent_unit=16)
+_V0_21 = msgspec.structs.replace(_V0_19, since=(0, 21), overlay="padded", printed="requests", latent_unit=16)
 _V0_24 = msgspec.structs.replace(_V0_21, since=(0, 24), pads=True, packed_always=(12,))
 _V0_26 = msgspec.structs.replace(_V0_24, since=(0, 26), overlaps=True, caches_states=True)
-_V0_28 = msgspec.structs.replace(_V0_26, since=(0, 28), latent_unit=128, gives_up_windows=True)
+_V0_27 = msgspec.structs.replace(_V0_26, since=(0, 27), overlay="dense")
+_V0_28 = msgspec.structs.replace(_V0_27, since=(0, 28), latent_unit=128, gives_up_windows=True)
 _V0_29 = msgspec.structs.replace(_V0_28, since=(0, 29), packs=True, keeps_null_block=True, checkpoints=(_MAMBA2, _KDA))
 _V0_33 = msgspec.structs.replace(_V0_29, since=(0, 33), checkpoints=(_MAMBA2, _KDA, _GDN), wide_8bit_block=64)
 
-VLLM_PAGING = (_V0_33, _V0_29, _V0_28, _V0_26, _V0_24, _V0_21, _V0_19, _V0_18, _V0_16, _V0_12, _V0_11, _V0_9, _V0_7)
-"""Newest first. Wheels read: 0.8.5, 0.9.2, 0.10.2, 0.11 to 0.13, 0.16 to 0.21, 0.24 to 0.26, 0.28 to 0.30, 0.32, 0.33;
+VLLM_PAGING = (
+    _V0_33,
+    _V0_29,
+    _V0_28,
+    _V0_27,
+    _V0_26,
+    _V0_24,
+    _V0_21,
+    _V0_19,
+    _V0_18,
+    _V0_16,
+    _V0_12,
+    _V0_11,
+    _V0_9,
+    _V0_7,
+)
+"""Newest first. Wheels read: 0.8.5, 0.9.2, 0.10.2, 0.11 to 0.13, 0.16 to 0.21, 0.24 to 0.30, 0.32, 0.33;
 a change between two of them is dated to the later one."""
 
 

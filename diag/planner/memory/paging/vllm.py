@@ -12,12 +12,14 @@ from functools import cached_property
 
 import msgspec
 
+from diag.planner.memory.paging import tuples
 from diag.planner.memory.paging.groups import Group, block_bytes, group_blocks, groups
 from diag.planner.memory.paging.layers import kept_pages
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.paging.pages import Kept
 from diag.planner.memory.paging.settings import Settings
 from diag.planner.memory.paging.split import Split, vllm_stage
+from diag.planner.memory.paging.versions import Overlay
 from diag.planner.model.architecture import Architecture, AttentionCache, Cache, CompressedCache
 from diag.planner.unknown import NotKnown
 
@@ -30,9 +32,13 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     stage: range
     split: Split
     settings: Settings
+    overlay: Overlay = ""
+    """How its compressed layers lay in a block, before they were packed."""
 
     @cached_property
     def bytes_per_block(self) -> int:
+        if self.overlay == "padded":
+            return tuples.block_bytes(self.groups, self.stage)
         return block_bytes(self.groups, self.stage)
 
     @cached_property
@@ -50,6 +56,12 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def request_blocks(self, length: int) -> int:
         return sum(group_blocks(group, length, in_flight=self.in_flight, dcp=self.split.dcp) for group in self.groups)
 
+    def logged_blocks(self, length: int) -> int:
+        """Of which the log says how many requests fit."""
+        if self.overlay == "padded":
+            return tuples.logged_blocks(self.groups, length, in_flight=self.in_flight, dcp=self.split.dcp)
+        return self.request_blocks(length)
+
 
 def layout(architecture: Architecture, split: Split, settings: Settings) -> Layout:
     """Groups are made of the whole model, so that all stages have the same. Raises NotKnown."""
@@ -60,9 +72,15 @@ def layout(architecture: Architecture, split: Split, settings: Settings) -> Layo
         raise NotKnown("no layer of this model keeps anything between tokens")
     caches = {cache for layer in architecture.layers for cache in layer.caches}
     hybrid, side_by_side = _hybrid(caches, settings), _has_summaries(caches, settings)
+    overlay = settings.rules.overlay if side_by_side and not settings.rules.packs else ""
+    if overlay and split.pp > 1:
+        raise NotKnown("pipelines of compressed layers before vLLM 0.29", "plan for 0.29 or later")
     stage = vllm_stage(len(architecture.layers), split)
     return Layout(
-        groups=groups(kept, settings.rules, hybrid=hybrid, side_by_side=side_by_side),
+        groups=tuples.tupled(kept, padded=overlay == "padded")
+        if overlay
+        else groups(kept, settings.rules, hybrid=hybrid, side_by_side=side_by_side),
+        overlay=overlay,
         kept=tuple(one for one in kept if one.layer in stage),
         stage=stage,
         split=split,
@@ -79,8 +97,8 @@ def _hybrid(caches: Iterable[Cache], settings: Settings) -> bool:
 def _has_summaries(caches: Iterable[Cache], settings: Settings) -> bool:
     """Whose pages lie side by side, by the layout that their indexer asks for."""
     found = any(isinstance(cache, CompressedCache) for cache in caches)
-    if found and not settings.rules.packs:
-        raise NotKnown("how vLLM before 0.29 groups compressed layers", "plan for 0.29 or later")
+    if found and not (settings.rules.packs or settings.rules.overlay):
+        raise NotKnown("how vLLM before 0.21 groups compressed layers", "plan for 0.21 or later")
     if found and settings.hybrid is False:
         raise NotKnown("compressed layers without the hybrid KV cache manager: vLLM fails to start")
     return found
@@ -115,7 +133,7 @@ def longest(layout: Layout, kv_bytes: int, limit: int) -> int:
 
 def _paged(layout: Layout, blocks: int, *, starts: bool) -> Paged:
     request, size = layout.request_blocks(layout.settings.max_model_len), layout.bytes_per_block
-    concurrency = _concurrency(layout, blocks, request)
+    concurrency = _concurrency(layout, blocks, layout.logged_blocks(layout.settings.max_model_len))
     return Paged(
         blocks=blocks,
         block_size=layout.block_size,
@@ -142,6 +160,8 @@ def _starts(layout: Layout, length: int, kv_bytes: int) -> bool:
 def _needed_bytes(layout: Layout, length: int) -> int:
     """That one request needs, as the engine counts it before it starts."""
     checked, dcp = layout.settings.rules.checked, layout.split.dcp
+    if layout.overlay:
+        return tuples.needed_bytes(layout.groups, length, in_flight=layout.in_flight, dcp=dcp)
     if checked == "layers":
         pages = Counter(one.page for one in layout.kept)
         return sum(

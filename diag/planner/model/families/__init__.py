@@ -10,6 +10,7 @@ from diag.planner.model.families import (
     classic,
     compressed,
     decoder,
+    eagle,
     encoder,
     gemma4,
     hybrid,
@@ -19,6 +20,7 @@ from diag.planner.model.families import (
     modal,
     nas,
     nemotron_h,
+    nextn,
     step,
     windows,
 )
@@ -51,3 +53,16 @@ def read(config: Mapping[str, Any], hf_quant: Mapping[str, Any] | None = None) -
     if model_type not in READERS:
         raise NotKnown(f"model_type {model_type!r}: the planner knows {', '.join(sorted(READERS))}")
     return quantize(READERS[model_type](whole), config, hf_quant)
+
+
+def read_draft(config: Mapping[str, Any], hf_quant: Mapping[str, Any] | None = None) -> Architecture | None:
+    """The layers with which the same model guesses tokens ahead; None: it has none."""
+    whole = Config(config)
+    if not nextn.layers_said(whole):
+        return None
+    return quantize(nextn.nextn(whole, READERS[whole.text("model_type")](whole)), config, hf_quant)
+
+
+def read_eagle3(config: Mapping[str, Any], hidden: int) -> Architecture:
+    """A head that guesses tokens for a model of so wide hidden states."""
+    return quantize(eagle.read_eagle3(Config(config), hidden), config)

@@ -63,7 +63,8 @@ def read_falcon(config: Config) -> Architecture:
     names = Names(
         model="transformer", embedding="word_embeddings", norm="ln_f", norm_bias=True, every_stage=EVERY_STAGE
     )
-    return whole(config, layers, names, Around(architecture="FalconForCausalLM"))
+    turns = None if not config.flag("alibi") else ()
+    return whole(config, layers, names, Around(rotary=turns, architecture="FalconForCausalLM"))
 
 
 def _falcon_shape(config: Config, hidden: int) -> parts.Attention:
@@ -122,7 +123,7 @@ def read_opt(config: Config) -> Architecture:
         linear=False,
         every_stage=True,
     )
-    return whole(config, layers, names, Around(first=(positions,), architecture="OPTForCausalLM"))
+    return whole(config, layers, names, Around(first=(positions,), rotary=(), architecture="OPTForCausalLM"))
 
 
 def _fc(hidden: int, inner: int, *, bias: bool) -> tuple[Weight, ...]:

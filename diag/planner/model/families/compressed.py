@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from diag.planner.model.architecture import Architecture, CompressedCache, Layer, Weight
+from diag.planner.model.architecture import Architecture, CompressedCache, Layer, RotaryTable, Weight
 from diag.planner.model.families import parts
 from diag.planner.model.families.config import Config
+from diag.planner.model.families.lengths import longest_context
 from diag.planner.model.families.whole import Around, Names, whole
 from diag.planner.unknown import NotKnown
 
@@ -52,6 +53,7 @@ def read(config: Config) -> Architecture:
         NAMES,
         Around(
             last=_streams("hc_head", config.count("hc_mult"), config.count("hidden_size")),
+            rotary=tuple(_rotary(config)),
             experts=experts,
             experts_per_token=config.count("num_experts_per_tok"),
         ),
@@ -188,6 +190,17 @@ def _streams(name: str, streams: int, hidden: int) -> tuple[Weight, ...]:
         _float32(f"{name}_scale", 1),
     )
     return tuple(msgspec.structs.replace(one, every_stage=True) for one in weights)
+
+
+def _rotary(config: Config) -> Iterator[RotaryTable]:
+    """In float32; one table for layers with summaries, whose positions turn at another base, and one for those without.
+
+    Source: vLLM's models/deepseek_v4/common/rope.py, deepseek_scaling_rope.py; SGLang's dsv4/rope.py has the same.
+    """
+    ratios = _ratios(config, config.count("num_hidden_layers"))
+    for _ in {ratio > 0 for ratio in ratios}:
+        positions, dim = longest_context(config), config.count("qk_rope_head_dim")
+        yield RotaryTable(positions=positions, dim=dim, element_bytes=FLOAT32)
 
 
 def _float32(name: str, rows: int, columns: int = 1) -> Weight:

@@ -116,7 +116,9 @@ def read(wrapper: Wrapper, config: Config) -> Architecture:
     architecture = TEXT_READERS[text.text("model_type")](text)
     vision = whole.sub("vision_config").meaning(wrapper.vision)
     tower = wrapper.tower(vision, whole, architecture.hidden)
-    return msgspec.structs.replace(architecture, first=(*tower, *architecture.first), vision=True)
+    deep = len(vision.list("deepstack_visual_indexes", ()))
+    width = architecture.hidden * (1 + deep) if deep else 0
+    return msgspec.structs.replace(architecture, first=(*tower, *architecture.first), vision=True, image_width=width)
 
 
 def _text(wrapper: Wrapper, whole: Config) -> Config:

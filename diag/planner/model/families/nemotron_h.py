@@ -32,6 +32,7 @@ def read(config: Config) -> Architecture:
         (made[kind](f"backbone.layers.{layer}") for layer, kind in enumerate(kinds)),
         NAMES,
         Around(
+            rotary=(),
             experts=config.count("n_routed_experts") if has_experts else 0,
             experts_per_token=config.count("num_experts_per_tok") if has_experts else 0,
         ),

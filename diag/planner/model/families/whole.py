@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from diag.planner.model.architecture import Architecture, AttentionCache, Layer, Weight
-from diag.planner.model.families import parts
+from diag.planner.model.architecture import Architecture, AttentionCache, Layer, RotaryTable, Weight
+from diag.planner.model.families import parts, rotary
 from diag.planner.model.families.config import Config
 from diag.planner.model.families.lengths import longest_context
 
@@ -42,6 +42,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     experts: int = 0
     experts_per_token: int = 0
     vision: bool = False
+    rotary: tuple[RotaryTable, ...] | None = None
+    """None: as the config says it; empty: positions do not turn."""
     architecture: str | None = None
     """The class where the config does not name one."""
 
@@ -68,6 +70,7 @@ def whole(text: Config, layers: Iterable[Layer], names: Names, around: Around) -
         dtype=text.dtype(),
         stored_dtype=text.stored_dtype(),
         tied=tied,
+        rotary=rotary.tables(text, layers) if around.rotary is None else around.rotary,
         vision=around.vision,
         left_out=drafts(text),
     )

@@ -5,6 +5,7 @@
 - MXFP4 experts are padded for their kernel (vLLM: fused_moe/oracle/mxfp4.py from 0.19, quantization/mxfp4.py before):
   gpt-oss-120b is 60.8 GiB of files and 64.4 GiB on an H100.
 - Latent attention multiplies with kv_b_proj's two halves in 16 bit: a copy, where it is quantized (mla_attention.py).
+- TurboMind has layouts of its own (``turbomind.py``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 from diag.planner.model.architecture import Architecture, Layer, Weight
 from diag.planner.model.formats.stored import Format
 from diag.planner.model.formats.support import how, release
+from diag.planner.model.formats.turbomind import in_turbomind
 
 MARLIN_SCALE_BYTES = 2
 
@@ -42,6 +44,8 @@ class Loader(msgspec.Struct, frozen=True, kw_only=True):
 def held(architecture: Architecture, loader: Loader) -> Architecture:
     """The architecture with the formats that its weights have in memory, and the copies that are made of them."""
     kinds: dict[int, tuple[Weight, ...]] = {}
+    if loader.engine == "turbomind":
+        architecture = in_turbomind(architecture, loader.version)
     for layer in architecture.layers:
         kinds.setdefault(id(layer.weights), tuple(_held_weights(architecture, layer.weights, loader)))
     return msgspec.structs.replace(

@@ -1,8 +1,9 @@
 """Which version of an engine runs which format from which compute capability on: data, each row with its source.
 
 A rule holds until a later one of the same formats. Sources are files of the engine as it was at that version; rules of
-SGLang and LMDeploy were read at 0.5.23 and 0.18.0, older versions may do less. Beside formats: ``mla``, ``sparse_mla``
-and ``compressed_attention``, the attention of some models; ``wheels``, what its releases on PyPI run on at all.
+SGLang and LMDeploy's PyTorch engine were read at 0.5.23 and 0.18.0, older versions may do less. Beside formats:
+``mla``, ``sparse_mla`` and ``compressed_attention``, the attention of some models; ``wheels``, what its releases on
+PyPI run on at all.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def _step(words: str) -> tuple[int, Kind]:
 
 
 _vllm, _sglang, _lmdeploy, _ollama = _of("vllm"), _of("sglang"), _of("lmdeploy"), _of("ollama")
+_turbomind = _of("turbomind")
 
 QUANT = "vllm/model_executor/layers/quantization/"
 MARLIN = "Marlin multiplies in 16 bit"
@@ -176,7 +178,38 @@ LMDEPLOY = (
     _lmdeploy("0.15", "compressed_attention", "90 native,110 unknown", PYTORCH + "configurations/deepseek_v4.py",
               FLASH_MLA),
 )  # fmt: skip
-"""Of its PyTorch engine, which the recipes name; TurboMind takes others (MXFP4, GPTQ)."""
+"""Of its PyTorch engine; versions are LMDeploy's."""
+
+KERNELS = "turbomind/kernels/gemm/kernel, CMakeLists.txt of LMDeploy"
+LOADED = "lmdeploy/turbomind/converter.py, weight_format.py; turbomind/deploy before 0.14"
+NO_LOADER = "it loads blocks of FP8, AWQ, GPTQ, MXFP4 and packed INT4 only"
+NATIVE_FP8 = "turbomind/models/linear_weight.cc (DeriveActivationFormats); llama/LlamaDenseWeight.cc before 0.14"
+OF_16_BIT = "multiplies in 16 bit"
+UNEXPANDED = "scales of blocks were not expanded for older GPUs in 0.14 to 0.16"
+
+TURBOMIND = (
+    _turbomind("0", "bf16", "80 native", KERNELS),
+    _turbomind("0", "fp16", "70 native", KERNELS),
+    _turbomind("0", "awq gptq", "70 weight_only,80 native", KERNELS, OF_16_BIT),
+    _turbomind("0", "int4_weights", "", LOADED, "it loads no compressed-tensors before 0.12"),
+    _turbomind("0.12", "int4_weights", "70 weight_only,80 native", LOADED, OF_16_BIT),
+    _turbomind("0", "mxfp4", "", LOADED, "it loads no MXFP4 before 0.10"),
+    _turbomind("0.10", "mxfp4", "70 weight_only,80 native", KERNELS, OF_16_BIT),
+    _turbomind("0", "fp8_block", "0 unknown,90 native,100 unknown", NATIVE_FP8, "its kernels were Hopper's"),
+    _turbomind("0.10.1", "fp8_block", "70 weight_only,90 native,100 weight_only", NATIVE_FP8, OF_16_BIT),
+    _turbomind("0.14", "fp8_block", "0 unknown,90 native,100 unknown", NATIVE_FP8, UNEXPANDED),
+    _turbomind("0.17", "fp8_block", "70 weight_only,90 native,100 weight_only", NATIVE_FP8, OF_16_BIT),
+    _turbomind("0", "fp8 int8 int8_weights int8_block nvfp4 nvfp4a16 mxfp8 bnb4 bnb8 gguf", "", LOADED, NO_LOADER),
+    _turbomind("0", "fp8_block", "", LOADED, NO_LOADER, method="compressed-tensors"),
+    _turbomind("0", "kv_int8 kv_int4", "70 native", "lmdeploy/messages.py"),
+    _turbomind("0", "kv_fp8", "", "lmdeploy/messages.py", "it has no FP8 cache"),
+    _turbomind("0", "mla", "0 unknown,80 native", "turbomind/kernels/attention/decoding.cu of 0.9"),
+    _turbomind("0.12.2", "mla", "70 native", "turbomind/kernels/attention/kernel/decoding_sm70_576.cu"),
+    _turbomind("0", "sparse_mla compressed_attention", "", "lmdeploy/turbomind/supported_models.py", "it has none"),
+    _turbomind("0", "wheels", "70 native,100 unknown", KERNELS, "nothing was read of Blackwell before 0.18"),
+    _turbomind("0.18", "wheels", "70 native", "code in its library: 7.0 to 9.0, 10.0 and 12.0"),
+)
+"""Of TurboMind by LMDeploy's versions. 4 bits are native from 8.0 on: its kernels keep up with 16 bit there."""
 
 OLLAMA = (
     _ollama("0", "gguf bf16 fp16 kv_q8_0 kv_q4_0", "50 native", "https://docs.ollama.com/gpu"),
@@ -245,4 +278,4 @@ OTHERS = (
 )
 """16 bit is what these were built for; of what stands in no row nothing was published or read, so it is unknown."""
 
-RULES: tuple[Rule, ...] = (*VLLM, *SGLANG, *LMDEPLOY, *OLLAMA, *AMD, *OTHERS)
+RULES: tuple[Rule, ...] = (*VLLM, *SGLANG, *LMDEPLOY, *TURBOMIND, *OLLAMA, *AMD, *OTHERS)
