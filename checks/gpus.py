@@ -2,17 +2,15 @@
 
 import pytest
 
-from diag.facts.derived import accelerators, has_accelerator, in_container
+from diag.facts.derived import accelerators, has_accelerator, idle_bytes, in_container
 from diag.facts.device import Gpu, PciDevice
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.verdict import finding
-from diag.units import GIB, size
+from diag.units import size
 
 NOT_FOR_COMPUTE = ("nouveau", "vfio-pci", "pci-stub")
 """Drivers that keep an accelerator from us: the free display driver, and two that hand it to a virtual machine."""
-IDLE_BYTES = 2 * GIB
-"""More than the driver itself holds of any idle GPU; a process that the driver does not show holds the rest."""
 
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
@@ -45,23 +43,34 @@ def check_hca_has_its_driver(device: PciDevice) -> None:
     )
 
 
-def on_the_bus(node: Node) -> int:
-    return sum(device.vendor == "nvidia" and not device.virtual_function for device in accelerators(node))
+def on_the_bus(node: Node, vendor: str = "nvidia") -> int:
+    return sum(device.vendor == vendor and not device.virtual_function for device in accelerators(node))
+
+
+def answering(node: Node, vendor: str) -> int:
+    return sum(gpu.vendor == vendor for gpu in node.gpus)
+
+
+def vendors(node: Node) -> tuple[str, ...]:
+    """NVIDIA, and whose GPUs answer at all: a processor's own graphics on the bus has no tool and no part in this."""
+    there = sorted({device.vendor for device in accelerators(node)})
+    return tuple(vendor for vendor in there if vendor == "nvidia" or answering(node, vendor))
 
 
 @on_gpus
-@pytest.mark.applies(lambda node: on_the_bus(node) > 0, reason="no NVIDIA GPU")
+@pytest.mark.applies(lambda node: bool(vendors(node)), reason="no GPU that a tool reads")
 @pytest.mark.applies(lambda node: not in_container(node), reason="a container may be given fewer")
 @pytest.mark.needs("check_accelerator_has_its_driver")
 @pytest.mark.cause("xid79_gpu_off_bus")
 def check_every_gpu_on_the_bus_answers(node: Node) -> None:
     """A GPU that fell off the bus (power, heat, riser, firmware) is still listed there, but its driver has lost it.
 
-    Do: look for Xid 79 in the kernel log; drain the node, reset or power-cycle it.
-    $ ssh {node} 'nvidia-smi -L; sudo dmesg | grep -i xid | tail'
+    Do: look for Xid 79, or another driver's last words, in the kernel log; drain the node, reset or power-cycle it.
+    $ ssh {node} 'sudo dmesg | grep -iE "xid|amdgpu|metax|davinci|hycu" | tail'
     """
-    answering = sum(gpu.vendor == "nvidia" for gpu in node.gpus)
-    assert answering == on_the_bus(node), finding(f"{answering} GPUs answer", f"{on_the_bus(node)}, as on the PCI bus")
+    lost = [vendor for vendor in vendors(node) if answering(node, vendor) < on_the_bus(node, vendor)]
+    found = ", ".join(f"{answering(node, vendor)} GPUs answer ({vendor})" for vendor in lost)
+    assert not lost, finding(found, ", ".join(f"{on_the_bus(node, vendor)}, as on the PCI bus" for vendor in lost))
 
 
 def gpu_count(node: Node) -> int:
@@ -132,7 +141,7 @@ def check_gpu_memory_is_free(gpu: Gpu) -> None:
     foreign = [process for process in gpu.processes if not process.ours]
     found = f"{size(gpu.used_bytes)} of {size(gpu.total_bytes)} in use"
     owners = ", ".join(f"pid {process.pid} {process.name or ''}".strip() for process in foreign)
-    free = not foreign and gpu.used_bytes <= IDLE_BYTES
+    free = not foreign and gpu.used_bytes <= idle_bytes(gpu)
     assert free, finding(f"{found}{' by ' + owners if owners else ''}", "no other process on it")
 
 
@@ -152,6 +161,12 @@ def major(version: str) -> int:
     return int(version.split(".", maxsplit=1)[0])
 
 
+def is_bridged(node: Node, needed: str) -> bool:
+    """Whether the forward compatibility package stands in for an older driver."""
+    view = node.torch_view
+    return view is not None and view.libcuda is not None and major(view.libcuda) >= major(needed)
+
+
 @on_gpus
 @pytest.mark.applies(lambda node: node.software.cuda is not None, reason="no CUDA build of torch")
 @pytest.mark.applies(lambda node: on_the_bus(node) > 0, reason="no NVIDIA GPU")
@@ -162,7 +177,8 @@ def check_driver_supports_the_cuda_of_torch(node: Node) -> None:
     Do: update the driver, or install the build of torch for an older CUDA.
     $ ssh {node} 'nvidia-smi | head -4'
     """
-    supported = node.gpus[0].cuda_driver
-    found = f"the driver supports CUDA {supported}"
-    enough = supported is not None and major(supported) >= major(node.software.cuda or "0")
-    assert enough, finding(found, f"at least the major version of {node.software.cuda}")
+    supported, needed = node.gpus[0].cuda_driver, node.software.cuda or "0"
+    enough = supported is not None and major(supported) >= major(needed)
+    assert enough or is_bridged(node, needed), finding(
+        f"the driver supports CUDA {supported}", f"at least the major version of {needed}"
+    )

@@ -103,19 +103,31 @@ def check_nccl_settings_are_the_same_on_all_nodes(node: Node, peers: Peers) -> N
     assert same.agree(node), same.finding(node, "settings:")
 
 
+def exists(word: str, node: Node) -> bool:
+    """An index, or the beginning of the UUID of a GPU or of a slice of one."""
+    if word.isdigit():
+        return int(word) < len(node.gpus)
+    if word.startswith("MIG-"):
+        return any(slice_.uuid.startswith(word) for gpu in node.gpus for slice_ in gpu.mig_instances)
+    return word not in HIDES_ALL and any(gpu.uuid.startswith(word) for gpu in node.gpus)
+
+
 @is_set("CUDA_VISIBLE_DEVICES")
 @pytest.mark.applies(has_accelerator, reason="no accelerator")
+@pytest.mark.needs("check_every_gpu_on_the_bus_answers")
 @pytest.mark.cause("cuda_visible_devices_wrong")
 def check_cuda_visible_devices_exist(node: Node) -> None:
-    """An index that does not exist hides it and all after it: "No CUDA GPUs are available", or too few of them.
+    """What does not exist hides itself and all after it, and what is named twice all: "No CUDA GPUs are available".
 
-    Do: unset it, or name indices that nvidia-smi -L lists in the same container.
+    Do: unset it, or name indices or UUIDs that nvidia-smi -L lists in the same container.
     $ ssh {node} 'echo "$CUDA_VISIBLE_DEVICES"; nvidia-smi -L'
     """
     value = setting(node, "CUDA_VISIBLE_DEVICES") or ""
-    count = len(accelerators(node))
-    wrong = [word for word in value.split(",") if word in HIDES_ALL or (word.isdigit() and int(word) >= count)]
-    assert not wrong, finding(f"CUDA_VISIBLE_DEVICES={value!r}", f"indices from 0 to {count - 1}")
+    words = [word.strip() for word in value.split(",")]
+    wrong = [word for word in words if not exists(word, node)] + [word for word in set(words) if words.count(word) > 1]
+    named = ", ".join(sorted(set(wrong))) or "nothing"
+    expected = f"each once, indices from 0 to {len(node.gpus) - 1} or this node's UUIDs"
+    assert not wrong, finding(f"CUDA_VISIBLE_DEVICES={value!r}: {named}", expected)
 
 
 @pytest.mark.advice

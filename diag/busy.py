@@ -7,53 +7,70 @@ it is the processes that decide.
 
 from __future__ import annotations
 
-from diag.facts.device import Gpu
+from collections.abc import Collection, Iterator
+
+from diag.facts.derived import idle_bytes
+from diag.facts.device import Gpu, GpuSystem
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
-from diag.units import GIB, size
+from diag.units import size
 
 ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
 """Processes that make a node busy; an idle Ray or Ollama daemon does not."""
-IDLE_BYTES = 2 * GIB
-"""More than the driver itself holds of any idle GPU."""
 IDLE_UTILISATION = 0.05
 SHARED_MODES = ("exclusive_process", "prohibited")
 
 
-def why_busy(node: Node) -> str:
-    """Empty: it is known that nothing runs there."""
-    why = _why(node)
+def why_busy(node: Node, permitted: Collection[str] = ()) -> str:
+    """Empty: it is known that nothing runs there, or what does is ``permitted``: busy, mig, mps, exclusive."""
+    why = next((why for kind, why in _reasons(node) if kind not in permitted), "")
     return f"{why}, so only passive facts were taken" if why else ""
 
 
-def _why(node: Node) -> str:
+def why_in_use(node: Node) -> str:
+    """By whom, also where loading it is permitted: what endangers others is not done there. Empty: by nobody."""
+    return next((why for kind, why in _reasons(node) if kind in ("busy", "mps")), "")
+
+
+def _reasons(node: Node) -> Iterator[tuple[str, str]]:
+    """Each with the permission that overrules it."""
     try:
         engines = [process for process in node.processes if process.kind in ENGINE_KINDS]
         if engines:
-            return f"busy: {engines[0].kind} runs there (pid {engines[0].pid})"
+            yield "busy", f"busy: {engines[0].kind} runs there (pid {engines[0].pid})"
     except NotMeasured as unseen:
         if peek(node, "devices") != ():
-            return f"whether an engine runs there is not known ({unseen})"
-    gpus = node.gpus if is_known(node, "gpus") else ()
-    return next((why for gpu in gpus if (why := _why_gpu(gpu))), "")
+            yield "busy", f"whether an engine runs there is not known ({unseen})"
+    system = peek(node, "gpu_system")
+    if isinstance(system, GpuSystem) and peek(system, "mps") is True:
+        yield "mps", "its GPUs are shared (MPS)"
+    for gpu in _gpus(node):
+        yield from _of_gpu(gpu)
 
 
-def _why_gpu(gpu: Gpu) -> str:
+def _gpus(node: Node) -> tuple[Gpu, ...]:
+    """Those of both sides, where a container has an own: of the others' processes it may see none."""
+    host = node.host_side if is_known(node, "host_side") else None
+    return tuple(gpu for side in (node, host) if side is not None and is_known(side, "gpus") for gpu in side.gpus)
+
+
+def _of_gpu(gpu: Gpu) -> Iterator[tuple[str, str]]:
     where = f"gpu:{gpu.index}"
     foreign = [p for p in gpu.processes if not p.ours] if is_known(gpu, "processes") else []
     if foreign:
-        return f"busy: {where} is in use (pid {foreign[0].pid})"
+        yield "busy", f"busy: {where} is in use (pid {foreign[0].pid})"
     try:
-        if gpu.used_bytes > IDLE_BYTES:
-            return f"busy: {size(gpu.used_bytes)} of {where} are in use"
+        if gpu.used_bytes > idle_bytes(gpu):
+            yield "busy", f"busy: {size(gpu.used_bytes)} of {where} are in use"
         if gpu.utilisation > IDLE_UTILISATION:
-            return f"busy: {where} is at {gpu.utilisation:.0%}"
+            yield "busy", f"busy: {where} is at {gpu.utilisation:.0%}"
     except NotMeasured as why:
-        return f"whether {where} is in use is not known ({why})"
+        yield "busy", f"whether {where} is in use is not known ({why})"
     if peek(gpu, "mig") is True:
-        return f"{where} is divided (MIG)"
+        yield "mig", f"{where} is divided (MIG)"
     mode = peek(gpu, "compute_mode")
-    return f"{where} is in compute mode {mode}" if mode in SHARED_MODES else ""
+    if mode in SHARED_MODES:
+        yield "exclusive", f"{where} is in compute mode {mode}"
 
 
 def has_model(node: Node) -> bool:

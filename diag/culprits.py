@@ -37,7 +37,7 @@ SETTINGS = frozenset({
     "cuda_visible_devices_wrong", "mig_uuid_not_supported", "exclusive_compute_mode", "version_differs", "clock_skew",
     "ray_or_python_version_mismatch", "rendezvous_master_unresolvable", "rendezvous_master_not_recognised",
     "container_bridge_network_advertised", "duplicate_host_identity", "duplicate_address", "port_in_use",
-    "custom_allreduce_ipc_failure", "ray_node_ip_mismatch", "trust_remote_code_missing", "nccl_torch_library_mismatch",
+    "custom_allreduce_ipc_failure", "cuda_forward_compat_unsupported", "gdr_peermem_missing", "ray_node_ip_mismatch", "trust_remote_code_missing", "nccl_torch_library_mismatch",
 })  # fmt: skip
 """Causes that are put right by changing a setting or a version; the others are a node's own, or those of its part."""
 
@@ -69,6 +69,15 @@ EXPLAINS: Mapping[str, set[str]] = {
     "driver_module_not_loaded": {"rank_died"},
     "driver_too_old": {"rank_died"},
     "xid79_gpu_off_bus": {"rank_died", "rank_frozen"},
+    "gpu_memory_ecc_error": {"rank_died"},
+    "gpu_hardware_fault": {"rank_died", "rank_frozen"},
+    "nvlink_down": {"rank_died", "rank_frozen"},
+    "nvml_driver_library_mismatch": {"rank_died", "rank_missing"},
+    "fabric_manager_or_nvswitch_state": {"rank_died", "rank_missing"},
+    "acs_iommu_breaks_p2p": {"rank_frozen"},
+    "gpu_arch_unsupported": {"rank_died"},
+    "cuda_forward_compat_unsupported": {"rank_died"},
+    "container_loses_gpu_cgroup_reload": {"rank_died"},
 }
 """Cause on a node -> what is seen of its ranks and links because of it.
 

@@ -16,25 +16,23 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from diag import __version__, busy, probes, roster
+from diag import __version__, busy, columns, measuring, probes, roster
+from diag.columns import Asked
 from diag.errors import NodeError
 from diag.facts.collective import Collective
-from diag.facts.model import ReadSpeed
 from diag.facts.network import Resolution
 from diag.facts.node import Evidence, Reach
 from diag.facts.record import UNASKED, Known, NotMeasured, is_known, peek, unknown
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
-from diag.facts.system import Clock
 from diag.inventory import Host
+from diag.measuring import CONNECTIONS_AT_ONCE
 from diag.probes.verbs import Answer
 from diag.remote import collective, fanout
-from diag.remote.session import Session, open_session
+from diag.remote.inside import open_node
+from diag.remote.session import Session
 from diag.remote.transport import Transport
 from diag.wishes import Wishes
 
-CONNECTIONS_AT_ONCE = 2048
-"""A place for each host of all but the largest clusters: who hangs takes nobody's place."""
-SHARED_READERS_AT_ONCE = 4
 END_S = 5.0
 REPORT_S = 0.3
 """How much sooner than its stage a connection gives up."""
@@ -118,7 +116,7 @@ class _Run:
         deadline_s = self.wishes.deadline_s("reach") - REPORT_S  # so that each says itself what it hung in
 
         def visit(host: Host) -> Callable[[], Session]:
-            return lambda: open_session(host, self.transports[host.transport], deadline_s)
+            return lambda: open_node(host, self.transports[host.transport], deadline_s, self.wishes.model_path)
 
         def keep(name: str, session: Session | NodeError) -> None:
             if isinstance(session, NodeError):
@@ -134,17 +132,17 @@ class _Run:
         names = tuple(sorted({*self.hosts, *(session.hello.hostname for session in self.sessions.values())}))
         requests = probes.requests_for(model_path=self.wishes.model_path, names=names)
 
-        def ask(session: Session) -> Callable[[], tuple[tuple[Answer, ...], Clock]]:
-            return lambda: (session.ask(requests, deadline_s), roster.clock(session))
+        def ask(session: Session) -> Callable[[], Asked]:
+            return lambda: columns.ask(session, requests, deadline_s)
 
         resolved: dict[str, tuple[Answer, ...]] = {}
 
-        def keep(name: str, outcome: tuple[tuple[Answer, ...], Clock] | NodeError) -> None:
+        def keep(name: str, outcome: Asked | NodeError) -> None:
             if isinstance(outcome, NodeError):
                 self._lose(name, "facts", outcome)
                 return
-            resolved[name], clock = outcome
-            self._set(name, clock=clock, evidence=self._keep(resolved[name]), **probes.facts_from(resolved[name]))
+            resolved[name] = outcome.answers
+            self._set(name, **columns.fields(self.nodes[name], outcome, self._keep))
 
         try:
             self._stage("facts", {name: ask(session) for name, session in self.sessions.items()}, keep)
@@ -152,34 +150,24 @@ class _Run:
             self.resolutions = probes.fold_resolutions(resolved)
 
     def measure(self) -> None:
-        """Read speed of the model path: all at once on local disks, four at a time on a shared file system."""
-        path = self.wishes.model_path
-        if path is None or self.wishes.level == "passive":
-            why = "no --model was named" if path is None else "level passive reads no files at speed"
-            for name in self.sessions:
-                self._set(name, read_speed=unknown(why))
-            return
-        deadline_s = self.wishes.deadline_s("measure")
-        willing = self._willing()
-        for name in self.sessions.keys() - willing:
-            self._set(name, read_speed=unknown(self._unwilling(name)))
-        readers = [name for name in willing if busy.has_model(self.nodes[name])]
-        shared = any(busy.reads_shared_files(self.nodes[name]) for name in readers)
-        at_once = SHARED_READERS_AT_ONCE if shared else CONNECTIONS_AT_ONCE
-        limit_bytes = 256 * 1024**2 if self.wishes.level == "quick" else 1024**3
-        each_s = deadline_s / max(1.0, -(-len(readers) // at_once)) * 0.8
+        """How fast the model's files are read; then how fast the GPUs are, each node for itself."""
+        for work in (measuring.read_speeds, measuring.speeds, measuring.ladders):
+            sessions = {name: self.sessions[name] for name in self.hosts if name in self.sessions}
+            scene = measuring.Scene(nodes=self.nodes, sessions=sessions, unwilling=self._unwilling, wishes=self.wishes)
+            self._measure(work(scene))
 
-        def read(session: Session) -> Callable[[], ReadSpeed]:
-            request = probes.read_speed_request(path, limit_bytes=limit_bytes, seconds=min(10.0, each_s))
-            return lambda: probes.read_speed(session.ask((request,), deadline_s), readers=min(at_once, len(readers)))
+    def _measure(self, work: measuring.Work) -> None:
+        for name, why in work.left_out.items():
+            self._set(name, **{work.field: unknown(why)})
 
-        def keep(name: str, outcome: ReadSpeed | NodeError) -> None:
+        def keep(name: str, outcome: object) -> None:
             if isinstance(outcome, NodeError):
-                self._lose(name, "measure", outcome)
+                self._lose(name, work.stage, outcome)
             else:
-                self._set(name, read_speed=outcome)
+                self._set(name, **{work.field: outcome})
 
-        self._stage("measure", {name: read(self.sessions[name]) for name in readers}, keep, width=at_once)
+        if work.calls or work.always:
+            self._stage(work.stage, work.calls, keep, width=work.at_once)
 
     def collectives(self) -> None:
         if self.wishes.level == "passive":
@@ -235,7 +223,7 @@ class _Run:
             self._set(name, left_behind=lines)
 
     def level_why(self) -> str:
-        reasons = {name: busy.why_busy(self.nodes[name]) for name in self.sessions}
+        reasons = {name: busy.why_busy(self.nodes[name], self.wishes.permitted) for name in self.sessions}
         return "; ".join(f"{name}: {why}" for name, why in reasons.items() if why)
 
     def _stage(
@@ -280,8 +268,8 @@ class _Run:
     def _unwilling(self, name: str) -> str:
         if name not in self.sessions:
             return f"not reached: {self.nodes[name].reach.summary}"
-        lock = self.sessions[name].hello.lock
-        return busy.why_busy(self.nodes[name]) if lock.held else lock.why
+        lock = self.sessions[name].lock
+        return busy.why_busy(self.nodes[name], self.wishes.permitted) if lock.held else lock.why
 
     def _keep_output(self, name: str, output: str, size_bytes: int) -> None:
         kept = Evidence(topic="collective", sha256=self.store(output.encode()), size_bytes=size_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import pytest
@@ -48,16 +48,24 @@ class Hearing:
         self.peers = Peers(snapshot)
         self.unreached = {node.name: why for node in snapshot.nodes if (why := unreached(node)) is not None}
         self.verdicts: list[Verdict] = []
+        self._nodes = tuple(self._node(node) for node in snapshot.nodes)
+        self._listed: dict[tuple[str | None, str], tuple[Subject, ...]] = {}
         self._parts: dict[str, str | None] = {}
         self._unheld: dict[str, dict[str | None, dict[str | None, str]]] = {}
+
+    def _node(self, node: Node) -> Subject:
+        if node.name in self.unreached:
+            return Subject(node.name, None, None, "not_measured", self.unreached[node.name])
+        return Subject(node.name, None, (self.snapshot, self.peers, node, None))
 
     def ask(self, question: Question) -> bool:
         """Judge every subject. Whether none failed and the check did not break."""
         check = question.check
         unheld: dict[str | None, dict[str | None, str]] = defaultdict(dict)
         worst = set()
+        of_subject = _of_part(question) if check.part is not None else question
         for subject in self._subjects(question):
-            verdict = self._judge(question, subject)
+            verdict = self._judge(of_subject, subject)
             self.verdicts.append(verdict)
             if verdict.outcome in UNHELD:
                 unheld[subject.node][subject.part] = verdict.outcome
@@ -70,30 +78,27 @@ class Hearing:
         check = question.check
         if not check.per_node:
             yield Subject(None, None, (self.snapshot, self.peers, None, None))
-            return
-        for node in self.snapshot.nodes:
-            if node.name in self.unreached:
-                yield Subject(node.name, None, None, "not_measured", self.unreached[node.name])
-            elif check.part is None:
-                yield Subject(node.name, None, (self.snapshot, self.peers, node, None))
-            else:
-                yield from self._parts_of(node, PARTS[check.part], question.applies)
-
-    def _parts_of(self, node: Node, part: Part, applies: tuple[Applies, ...]) -> Iterator[Subject]:
-        """What does not depend on the parts is decided for the node, also where its parts are not known."""
-        scene: Scene = (self.snapshot, self.peers, node, None)
-        try:
-            _require_applicable([condition for condition in applies if PART_PLACE not in condition.places], scene)
-            parts = part.of(node, self.snapshot)
-        except NotMeasured as why:
-            yield Subject(node.name, None, None, "not_measured", str(why))
-        except (pytest.skip.Exception, Alone) as why:
-            yield Subject(node.name, None, None, "skipped", str(why))
+        elif check.part is None:
+            yield from self._nodes
         else:
-            for each in parts:
-                yield Subject(node.name, part.label(each), (self.snapshot, self.peers, node, each))
-            if not parts:
-                yield Subject(node.name, None, None, "skipped", part.absent)
+            of_node = [condition for condition in question.applies if PART_PLACE not in condition.places]
+            for node in self._nodes:
+                yield from self._parts_of(node, check.part, of_node)
+
+    def _parts_of(self, node: Subject, kind: str, of_node: Sequence[Applies]) -> Iterable[Subject]:
+        """What does not depend on the parts is decided for the node, also where its parts are not known."""
+        if node.given is None:
+            return (node,)
+        try:
+            _require_applicable(of_node, node.given)
+        except NotMeasured as why:
+            return (Subject(node.node, None, None, "not_measured", str(why)),)
+        except (pytest.skip.Exception, Alone) as why:
+            return (Subject(node.node, None, None, "skipped", str(why)),)
+        held = (node.node, kind)
+        if held not in self._listed:
+            self._listed[held] = _listed(node, PARTS[kind], node.given)
+        return self._listed[held]
 
     def _judge(self, question: Question, subject: Subject) -> Verdict:
         check, scene = question.check, subject.given
@@ -126,6 +131,25 @@ class Hearing:
             outcomes = {part: outcome for part, outcome in outcomes.items() if part in (subject.part, None)}
         if outcomes:
             raise NotMeasured(f"needs {need}, which {UNHELD[next(iter(outcomes.values()))]}")
+
+
+def _of_part(question: Question) -> Question:
+    """What is left to ask of each part: conditions that name no part were met by its node."""
+    of_part = tuple(condition for condition in question.applies if PART_PLACE in condition.places)
+    return msgspec.structs.replace(question, applies=of_part)
+
+
+def _listed(node: Subject, part: Part, scene: Scene) -> tuple[Subject, ...]:
+    """The parts of a node, or why there is none to ask about."""
+    snapshot, peers, whole, _ = scene
+    assert whole is not None
+    try:
+        parts = part.of(whole, snapshot)
+        if parts:
+            return tuple(Subject(node.node, part.label(each), (snapshot, peers, whole, each)) for each in parts)
+    except NotMeasured as why:
+        return (Subject(node.node, None, None, "not_measured", str(why)),)
+    return (Subject(node.node, None, None, "skipped", part.absent),)
 
 
 def _require_applicable(applies: Iterable[Applies], scene: Scene) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diag.data_interface import Place, choose
+from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.inventory import fold
 
 ALONE_RANKS = 2
 """What a single node needs for a collective of GLOO."""
+ONE_GPU = "gloo: one GPU, and NCCL needs one for each of two ranks"
 OTHER_PYTHON = "name another with --python"
 
 
@@ -45,7 +47,7 @@ def participants(nodes: Sequence[Node], excluded: Mapping[str, str], ranks_per_n
     """Raises NotMeasured when too few nodes are left for a collective; ``excluded`` are nodes that others ruled out."""
     left_out = dict(excluded)
     selected = len(nodes) + len(excluded)
-    left_out |= {node.name: why for node in nodes if (why := _without_torch(node))}
+    left_out |= {node.name: why for node in nodes if (why := without_torch(node))}
     left_out |= _minority([node for node in nodes if node.name not in left_out])
     choice = choose([node for node in nodes if node.name not in left_out])
     left_out |= choice.left_out
@@ -68,7 +70,7 @@ def _gloo_ranks(nodes: Sequence[Node]) -> int:
     return ALONE_RANKS if len(nodes) == 1 else 1
 
 
-def _without_torch(node: Node) -> str:
+def without_torch(node: Node) -> str:
     """Why the node cannot run a rank; empty: it can."""
     software = peek(node, "software")
     if not is_known(node, "software"):
@@ -108,7 +110,7 @@ def _gpus(nodes: Sequence[Node]) -> tuple[list[int], str]:
         if reason := _why_not_nccl(node):
             return [], f"gloo: {reason} on {node.name}"
     if sum(counts) < 2:  # noqa: PLR2004 - a collective needs two ranks, and NCCL a GPU for each
-        return [], "gloo: one GPU, and NCCL needs one for each of two ranks"
+        return [], ONE_GPU
     return counts, ""
 
 
@@ -120,6 +122,28 @@ def _visible(node: Node) -> int:
             named = [name for name in setting.value.split(",") if name.strip() not in ("", "-1")]
             return min(there, len(named))
     return there
+
+
+def seen_gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs that a program there sees, and why not all: CUDA_VISIBLE_DEVICES, read as CUDA does. NotMeasured."""
+    named = next(
+        (s.value for s in node.settings if s.name == "CUDA_VISIBLE_DEVICES" and s.source == "environment"), None
+    )
+    if named is None:
+        return node.gpus, ""
+    seen: list[Gpu] = []
+    for name in (part.strip() for part in named.split(",")):
+        found = [gpu for place, gpu in enumerate(node.gpus) if _is_named(gpu, place, name)]
+        if len(found) != 1 or found[0] in seen:  # what CUDA cannot read ends its list
+            break
+        seen += found
+    left_out = len(node.gpus) - len(seen)
+    return tuple(seen), f"CUDA_VISIBLE_DEVICES={named} hides {left_out} of {len(node.gpus)} GPUs" if left_out else ""
+
+
+def _is_named(gpu: Gpu, place: int, name: str) -> bool:
+    uuid = peek(gpu, "uuid")
+    return name == str(place) or (name.startswith("GPU-") and isinstance(uuid, str) and uuid.startswith(name))
 
 
 def _why_not_nccl(node: Node) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from diag import probes
 from diag.errors import NodeError
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import unknown
-from diag.facts.system import Clock
 from diag.inventory import Host
+from diag.remote.inside import InnerSession
 from diag.remote.session import Session
 
 
@@ -31,7 +33,18 @@ def not_known(topics: Iterable[str], why: str) -> dict[str, Any]:
 
 
 def reached(host: Host, session: Session) -> Node:
-    hello = session.hello
+    if not isinstance(session, InnerSession):
+        return _answered(host, session, tuple(host.exec))
+    node = _answered(host, session.outer, ())
+    return msgspec.structs.replace(
+        node,
+        agent=_agent(session, session.inside.command),
+        inside=session.inside,
+        host_side=node,
+    )
+
+
+def _answered(host: Host, session: Session, wrapper: tuple[str, ...]) -> Node:
     return Node(
         name=host.name,
         address=session.channel.address,
@@ -39,12 +52,10 @@ def reached(host: Host, session: Session) -> Node:
         reach=Reach(
             outcome="answered", login_noise_bytes=session.login_noise_bytes, advice=tuple(session.channel.advice)
         ),
-        agent=Agent(
-            pid=hello.pid, python=hello.python, executable=hello.executable, user=hello.user, wrapper=tuple(host.exec)
-        ),
+        agent=_agent(session, wrapper),
     )
 
 
-def clock(session: Session) -> Clock:
-    offset_s, uncertainty_s = session.clock()
-    return Clock(offset_s=offset_s, uncertainty_s=uncertainty_s)
+def _agent(session: Session, wrapper: tuple[str, ...]) -> Agent:
+    said = session.hello
+    return Agent(pid=said.pid, python=said.python, executable=said.executable, user=said.user, wrapper=wrapper)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 CHECKS = sorted((ROOT / "checks").glob("*.py"))
 NODE = sorted((ROOT / "diag" / "node").glob("*.py"))
 CONTROLLER = sorted(set((ROOT / "diag").rglob("*.py")) - set(NODE))
-MAY_BE_ABSENT_ON_A_NODE = {"torch", "pynvml"}
+MAY_BE_ABSENT_ON_A_NODE = {"torch", "pynvml", "vllm"}
 WORLD = {
     "asyncio", "glob", "http", "importlib", "io", "multiprocessing", "os", "pathlib", "random", "shutil", "socket",
     "subprocess", "tempfile", "time", "urllib",
@@ -73,8 +73,9 @@ def test_no_module_of_the_agent_hides_one_of_the_standard_library():
     assert not {p.stem for p in NODE} & set(sys.stdlib_module_names)
 
 
-def test_only_the_job_imports_torch_and_only_the_child_that_asks_nvml_its_bindings():
-    for library, users in (("torch", {"launch", "allreduce"}), ("pynvml", {"nvml"})):
+def test_only_jobs_import_torch_and_only_the_child_that_asks_nvml_its_bindings():
+    jobs = {"launch", "allreduce", "collectives", "measure", "torch_devices", "torch_view"}
+    for library, users in (("torch", jobs), ("pynvml", {"nvml"})):
         assert {path.stem for path in NODE if library in tops(path)} == users
 
 

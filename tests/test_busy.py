@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from diag.busy import why_busy
-from diag.facts.device import Gpu, GpuProcess, PciDevice
+from diag.busy import why_busy, why_in_use
+from diag.facts.device import Gpu, GpuProcess, GpuSystem, PciDevice
 from diag.facts.node import Node, Reach
 from diag.facts.record import Missing
 from diag.facts.software import Process
@@ -65,3 +65,36 @@ def test_processes_that_cannot_be_seen_forbid_loading_a_node_with_devices_only()
 
 def test_another_vendors_gpus_leave_the_decision_to_the_processes():
     assert why_busy(node(gpus=Missing("no reader for it yet"))) == ""
+
+
+def test_a_gpu_that_is_busy_on_the_host_is_busy_for_a_container_that_does_not_see_it():
+    host = node(gpus=(gpu(), gpu(used_bytes=70 << 30)))
+    assert "70.0 GiB" in why_busy(node(host_side=host))
+    assert why_busy(node(host_side=node())) == ""
+
+
+ENGINE = {"processes": (Process(pid=7, kind="vllm", name="vllm serve"),)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        (ENGINE, "busy"),
+        ({"gpus": (gpu(used_bytes=70 << 30),)}, "busy"),
+        ({"gpus": (gpu(utilisation=Missing("no sample")),)}, "busy"),
+        ({"gpus": (gpu(mig=True),)}, "mig"),
+        ({"gpus": (gpu(compute_mode="exclusive_process"),)}, "exclusive"),
+        ({"gpu_system": GpuSystem(mps=True)}, "mps"),
+    ],
+)
+def test_what_is_named_and_nothing_else_may_be_loaded_all_the_same(fields, named):
+    one = node(**fields)
+    assert why_busy(one)
+    assert why_busy(one, {named}) == ""
+    assert why_busy(one, {"busy", "mig", "mps", "exclusive"} - {named})
+
+
+def test_who_works_there_is_known_also_where_it_may_be_loaded():
+    assert why_in_use(node(**ENGINE)) == "busy: vllm runs there (pid 7)"
+    assert why_in_use(node(gpus=(gpu(mig=True),))) == ""
+    assert why_in_use(node()) == ""

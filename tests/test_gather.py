@@ -227,3 +227,21 @@ def test_a_node_that_falls_silent_before_the_all_reduce_leaves_the_run_with_its_
     assert snapshot.node("b").reach.summary == "stopped answering in collectives: no answer within 8 s"
     assert [(culprit.cause, culprit.nodes) for culprit in culprits(snapshot, (), {})] == [("agent_silent", ("b",))]
     assert snapshot.node("a").reach.outcome == "answered"
+
+
+def test_a_node_without_gpus_has_no_speed_and_the_stage_is_not_told():
+    def bare(answers: dict[str, Any]) -> None:
+        answers["software"] = {**answers["software"], "torch": None, "packages": {}}
+
+    snapshot = visit({"a": node(bare)}, level="normal")
+    assert peek(snapshot.node("a"), "speed").why == "no accelerator"
+    assert "speed" not in [stage.name for stage in snapshot.stages]
+
+
+def test_a_busy_node_may_be_loaded_where_that_is_named():
+    def busy(answers: dict[str, Any]) -> None:
+        answers["processes"] = [{"pid": 7, "kind": "vllm", "name": "vllm serve", "user": "ops", "age_s": 9.0}]
+
+    snapshot = visit({"a": node(busy)}, level="normal", permitted=frozenset({"busy"}))
+    assert snapshot.level_why == ""
+    assert "vllm runs there" not in peek(snapshot.node("a"), "speed").why

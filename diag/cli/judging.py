@@ -13,6 +13,7 @@ import msgspec
 from diag.catalogue import Check
 from diag.cli import discard_stdout
 from diag.errors import DiagError
+from diag.facts import baseline as baselines
 from diag.facts import snapshot as snapshots
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Verdicts
@@ -27,12 +28,24 @@ from diag.rundir import last_run
 
 
 class Judging(msgspec.Struct, frozen=True, kw_only=True):
-    """What -k, -x, --checks and --fail-on said."""
+    """What -k, -x, --checks, --baseline and --fail-on said."""
 
     folders: tuple[Path, ...] = ()
     keyword: str = ""
     exitfirst: bool = False
     fail_on: str = "failed"
+    baseline: Path | None = None
+
+    def compared(self, snapshot: Snapshot) -> Snapshot:
+        """With the figures of the earlier run; as it is where none was named. Raises DiagError for a wrong one."""
+        if self.baseline is None:
+            return snapshot
+        return msgspec.structs.replace(snapshot, baseline=baselines.of(snapshots.load(self.baseline)))
+
+    def require_baseline(self) -> None:
+        """Before anything is measured."""
+        if self.baseline is not None:
+            snapshots.load(self.baseline)
 
     def judge(self, snapshot: Snapshot) -> Verdicts:
         return judge(
@@ -103,7 +116,7 @@ def check(path: Path | None, judging: Judging, telling: Telling) -> int:
     """Judge the Snapshot at ``path`` (None: of the last run), tell, and the exit status."""
     telling.require_writable()
     place = path or last_run()
-    snapshot = snapshots.load(place)
+    snapshot = judging.compared(snapshots.load(place))
     checks = judging.checks()
     verdicts = judging.judge(snapshot)
     telling.tell(

@@ -13,6 +13,7 @@ from diag.wishes import DEADLINES_S
 
 F = TypeVar("F", bound=Callable[..., Any])
 FAIL_ON = ("failed", "missing", "never")
+RUNTIMES = ("docker", "nerdctl", "podman")
 FOLDER = click.Path(path_type=Path)
 LONGEST_S = 7 * 86400.0
 SMALLEST_MESSAGE_BYTES, LARGEST_MESSAGE_BYTES = 8 * KIB, 8 * GIB
@@ -66,8 +67,10 @@ def as_deadlines(ctx: click.Context, param: click.Parameter, values: tuple[str, 
 
 
 def judging(command: F) -> F:
-    """How to judge: -k, -x, --checks, --fail-on."""
+    """How to judge: -k, -x, --checks, --baseline, --fail-on."""
     for option in (
+        click.option("--baseline", type=FOLDER, metavar="RUN",
+                     help="An earlier run, or its Snapshot: is each GPU still as fast as it was?"),
         click.option("--fail-on", type=click.Choice(FAIL_ON), default="failed", show_default=True,
                      help="What makes the exit status other than 0; missing: optional facts too."),
         click.option("--checks", "folders", type=FOLDER, multiple=True, metavar="DIR",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from diag.cli import INTERRUPTED
 from diag.cli.judging import Judging, Telling
 from diag.cli.planning import engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
+from diag.engines.collective_env import of_node
 from diag.errors import DiagError
 from diag.facts.plan import Plan
 from diag.facts.remedy import Ways
@@ -33,9 +35,11 @@ from diag.report.junit import junit_xml
 from diag.report.live import Display
 from diag.report.machine import plan_json, verdicts_json
 from diag.report.shown import Shown
-from diag.wishes import Wishes
+from diag.wishes import BURN_MINUTES, Wishes
 
 T = TypeVar("T")
+STARTED_S = 30.0
+"""For "reach" where containers are started: with GPUs a runtime takes seconds for each."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     model: str | None
     engine: str
+    minutes: float | None
+    permitted: frozenset[str]
     deadlines_s: dict[str, float]
     max_size_bytes: int
     out: Path | None
@@ -54,11 +60,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wishes(self) -> Wishes:
+        starts = any(host.image for host in self.hosts)
         return Wishes(
             level=self.level,
             model_path=self.model,
-            deadlines_s=self.deadlines_s,
+            deadlines_s=({"reach": STARTED_S} if starts else {}) | self.deadlines_s,
             max_size_bytes=self.max_size_bytes,
+            minutes=(self.minutes or BURN_MINUTES) if self.level == "burn" else 0.0,
+            permitted=self.permitted,
+            environment_of=partial(of_node, *engine_and_version(self.engine)),
         )
 
     @property
@@ -82,8 +92,12 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 def run(order: Order) -> int:
     """The exit status. What was asked wrongly is said before any host is touched."""
     engine_and_version(order.engine)
+    if order.minutes is not None and order.level != "burn":
+        raise DiagError("--minutes", "only level burn lasts for minutes", do="add --level burn")
     require_one_line(order.model or "", "", "--model")
+    _require_place_of_model(order)
     order.telling.require_writable()
+    order.judging.require_baseline()
     checks = order.judging.checks()
     directory = rundir.create(order.out)
     store = rundir.EvidenceStore(directory)
@@ -100,6 +114,14 @@ def run(order: Order) -> int:
     return found.verdicts.exit_status
 
 
+def _require_place_of_model(order: Order) -> None:
+    """A container that is started gets the model's folder at the same place: it needs one."""
+    started = next((host for host in order.hosts if host.image), None)
+    if started is not None and order.model and not order.model.startswith("/"):
+        what = f"{order.model!r}: is to be mounted into a container of {started.image}"
+        raise DiagError("--model", what, do="give its absolute path on the nodes")
+
+
 def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: Callable[[bytes], str]) -> Found:
     with Display(sys.stderr, quiet=order.telling.quiet) as display:
         snapshot = gather(
@@ -111,6 +133,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
             store=store,
             interruptible=signals.interruptible,
         )
+        snapshot = order.judging.compared(snapshot)
         unsaved = _error_of(lambda: directory.save_snapshot(snapshot))  # before it is judged, since judging may fail
         judge = _Stage("judge", order.wishes, display)
         verdicts = judge.do(lambda: order.judging.judge(snapshot), lambda _: nothing_judged(snapshot))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from diag.cli.options import FOLDER, as_deadlines, as_message_size, as_seconds, judging, telling
-from diag.wishes import LEVELS
+from diag.cli.options import FOLDER, RUNTIMES, as_deadlines, as_message_size, as_seconds, judging, telling
+from diag.wishes import LEVELS, SHARED
 
 
 @click.command("run")
@@ -23,17 +23,25 @@ from diag.wishes import LEVELS
 @click.option("--connect-timeout", type=float, callback=as_seconds, metavar="SECONDS", help="For each connection.")
 @click.option("--python", metavar="PATH", help="Interpreter on the nodes; torch is looked for under it.")
 @click.option("--exec", "wrapper", metavar="COMMAND", help="In front of it, e.g. 'docker exec -i vllm'.")
+@click.option("--container", metavar="NAME", help="The engine runs in this container, which is running already.")
+@click.option("--image", metavar="REF", help="The engine runs in a container of this image; it is never pulled.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="Of --container and --image; else the first there is.")
 @click.option("--interface", metavar="NAME", help="The interface that carries data between nodes.")
 @click.option("--model", metavar="PATH", help="Model directory as the nodes see it; it is read, and planned for.")
 @click.option("--engine", default="vllm", show_default=True, metavar="NAME[==VERSION]", help="What is to be launched.")
 @click.option("--level", type=click.Choice(LEVELS), default="normal", show_default=True, help="How much load to make.")
+@click.option(
+    "--minutes", type=click.FloatRange(0, 24 * 60, min_open=True), metavar="N", help="Of level burn; else 10."
+)
+@click.option("--even-if-busy", is_flag=True, help="Load busy nodes too; never fills their memory, never burns.")
+@click.option("--even-if-shared", type=click.Choice(SHARED), multiple=True, help="Load GPUs that are shared so, too.")
 @click.option(
     "--deadline",
     "deadlines_s",
     multiple=True,
     callback=as_deadlines,
     metavar="STAGE=SECONDS",
-    help="Of reach, facts, measure, collectives, judge or plan; may be given several times.",
+    help="Of reach, facts, measure, speed, ladder, collectives, judge or plan; may be given several times.",
 )
 @click.option(
     "--max-size",
@@ -50,9 +58,12 @@ def command(
     *, hosts: str | None, hostfile: Path | None, inventory: Path | None,
     user: str | None, port: int | None, identity: tuple[Path, ...], ask_pass: bool, ssh_config: Path | None,
     accept_new_host_keys: bool, connect_timeout: float | None,
-    python: str | None, wrapper: str | None, interface: str | None,
-    model: str | None, engine: str, level: str, deadlines_s: dict[str, float], max_size: int, out: Path | None,
-    folders: tuple[Path, ...], keyword: str, exitfirst: bool, fail_on: str,
+    python: str | None, wrapper: str | None, container: str | None, image: str | None, runtime: str | None,
+    interface: str | None,
+    model: str | None, engine: str, level: str,
+    minutes: float | None, even_if_busy: bool, even_if_shared: tuple[str, ...],
+    deadlines_s: dict[str, float], max_size: int, out: Path | None,
+    folders: tuple[Path, ...], keyword: str, exitfirst: bool, fail_on: str, baseline: Path | None,
     as_json: bool, junit: Path | None, verbose: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Measure hosts, judge them, plan a launch. Without a selection: this machine."""
@@ -60,13 +71,19 @@ def command(
     from diag.cli.judging import Judging, Telling  # noqa: PLC0415 - nor pytest
 
     chosen = selection.hosts(hosts, hostfile, inventory)
-    settings = selection.settings(user=user, port=port, python=python, interface=interface, wrapper=wrapper)
+    settings = selection.settings(
+        user=user, port=port, python=python, interface=interface, wrapper=wrapper,
+        container=container, image=image, runtime=runtime,
+    )  # fmt: skip
     login = selection.login(ssh_config, identity, accept_new_host_keys, connect_timeout, ask_pass=ask_pass)
     return preflight.run(
         preflight.Order(
             hosts=selection.override(chosen, settings), login=login, level=level, model=model, engine=engine,
+            minutes=minutes, permitted=frozenset((*even_if_shared, *(("busy",) if even_if_busy else ()))),
             deadlines_s=deadlines_s, max_size_bytes=max_size, out=out,
-            judging=Judging(folders=folders, keyword=keyword, exitfirst=exitfirst, fail_on=fail_on),
+            judging=Judging(
+                folders=folders, keyword=keyword, exitfirst=exitfirst, fail_on=fail_on, baseline=baseline
+            ),
             telling=Telling(verbose=verbose, quiet=quiet, as_json=as_json, junit=junit),
         )
     )  # fmt: skip

@@ -13,7 +13,8 @@ from diag.cli.signals import unwound
 from diag.errors import DiagError
 from diag.inventory import Host, commandline, hostfile, toml
 from diag.inventory.commandline import override
-from diag.inventory.texts import expanded, require_command, require_one_line
+from diag.inventory.engines_place import require_one_way
+from diag.inventory.texts import expanded, require_command, require_named, require_one_line
 from diag.remote.ssh_options import SshOptions
 
 __all__ = ["hosts", "login", "override", "settings"]
@@ -39,7 +40,10 @@ def settings(*, wrapper: str | None, **given: Any) -> dict[str, Any]:
             raise DiagError(f"--{option}", f"{text!r}: empty", do="give it a value, or leave it out")
         if isinstance(text, str):
             (require_command if option == "python" else require_one_line)(text, "", f"--{option}")
-    return given | {"exec": commandline.wrapper(wrapper)}
+            require_named(option, text, f"--{option}")
+    typed = given | {"exec": commandline.wrapper(wrapper)}
+    require_one_way(typed, "", mark="--")
+    return typed
 
 
 def login(

@@ -11,3 +11,7 @@ class Container(Record, frozen=True, kw_only=True):
     kind: Known[str | None] = UNASKED
     told_by: str = ""
     """Which file or variable says so."""
+    rdma_files: Known[tuple[str, ...]] = UNASKED
+    """Those of the HCAs' verbs, ``uverbs0``, that are under ``/dev/infiniband`` for the agent."""
+    verbs_library: Known[bool] = UNASKED
+    """Whether the loader finds libibverbs, without which NCCL sees no HCA."""

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from diag.facts.collective import Blocked
-from diag.facts.device import PciDevice
+from diag.facts.device import Gpu, PciDevice
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known
 from diag.facts.system import Filesystem
+from diag.units import GIB
 
 if TYPE_CHECKING:
     from diag.facts.snapshot import Snapshot
+
+
+IDLE_BYTES = 2 * GIB
+"""More than the driver itself holds of any idle GPU; a process that the driver does not show holds the rest."""
+IDLE_BYTES_OF = {"ascend": 5 * GIB}
+"""npu-smi shows 2.8 to 3.4 GiB of idle 910B and A3 chips in use, in public logs."""
+
+
+def idle_bytes(gpu: Gpu) -> int:
+    """What may be in use of a GPU on which nothing runs."""
+    return IDLE_BYTES_OF.get(gpu.vendor, IDLE_BYTES)
 
 
 def accelerators(node: Node) -> tuple[PciDevice, ...]:
@@ -31,7 +44,25 @@ def several_nodes(cluster: Snapshot) -> bool:
 
 
 def has_accelerator(node: Node) -> bool:
-    return bool(accelerators(node))
+    return any(device.kind == "accelerator" for device in node.devices)
+
+
+def has_nvidia(node: Node) -> bool:
+    return any(device.vendor == "nvidia" and device.kind == "accelerator" for device in node.devices)
+
+
+def nvidia_gpus(node: Node) -> tuple[Gpu, ...]:
+    return tuple(gpu for gpu in node.gpus if gpu.vendor == "nvidia")
+
+
+NAMED_GPUS = 4
+
+
+def of_gpus(node: Node, says: Callable[[Gpu], str]) -> str:
+    """What ``says`` of its NVIDIA GPUs, those of which it says nothing left out: ``gpu:3: x8 now; and 2 more``."""
+    rows = [f"gpu:{gpu.index}: {said}" for gpu in nvidia_gpus(node) if (said := says(gpu))]
+    more = f"; and {len(rows) - NAMED_GPUS} more" if len(rows) > NAMED_GPUS else ""
+    return "; ".join(rows[:NAMED_GPUS]) + more
 
 
 def in_container(node: Node) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from diag.facts.container import Container
-from diag.facts.device import Gpu, PciDevice
+from diag.facts.device import Between, Gpu, GpuSystem, PciDevice, TorchView, Xid
+from diag.facts.inside import Inside
 from diag.facts.model import ModelFiles, ReadSpeed
 from diag.facts.network import EphemeralPorts, Hostname, Interface, Listener, Route
 from diag.facts.record import UNASKED, Known, Record
 from diag.facts.software import Process, Setting, Software
+from diag.facts.speed import Speed
 from diag.facts.system import Clock, Filesystem, Limits, Memory, System
 
 
@@ -46,7 +48,13 @@ class Evidence(Record, frozen=True, kw_only=True):
 
 
 class Node(Record, frozen=True, kw_only=True):
-    """One selected host, whatever became of it. ``name`` is what the user called it."""
+    """One selected host, whatever became of it. ``name`` is what the user called it.
+
+    Its topics are what the engine gets there. Where that is a container, ``inside`` names it, and the same node as its
+    host sees it, topic by topic, is ``host_side``: a check of what an engine needs reads ``node``, whoever compares
+    both reads ``node.host_side`` too. A few topics are the machine's and can be seen from the host alone
+    (``diag.columns``); those are the host's in both.
+    """
 
     name: str
     address: str
@@ -68,11 +76,22 @@ class Node(Record, frozen=True, kw_only=True):
     ephemeral_ports: Known[EphemeralPorts] = UNASKED
     devices: Known[tuple[PciDevice, ...]] = UNASKED
     gpus: Known[tuple[Gpu, ...]] = UNASKED
+    between: Known[tuple[Between, ...]] = UNASKED
+    """Each pair of GPUs, and of a GPU and an HCA."""
+    gpu_system: Known[GpuSystem | None] = UNASKED
+    """None: no accelerator."""
+    xids: Known[tuple[Xid, ...]] = UNASKED
+    torch_view: Known[TorchView | None] = UNASKED
+    """None: no accelerator for it to see, or no torch under this interpreter."""
     processes: Known[tuple[Process, ...]] = UNASKED
     software: Known[Software] = UNASKED
     settings: Known[tuple[Setting, ...]] = UNASKED
     model: Known[ModelFiles] = UNASKED
     read_speed: Known[ReadSpeed] = UNASKED
+    speed: Known[Speed] = UNASKED
+    """Of its GPUs."""
+    inside: Inside | None = None
+    host_side: Known[Node | None] = None
     evidence: tuple[Evidence, ...] = ()
     left_behind: Known[tuple[str, ...]] = ()
     """What could not be removed or killed, e.g. ``pid 4121 (D state)``; empty: its agent said that nothing is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diag.facts.collective import Rank
 from diag.facts.network import Resolution
@@ -20,6 +20,7 @@ from diag.facts.verdict import finding
 if TYPE_CHECKING:
     from diag.facts.snapshot import Snapshot
 
+T = TypeVar("T")
 Key = Callable[..., Hashable]
 """A plain function of a node, or of a node and the cluster."""
 
@@ -155,6 +156,11 @@ class Peers:
         """The node's ranks in the collective."""
         index: dict[str, list[Rank]] = self._once(_by_node, "ranks", lambda: _by_node(self._cluster))
         return tuple(index.get(node.name, ()))
+
+    def once(self, question: Callable[[Snapshot], T]) -> T:
+        """What a plain function of the whole cluster answers; asked once. For parts, which have peers in one node."""
+        answer: T = self._once(question, "once", lambda: question(self._cluster))
+        return answer
 
     def _require_company(self) -> None:
         if len(self.nodes) == 1:

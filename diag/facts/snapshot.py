@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from diag.errors import DiagError
+from diag.facts.baseline import Baseline
 from diag.facts.collective import Collective
 from diag.facts.network import Resolution
 from diag.facts.node import Node
@@ -35,7 +36,7 @@ class Stage(Record, frozen=True, kw_only=True):
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
-    """One run. ``taken_at`` is UTC, ISO 8601; ``level``: passive, quick or normal."""
+    """One run. ``taken_at`` is UTC, ISO 8601; ``level``: passive, quick, normal or burn."""
 
     schema: int
     taken_at: str
@@ -49,6 +50,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
     collective: Known[Collective] = UNASKED
     stages: tuple[Stage, ...] = ()
     interrupted: bool = False
+    baseline: Baseline | None = None
+    """Figures of an earlier run to compare with; None: none was named."""
     declared_link_bytes_per_s: float | None = None
     """Between nodes, where somebody wrote it down instead of measuring; None: nobody did."""
 

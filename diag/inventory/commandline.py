@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from diag.errors import DiagError
+from diag.inventory.engines_place import over, require_use_of_runtime
 from diag.inventory.entries import hosts_in, once_each
 from diag.inventory.host import Host
 from diag.inventory.texts import require_command, require_one_line
@@ -29,7 +30,7 @@ def this_machine() -> list[Host]:
 
 def override(hosts: Iterable[Host], settings: Mapping[str, Any]) -> list[Host]:
     """What is typed now beats what a file says; only ``user@host:port`` on the same line beats it."""
-    return [_override(host, settings) for host in hosts]
+    return [require_use_of_runtime(_override(host, settings)) for host in hosts]
 
 
 def _override(host: Host, settings: Mapping[str, Any]) -> Host:
@@ -39,7 +40,7 @@ def _override(host: Host, settings: Mapping[str, Any]) -> Host:
         for key, value in settings.items()
         if value not in (None, ()) and not (typed and getattr(host, key) is not None and key in {"user", "port"})
     }
-    return msgspec.structs.replace(host, **wanted) if wanted else host
+    return msgspec.structs.replace(host, **over(wanted)) if wanted else host
 
 
 def wrapper(text: str | None, where: str = "--exec") -> tuple[str, ...]:

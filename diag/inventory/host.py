@@ -16,9 +16,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     identity_file: str | None = None
     python: str | None = None
-    """Interpreter on the node; None: python3."""
+    """Interpreter where the engine runs; None: python3."""
     exec: tuple[str, ...] = ()
     """Wrapper in front of the interpreter, e.g. ``docker exec -i NAME``."""
+    image: str | None = None
+    """The engine runs in a container of this image, which is started for the run and removed after it."""
+    container: str | None = None
+    """The engine runs in this container, which is running already."""
+    runtime: str | None = None
+    """``docker``, ``nerdctl`` or ``podman``; None: the first that the node has."""
     env: tuple[tuple[str, str], ...] = ()
     """Set for the agent and what it starts."""
     interface: str | None = None

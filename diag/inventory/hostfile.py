@@ -14,12 +14,16 @@ from typing import Any
 import msgspec
 
 from diag.errors import DiagError
+from diag.inventory.engines_place import require_one_way
 from diag.inventory.entries import entry, once_each, port_number
 from diag.inventory.host import Host
 from diag.inventory.nodesets import split_parts
 from diag.inventory.texts import TEXTS, written
 
-KEYS = ("slots", "gpus", "max_slots", "address", "user", "port", "identity_file", "python", "interface")
+KEYS = (
+    "slots", "gpus", "max_slots", "address", "user", "port", "identity_file", "python", "image", "container", "runtime",
+    "interface",
+)  # fmt: skip
 """``max_slots`` (Open MPI) is read and means nothing here."""
 _HANDED_IN = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
 """What a shell hands in, as in ``--hostfile <(sinfo …)``: somebody writes into it."""
@@ -85,6 +89,7 @@ def _settings(words: list[str], where: str) -> dict[str, Any]:
             raise DiagError(where, f"{word!r}: no value", do=f"expected e.g. {key}=8")
         _set(settings, key, value, where)
     settings.pop("max_slots", None)
+    require_one_way(settings, where)
     return settings
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 from diag.errors import DiagError
 from diag.inventory.commandline import wrapper
+from diag.inventory.engines_place import require_one_way
 from diag.inventory.entries import port_number
 from diag.inventory.hostfile import count
 from diag.inventory.texts import TEXTS, require_command, require_one_line, written
 
-KEYS = ("address", "user", "port", "identity_file", "python", "exec", "env", "interface", "slots", "gpus", "transport")
+KEYS = (
+    "address", "user", "port", "identity_file", "python", "exec", "image", "container", "runtime", "env", "interface",
+    "slots", "gpus", "transport",
+)  # fmt: skip
 TRANSPORTS = ("ssh", "local")
 
 
@@ -23,6 +27,7 @@ def read_settings(table: Mapping[str, Any], where: str) -> dict[str, Any]:
         if field in settings:
             raise DiagError(where, "slots and gpus say the same", do="give one of them")
         settings[field] = _value(field, value, where)
+    require_one_way(settings, where)
     return settings
 
 

@@ -7,18 +7,26 @@ from pathlib import Path
 
 from diag.errors import DiagError
 
-TEXTS = ("address", "user", "identity_file", "python", "interface")
+TEXTS = ("address", "user", "identity_file", "python", "interface", "image", "container", "runtime")
 """The settings of a host that are plain texts."""
+NAMED = {
+    "image": (re.compile(r"[A-Za-z0-9][\w./:@-]*"), "expected e.g. vllm/vllm-openai:v0.11.0"),
+    "container": (re.compile(r"[A-Za-z0-9][\w.-]*"), "expected its name or id"),
+    "runtime": (re.compile("docker|nerdctl|podman"), "expected one of docker, nerdctl, podman"),
+}
+"""Those of a container runtime, as it spells them."""
 LONGEST_PART = 63
 """Characters between two dots of a host's name (RFC 1035)."""
 SHOWN = 40
 _NOT_HANDED_ON = re.compile(r"[\0\r\n\ud800-\udfff]")
+_ANY = re.compile(".*")
 _NAMES = {"\0": "a NUL byte", "\r": "a line break", "\n": "a line break"}
 
 
 def written(field: str, value: str, where: str) -> str:
     """One of TEXTS, as a Host keeps it."""
     (require_command if field == "python" else require_one_line)(value, f"{field} =", where)
+    require_named(field, value, where)
     if field == "address":
         require_host_name(value, f"{where}: address")
     return str(expanded(Path(value), where)) if field == "identity_file" else value
@@ -45,6 +53,13 @@ def require_command(text: str, what: str, where: str) -> None:
     if not text.strip() or text.startswith("-"):
         wrong = "begins with a dash" if text.strip() else "empty"
         raise DiagError(where, f"{what} {shortened(text)}: {wrong}".lstrip(), do="expected a program's name or path")
+
+
+def require_named(field: str, value: str, where: str) -> None:
+    """An image, a container or a runtime: anything else would be an option, or several words."""
+    form, do = NAMED.get(field, (_ANY, ""))
+    if not form.fullmatch(value):
+        raise DiagError(where, f"{field} {shortened(value)} is no {field}", do=do)
 
 
 def require_host_name(name: str, where: str) -> None:

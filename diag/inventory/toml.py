@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from diag.errors import DiagError
+from diag.inventory.engines_place import over
 from diag.inventory.entries import hosts_in, once_each
 from diag.inventory.host import Host
 from diag.inventory.hostfile import text_of
@@ -145,5 +146,5 @@ def _apply(host: Host, *layers: Mapping[str, Any]) -> Host:
     env: dict[str, str] = {}
     for layer in layers:
         env |= layer.get("env", {})
-        settings |= {key: value for key, value in layer.items() if value is not None and key != "env"}
+        settings |= over({key: value for key, value in layer.items() if value is not None and key != "env"})
     return msgspec.structs.replace(host, **settings, env=tuple(env.items()))

@@ -17,11 +17,11 @@ import descendants
 import manners
 import wire
 from answers import Answers
-from lock import Lock
+from lock import Lock, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any, Callable, NoReturn
 
     from jobs import Job
 
@@ -55,8 +55,8 @@ class Agent:
         self.folder = ""
         self.answering: list[Answers] = []
         self.jobs: list[Job] = []
-        self.lock, self.watcher = Lock(), 0
-        self.reason = ""
+        self.lock, self.watcher, self.reason = Lock(), 0, ""
+        self.around_end: Callable[[Callable[[], list[str]]], list[str]] = lambda end: end()  # of our processes
         self.spread = False  # a job, a tool or a request past its deadline: processes may be where we do not see them
         self.alive, self.alive_end = os.pipe()
         self.woken, self.wake = os.pipe()
@@ -79,14 +79,14 @@ class Agent:
         return self.reason or self.wire.lost
 
     def hello(self) -> dict[str, Any]:
-        user = _user()
         return {
             "pid": os.getpid(),
+            "token": self.token,
             "python": "{}.{}.{}".format(*sys.version_info),
             "executable": sys.executable,
-            "user": user,
+            "user": user(),
             "hostname": os.uname().nodename,
-            "lock": self.lock.take(user),
+            "lock": self.lock.take(user()),
             "time": time.time(),
         }
 
@@ -94,7 +94,7 @@ class Agent:
         import watcher
 
         with contextlib.suppress(OSError):  # no more processes allowed: then nobody cleans up after SIGKILL
-            self.watcher = watcher.start(self.alive, self.token, self.since, self.lock.path, self.drop_descriptors)
+            self.watcher = watcher.start(self)
 
     def drop_descriptors(self) -> None:
         """In a forked child: hold nothing whose end others wait for, and take signals as they come."""
@@ -164,6 +164,8 @@ class Agent:
         elif do == "stop":
             for job in self.jobs:
                 job.stopped = job.stopped or job.id == message["job"]
+        elif do == "guard":
+            self._guard(message)
         elif do == "end":
             self.reason = self.reason or ASKED
         elif do != "alive":
@@ -188,6 +190,16 @@ class Agent:
             self._pass_on(job)
             if job.is_over(now):
                 self._finish(job)
+
+    def _guard(self, message: dict[str, Any]) -> None:
+        """From now on these are ours to remove, or our watcher's, which learns of them by starting anew."""
+        import guards
+
+        self.spread = True
+        self.around_end = guards.Guarded(message["guards"], self.token, self.since).around
+        self._end_watcher()
+        self.start_watcher()
+        self.wire.say({"id": message["id"], "guarded": len(message["guards"])})
 
     # -- jobs
 
@@ -234,7 +246,7 @@ class Agent:
         """End everything, remove everything, say what could not be."""
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(HARD_END_S)
-        left = self._end_processes() + self._remove_folders()
+        left = self.around_end(self._end_processes) + self._remove_folders()
         self.lock.release()
         self._end_watcher()
         if self.reason == ASKED:
@@ -284,13 +296,5 @@ class Agent:
             descendants.kill(self.watcher)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.watcher, 0)
+            self.watcher = 0
         descendants.reap()
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

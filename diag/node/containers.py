@@ -1,4 +1,4 @@
-"""Which signs of a container does this process see?"""
+"""Which signs of a container does this process see, and which files of RDMA devices does one have?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import proc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+VERBS = "dev/infiniband"
 
 
 def signs(root: str = "/") -> dict[str, Any]:
@@ -23,7 +26,23 @@ def signs(root: str = "/") -> dict[str, Any]:
         "cgroup": proc.line(os.path.join(root, "proc/self/cgroup")),
         "init_cgroup": proc.line(os.path.join(root, "proc/1/cgroup")),
         "mount_namespace": proc.link(os.path.join(root, "proc/self/ns/mnt")),
+        "rdma_files": sorted(name for name in proc.names(os.path.join(root, VERBS)) if name.startswith("uverbs")),
+        "verbs_library": has_library("libibverbs.so.1", root),
     }
+
+
+def has_library(name: str, root: str = "/") -> bool:
+    """Whether the loader would find it: in LD_LIBRARY_PATH, or by its cache; nothing is loaded."""
+    folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    if any(os.path.exists(os.path.join(folder, name)) for folder in folders):
+        return True
+    try:
+        with open(os.path.join(root, "etc/ld.so.cache"), "rb") as file:
+            paths = [text for text in file.read().split(b"\0") if text.endswith(b"/" + name.encode())]
+    except OSError:
+        paths = []
+    known = [path[path.index(b"/") + 1 :].decode("utf-8", "replace") for path in paths]
+    return any(os.path.exists(os.path.join(root, path)) for path in (*known, "lib/" + name, "usr/lib/" + name))
 
 
 def _variable(path: str, name: str) -> str | None:

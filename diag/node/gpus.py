@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+import own_code
 import pci
 import verbs
 
@@ -21,24 +22,49 @@ OUTPUT_AT_MOST = 1 << 20
 def gpus(seconds: float, sample_s: float, root: str = "/") -> dict[str, Any]:
     """``{"absent": true}`` where neither bus nor /dev has one (NVML is not loaded then), else what NVML answers.
 
-    Raises RuntimeError with NVML's words, TimeoutError when it hangs.
+    ``rest``: why there is no more, where NVML stopped midway. Raises RuntimeError with NVML's words, and TimeoutError
+    when it hangs before it has said anything.
     """
-    if _proven_absent(root):
+    if proven_absent(root):
         return {"absent": True}
-    here = os.path.dirname(os.path.abspath(__file__))
-    argv = [sys.executable, "-B", "-c", CHILD, here, str(sample_s)]
+    argv = [sys.executable, "-B", "-c", CHILD, own_code.place(), str(sample_s)]
+    kept = [b"", b""]
+    why = ""
     try:
-        done = verbs.run(argv, dict(os.environ), OUTPUT_AT_MOST, time.monotonic() + seconds)
+        status = verbs.run(argv, dict(os.environ), OUTPUT_AT_MOST, time.monotonic() + seconds, kept)["status"]
     except TimeoutError:
-        raise TimeoutError(f"NVML did not answer within {seconds:.0f} s") from None
-    if done["status"]:
-        words = done["stderr"].strip().splitlines()
-        raise RuntimeError(words[-1] if words else f"NVML ended its process with status {done['status']}")
-    answer: dict[str, Any] = json.loads(done["stdout"])
+        status, why = 0, f"NVML did not answer within {seconds:.0f} s"
+    answer, asking = assembled(kept[0].decode("utf-8", "replace"))
+    if status:
+        words = kept[1].decode("utf-8", "replace").strip().splitlines()
+        why = words[-1] if words else f"NVML ended its process with status {status}"
+    if answer.pop("complete", False):
+        return answer
+    if not answer["gpus"]:
+        raise (RuntimeError if status else TimeoutError)(why or "NVML ended its process without an answer")
+    answer["rest"] = f"{why} (asked for {asking})" if asking else why
     return answer
 
 
-def _proven_absent(root: str) -> bool:
+def assembled(lines: str) -> tuple[dict[str, Any], str]:
+    """The parts put together, and what was being asked when the last one came. A line that was cut is dropped."""
+    answer: dict[str, Any] = {"why": {}, "gpus": []}
+    asking = ""
+    for line in lines.splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        part = json.loads(line)
+        asking = part.pop("asking", asking)
+        if "count" in part:
+            answer["gpus"] = [{"index": index, "why": {}} for index in range(part.pop("count"))]
+        into = answer["gpus"][part.pop("gpu")] if "gpu" in part else answer
+        into["why"].update(part.pop("why", {}))
+        into.update(part)
+    return answer, asking
+
+
+def proven_absent(root: str = "/") -> bool:
+    """Whether bus and /dev were read and show no NVIDIA GPU."""
     try:
         found = pci.devices(root)
     except OSError:

@@ -1,4 +1,8 @@
-"""What does NVML answer? Runs as a process of its own; writes JSON to standard output, or ends with NVML's words."""
+"""What does NVML answer? Runs as a process of its own; ends with NVML's words where the library refuses.
+
+It writes a line of JSON to standard output for each part of the answer as soon as it has it, what others need most
+first: a driver that hangs, or a process that dies, costs the rest, and a line before each part says what is asked.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,22 @@ import os
 import sys
 import time
 
-import proc
+import nvml_health
+import nvml_identity
+import nvml_links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    Tell = Callable[[dict[str, Any]], None]
+
 SAMPLES = 5
-MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
+PARTS = (
+    ("health", nvml_health.READS),
+    ("links", nvml_links.READS),
+)
+"""After who and how free each GPU is, and how busy, which decide what may be done here."""
 
 
 def main(sample_s: float) -> None:
@@ -27,19 +39,52 @@ def main(sample_s: float) -> None:
     except pynvml.NVMLError as error:
         sys.exit(f"NVML: {error}")
     with open(answer, "w", encoding="utf-8") as file:
-        file.write(json.dumps(node(pynvml, sample_s)))
+
+        def tell(part: dict[str, Any]) -> None:
+            file.write(json.dumps(part, separators=(",", ":")) + "\n")
+            file.flush()
+
+        node(pynvml, sample_s, tell)
 
 
-def node(nv: Any, sample_s: float) -> dict[str, Any]:
+def node(nv: Any, sample_s: float, tell: Tell) -> None:
     """Every field that could not be read stands in ``why`` of its GPU (or of the node) with NVML's words."""
-    answer: dict[str, Any] = {"why": {}}
-    _fill(nv, answer, "driver", lambda: _text(nv.nvmlSystemGetDriverVersion()))
-    _fill(nv, answer, "cuda_driver", lambda: _cuda(nv.nvmlSystemGetCudaDriverVersion_v2()))
+    tell(fill(nv, nvml_identity.of_node(nv)))
     handles = [_handle(nv, index) for index in range(nv.nvmlDeviceGetCount())]
-    answer["gpus"] = [_gpu(nv, index, handle) for index, handle in enumerate(handles)]
+    tell({"count": len(handles)})
+    for index, handle in enumerate(handles):
+        if isinstance(handle, str):
+            tell({"gpu": index, "lost": handle})
+    there = {index: handle for index, handle in enumerate(handles) if not isinstance(handle, str)}
+    _each(nv, "identity", nvml_identity.READS, there, tell)
     if sample_s > 0:
-        _utilisation(nv, handles, answer["gpus"], sample_s)
-    return answer
+        tell({"asking": "utilisation"})
+        _utilisation(nv, there, sample_s, tell)
+    for what, reads in PARTS:
+        _each(nv, what, reads, there, tell)
+    for index, handle in there.items():
+        tell({"asking": f"pairs of gpu:{index}"})
+        others = {other: it for other, it in there.items() if other > index}
+        tell({"gpu": index, **fill(nv, {"pairs": lambda: nvml_links.pairs(nv, handle, others)})})  # noqa: B023
+    tell({"complete": True})
+
+
+def _each(nv: Any, what: str, reads: dict[str, Callable[[Any, Any], Any]], there: dict[int, Any], tell: Tell) -> None:
+    for index, handle in there.items():
+        tell({"asking": f"{what} of gpu:{index}"})
+        bound = {field: lambda read=read: read(nv, handle) for field, read in reads.items()}  # noqa: B023
+        tell({"gpu": index, **fill(nv, bound)})
+
+
+def fill(nv: Any, reads: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Each field's value (None: the device has no such thing), or NVML's words in ``why``: none hides the others."""
+    row: dict[str, Any] = {"why": {}}
+    for field, read in reads.items():
+        try:
+            row[field] = read()
+        except nv.NVMLError as error:
+            row["why"][field] = f"NVML: {error}"
+    return row
 
 
 def _handle(nv: Any, index: int) -> Any:
@@ -50,81 +95,17 @@ def _handle(nv: Any, index: int) -> Any:
         return str(error)
 
 
-def _gpu(nv: Any, index: int, handle: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {"index": index, "why": {}}
-    if isinstance(handle, str):
-        row["lost"] = handle
-        return row
-    reads: dict[str, Callable[[], Any]] = {
-        "name": lambda: _text(nv.nvmlDeviceGetName(handle)),
-        "uuid": lambda: _text(nv.nvmlDeviceGetUUID(handle)),
-        "pci_address": lambda: _text(nv.nvmlDeviceGetPciInfo(handle).busId),
-        "memory": lambda: _memory(nv, handle),
-        "compute_capability": lambda: "{}.{}".format(*nv.nvmlDeviceGetCudaComputeCapability(handle)),
-        "compute_mode": lambda: MODES.get(nv.nvmlDeviceGetComputeMode(handle), "unknown"),
-        "mig": lambda: _mig(nv, handle),
-        "processes": lambda: _processes(nv, handle),
-    }
-    for field, read in reads.items():
-        _fill(nv, row, field, read)
-    return row
-
-
-def _fill(nv: Any, row: dict[str, Any], field: str, read: Callable[[], Any]) -> None:
-    try:
-        row[field] = read()
-    except nv.NVMLError as error:
-        row["why"][field] = f"NVML: {error}"
-
-
-def _memory(nv: Any, handle: Any) -> list[int]:
-    """[total, used, free]. Version 2 keeps the driver's own reserve out of ``used``."""
-    try:
-        memory = nv.nvmlDeviceGetMemoryInfo(handle, version=nv.nvmlMemory_v2)
-    except (nv.NVMLError_FunctionNotFound, nv.NVMLError_ArgumentVersionMismatch, nv.NVMLError_NotSupported):
-        memory = nv.nvmlDeviceGetMemoryInfo(handle)
-    return [memory.total, memory.used, memory.free]
-
-
-def _mig(nv: Any, handle: Any) -> bool:
-    try:
-        return bool(nv.nvmlDeviceGetMigMode(handle)[0])
-    except nv.NVMLError_NotSupported:
-        return False
-
-
-def _processes(nv: Any, handle: Any) -> list[dict[str, Any]]:
-    try:
-        found = nv.nvmlDeviceGetComputeRunningProcesses_v3(handle)
-    except nv.NVMLError_FunctionNotFound:
-        found = nv.nvmlDeviceGetComputeRunningProcesses_v2(handle)
-    return [
-        {"pid": process.pid, "name": proc.line(f"/proc/{process.pid}/comm"), "used": process.usedGpuMemory}
-        for process in found
-    ]
-
-
-def _utilisation(nv: Any, handles: list[Any], rows: list[dict[str, Any]], sample_s: float) -> None:
+def _utilisation(nv: Any, there: dict[int, Any], sample_s: float, tell: Tell) -> None:
     """Each reading covers the last 1/6 to 1 s; several over ``sample_s`` see what comes in bursts."""
-    sums = [0] * len(handles)
+    sums, why = dict.fromkeys(there, 0), {}
     for sample in range(SAMPLES):
         if sample:
             time.sleep(sample_s / (SAMPLES - 1))
-        for index, handle in enumerate(handles):
-            if isinstance(handle, str) or "utilisation" in rows[index]["why"]:
-                continue
+        for index, handle in there.items():
             try:
                 sums[index] += nv.nvmlDeviceGetUtilizationRates(handle).gpu
             except nv.NVMLError as error:
-                rows[index]["why"]["utilisation"] = f"NVML: {error}"
-    for row, total in zip(rows, sums):
-        if "lost" not in row and "utilisation" not in row["why"]:
-            row["utilisation"] = total / SAMPLES / 100
-
-
-def _cuda(version: int) -> str:
-    return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+                why.setdefault(index, f"NVML: {error}")
+    for index, total in sums.items():
+        found = {"why": {"utilisation": why[index]}} if index in why else {"utilisation": total / SAMPLES / 100}
+        tell({"gpu": index, **found})

@@ -1,4 +1,4 @@
-"""Which accelerators and HCAs are on the PCI bus, and which device files do accelerators have?
+"""Which accelerators and HCAs are on the PCI bus, where in its tree, and which device files do accelerators have?
 
 Absence is proven here: an empty list means the bus was read and holds none.
 """
@@ -33,21 +33,44 @@ ACCELERATORS = {
 """Vendor -> name and the classes of its accelerators; other classes of the same vendor are bridges, audio, DMA …"""
 
 HCAS = {"15b3": "mellanox", "14e4": "broadcom", "8086": "intel", "1d0f": "amazon", "19e5": "huawei", "1077": "qlogic"}
+WIDEST = 32
+"""Lanes; emulated devices say 63 or 255."""
 ALWAYS_HCA = {"15b3": None, "1d0f": ("efa0", "efa1", "efa2", "efa3")}
 """Vendors (or devices of a vendor) whose Ethernet function is an HCA, also before an RDMA driver is loaded."""
+
+NVSWITCH = ("10de", "0680")
+"""NVIDIA's bridges: the switches between the GPUs of one board. Those of B200 and later show themselves otherwise."""
 
 FILES = ("nvidia", "kfd", "mxcd", "davinci", "hl", "dxg")
 """Device files of NVIDIA, AMD and Hygon, MetaX, Ascend, Habana GPUs and of WSL, without their number."""
 
 
+_read: dict[str, dict[str, Any]] = {}
+"""Several questions of one frame need the bus; this process answers one frame."""
+
+
 def devices(root: str = "/") -> dict[str, Any]:
-    """``{"devices": [...], "files": ["/dev/nvidia0", …]}``. Raises OSError where the bus cannot be read."""
+    """``{"devices": [...], "files": ["/dev/nvidia0", …], "nvswitches": 4}``. OSError: the bus cannot be read."""
+    if root not in _read:
+        _read[root] = _devices(root)
+    return _read[root]
+
+
+def _devices(root: str) -> dict[str, Any]:
     bus = os.path.join(root, "sys/bus")
     folder = os.path.join(bus, "pci/devices")
     if not os.path.isdir(os.path.join(bus, "pci")) and os.listdir(bus):
-        return {"devices": [], "files": files(root)}  # this kernel has buses, but none is PCI
-    found = [_device(folder, address) for address in sorted(os.listdir(folder))]
-    return {"devices": [device for device in found if device], "files": files(root)}
+        return {"devices": [], "files": files(root), "nvswitches": 0}  # this kernel has buses, but none is PCI
+    switches = 0
+    found = []
+    for address in sorted(os.listdir(folder)):
+        # One read for each device that is of no interest: ``modalias`` holds vendor, device and class.
+        identity = _identity(proc.line(os.path.join(folder, address, "modalias")) or "")
+        switches += (identity[0], identity[2]) == NVSWITCH
+        row = _device(folder, address, *identity)
+        if row:
+            found.append(row)
+    return {"devices": found, "files": files(root), "nvswitches": switches}
 
 
 def files(root: str = "/") -> list[str]:
@@ -56,10 +79,8 @@ def files(root: str = "/") -> list[str]:
     return sorted(f"/dev/{name}" for name in present if name.rstrip("0123456789") in FILES)
 
 
-def _device(folder: str, address: str) -> dict[str, Any] | None:
-    """One read for each device that is of no interest: ``modalias`` holds vendor, device and class."""
+def _device(folder: str, address: str, vendor: str, device: str, kind: str) -> dict[str, Any] | None:
     here = os.path.join(folder, address)
-    vendor, device, kind = _identity(proc.line(os.path.join(here, "modalias")) or "")
     name, classes = ACCELERATORS.get(vendor, ("", ()))
     if kind in classes:
         role = "accelerator"
@@ -77,6 +98,22 @@ def _device(folder: str, address: str) -> dict[str, Any] | None:
         "driver": proc.link(os.path.join(here, "driver")),
         "numa_node": int(numa) if numa and numa.isdigit() else None,
         "virtual_function": os.path.lexists(os.path.join(here, "physfn")),
+        **_place(here),
+    }
+
+
+def _place(here: str) -> dict[str, Any]:
+    """Where it hangs: its bridges from the root down, the CPUs near it, its own widest link, its RDMA devices."""
+    try:
+        parts = os.readlink(here).split("/")
+    except OSError:
+        parts = []
+    width = proc.line(os.path.join(here, "max_link_width"))
+    return {
+        "path": [part for part in parts[:-1] if ":" in part],
+        "cpus": proc.line(os.path.join(here, "local_cpulist")) or None,
+        "width_max": int(width) if width and width.isdigit() and 0 < int(width) <= WIDEST else None,
+        "rdma": sorted(proc.names(os.path.join(here, "infiniband"))),
     }
 
 

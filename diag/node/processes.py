@@ -37,7 +37,7 @@ def processes(root: str = "/") -> list[dict[str, Any]]:
     proc.text(os.path.join(folder, "1/cmdline"))  # where other users' processes are hidden, nothing can be said
     devices = tuple(name.rstrip("0123456789") for name in pci.files(root))
     found: list[dict[str, Any]] = []
-    for pid in _user_space(folder):
+    for pid in user_space(folder):
         here = os.path.join(folder, pid)
         row = _engine(here) or (_holder(here, devices) if devices else None)
         if row and sum(one["kind"] == row["kind"] for one in found) < OF_A_KIND and not _ours(folder, int(pid)):
@@ -45,7 +45,7 @@ def processes(root: str = "/") -> list[dict[str, Any]]:
     return found
 
 
-def _user_space(folder: str) -> list[str]:
+def user_space(folder: str) -> list[str]:
     """All pids but those of kernel threads, of which a large machine has thousands."""
     kernel: set[str] = set()
     if proc.line(os.path.join(folder, "2/comm")) == "kthreadd":  # in a container, 2 is somebody
@@ -95,9 +95,16 @@ def _holder(here: str, devices: tuple[str, ...]) -> dict[str, str] | None:
 
 
 def _ours(folder: str, pid: int) -> bool:
-    """Whether ``pid`` is this process, one of its ancestors or one of its descendants."""
+    """Whether ``pid`` is this process, one of its ancestors or descendants, or of an agent inside a container."""
     me = os.getpid()
-    return me in _line_of(folder, pid) or pid in _line_of(folder, me)
+    return me in _line_of(folder, pid) or pid in _line_of(folder, me) or _is_marked(os.path.join(folder, str(pid)))
+
+
+def _is_marked(here: str) -> bool:
+    try:
+        return "\0DIAG_JOB=" in "\0" + proc.text(os.path.join(here, "environ"), 1 << 20)
+    except OSError:
+        return False
 
 
 def _line_of(folder: str, pid: int) -> list[int]:

@@ -12,9 +12,11 @@ import msgspec
 
 from diag.facts.record import Missing, NotMeasured
 from diag.probes import (
+    between,
     containers,
     devices,
     filesystems,
+    gpu_systems,
     gpus,
     hostnames,
     interfaces,
@@ -28,6 +30,8 @@ from diag.probes import (
     settings,
     software,
     systems,
+    torch_views,
+    xids,
 )
 from diag.probes.probe import Answers, Probe, Wishes
 from diag.probes.verbs import Answer, Request
@@ -45,13 +49,17 @@ PROBES: tuple[Probe, ...] = (
     ports.EPHEMERAL,
     devices.PROBE,
     gpus.PROBE,
+    between.PROBE,
+    gpu_systems.PROBE,
+    xids.PROBE,
+    torch_views.PROBE,
     processes.PROBE,
     software.PROBE,
     settings.PROBE,
     models.PROBE,
 )
-TOPICS = (*(probe.topic for probe in PROBES), "clock", "read_speed")
-"""Fields of ``facts.Node`` that a measurement fills; the last two are not asked for in the facts' frame."""
+TOPICS = (*(probe.topic for probe in PROBES), "clock", "read_speed", "speed")
+"""Fields of ``facts.Node`` that a measurement fills; the last three are not asked for in the facts' frame."""
 
 RAW_AT_MOST = 65536
 """Evidence of one topic on one node; what is longer is cut, its full length kept."""

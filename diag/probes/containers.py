@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from diag.facts.container import Container
-from diag.probes.probe import Answers, Probe, always, told
+from diag.probes.probe import Answers, Probe, always, gap, told
 from diag.probes.verbs import Ask, Request
 
 FIRST_MOUNT_NAMESPACES = ("mnt:[4026531832]", "mnt:[4026531840]", "mnt:[4026531841]")
@@ -32,10 +32,15 @@ class _Signs(msgspec.Struct, frozen=True):
     cgroup: str | None = None
     init_cgroup: str | None = None
     mount_namespace: str | None = None
+    rdma_files: tuple[str, ...] | None = None
+    verbs_library: bool | None = None
 
 
 def read(answers: Answers) -> Container:
-    return kind_of(told(answers, "container", _Signs))
+    signs = told(answers, "container", _Signs)
+    rdma = {name: getattr(signs, name) for name in ("rdma_files", "verbs_library")}
+    seen = {name: gap("this agent did not look") if value is None else value for name, value in rdma.items()}
+    return msgspec.structs.replace(kind_of(signs), **seen)
 
 
 def kind_of(signs: _Signs) -> Container:

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.device import Gpu, GpuProcess
-from diag.facts.record import Missing, NotMeasured
-from diag.probes import devices
+from diag.facts.device import Gpu, Pcie
+from diag.facts.record import Missing, NotMeasured, is_known, peek
+from diag.probes import devices, gpus_nvml, vendors
+from diag.probes.gpus_nvml import Nvml
 from diag.probes.probe import Answers, Probe, always, gap, maybe, told
 from diag.probes.verbs import Ask, Request
 
@@ -17,46 +18,59 @@ SAMPLE_S = 2.0
 """Utilisation is sampled that long, where there is a GPU."""
 
 
-class _Process(msgspec.Struct, frozen=True):
-    pid: int
-    name: str | None
-    used: int | None
+class Place(msgspec.Struct, frozen=True):
+    """Where a device hangs on the bus, as the kernel says."""
+
+    address: str
+    kind: str
+    path: tuple[str, ...] = ()
+    """Its host bridge and the bridges down to it."""
+    numa_node: int | None = None
+    cpus: str | None = None
+    width_max: int | None = None
+    """Lanes of the device itself."""
+    rdma: tuple[str, ...] = ()
+    """Names of its RDMA devices: ``mlx5_0``."""
 
 
-class _Gpu(msgspec.Struct, frozen=True):
-    index: int
-    why: dict[str, str]
-    lost: str | None = None
-    name: str | None = None
-    uuid: str | None = None
-    pci_address: str | None = None
-    memory: tuple[int, int, int] | None = None
-    """Total, used, free."""
-    compute_capability: str | None = None
-    compute_mode: str | None = None
-    mig: bool | None = None
-    processes: tuple[_Process, ...] | None = None
-    utilisation: float | None = None
-
-
-class _Nvml(msgspec.Struct, frozen=True):
-    absent: bool = False
-    why: dict[str, str] = {}
-    driver: str | None = None
-    cuda_driver: str | None = None
-    gpus: tuple[_Gpu, ...] = ()
+class Tree(msgspec.Struct, frozen=True):
+    devices: tuple[Place, ...]
 
 
 def read(answers: Answers) -> tuple[Gpu, ...]:
     """Raises NotMeasured for what is on the bus and cannot be read, the driver's state included."""
     bus = maybe(lambda: told(answers, devices.REQUEST.name, devices.Bus))
     try:
-        nvml = told(answers, "gpus", _Nvml)
+        nvml = told(answers, "gpus", Nvml)
     except NotMeasured as why:
         raise NotMeasured(f"{_seen(bus)}: {why}") from why
-    if nvml.absent:
-        _prove_absence(bus)
-    return tuple(_gpu(row, nvml) for row in nvml.gpus)
+    known = _others(answers, bus) if nvml.absent else tuple(gpus_nvml.gpu(row, nvml) for row in nvml.gpus)
+    tree = maybe(lambda: places(answers))
+    return tuple(_placed(gpu, tree) for gpu in known)
+
+
+def places(answers: Answers) -> dict[str, Place]:
+    """By address."""
+    return {place.address: place for place in told(answers, devices.REQUEST.name, Tree).devices}
+
+
+def _placed(gpu: Gpu, tree: dict[str, Place] | Missing) -> Gpu:
+    """With what the kernel knows of its place: an unknown address, or a bus that was not read, leaves gaps."""
+    if isinstance(tree, Missing) or not is_known(gpu, "pci_address"):
+        gone = tree if isinstance(tree, Missing) else peek(gpu, "pci_address")
+        return msgspec.structs.replace(gpu, numa_node=gone, cpus=gone, pcie=_with_width(gpu, gone))
+    place = tree.get(gpu.pci_address)
+    if place is None:
+        gone = gap(f"{gpu.pci_address} is not on the bus that is seen here")
+        return msgspec.structs.replace(gpu, numa_node=gone, cpus=gone, pcie=_with_width(gpu, gone))
+    return msgspec.structs.replace(
+        gpu, numa_node=place.numa_node, cpus=place.cpus, pcie=_with_width(gpu, place.width_max)
+    )
+
+
+def _with_width(gpu: Gpu, device_width_max: Any) -> Any:
+    pcie = peek(gpu, "pcie")
+    return msgspec.structs.replace(pcie, device_width_max=device_width_max) if isinstance(pcie, Pcie) else pcie
 
 
 def _seen(bus: devices.Bus | Missing) -> str:
@@ -70,51 +84,23 @@ def _seen(bus: devices.Bus | Missing) -> str:
     return f"{len(drivers)} NVIDIA GPU on the bus ({', '.join(bound)})"
 
 
+def _others(answers: Answers, bus: devices.Bus | Missing) -> tuple[Gpu, ...]:
+    """Those of other vendors, where there is none of NVIDIA."""
+    known = vendors.gpus(answers)
+    if not known:
+        _prove_absence(bus)
+    return known
+
+
 def _prove_absence(bus: devices.Bus | Missing) -> None:
-    """Raises NotMeasured where the node has no NVIDIA GPU and perhaps another."""
+    """Raises NotMeasured where no tool spoke of a GPU, and there may be one."""
     if isinstance(bus, Missing):
         raise NotMeasured(_seen(bus))
-    vendors = sorted({device.vendor for device in bus.devices if device.kind == "accelerator"})
-    if vendors:
-        raise NotMeasured(f"{' and '.join(vendors)} GPU on the bus; no reader for it yet")
+    names = sorted({device.vendor for device in bus.devices if device.kind == "accelerator"})
+    if names:
+        raise NotMeasured(f"{' and '.join(names)} GPU on the bus, of which no tool was asked")
     if bus.files:
-        raise NotMeasured(f"{', '.join(bus.files)} there, but no such GPU on the bus; no reader for it yet")
-
-
-def _gpu(row: _Gpu, nvml: _Nvml) -> Gpu:
-    why = {**nvml.why, **row.why}
-
-    def known(field: str, value: object) -> Any:
-        return gap(row.lost or why.get(field, "NVML did not say")) if value is None else value
-
-    memory = row.memory or (None, None, None)
-    return Gpu(
-        index=row.index,
-        name=row.name or "unknown",
-        vendor="nvidia",
-        uuid=known("uuid", row.uuid),
-        pci_address=known("pci_address", row.pci_address and pci_address(row.pci_address)),
-        total_bytes=known("memory", memory[0]),
-        used_bytes=known("memory", memory[1]),
-        free_bytes=known("memory", memory[2]),
-        driver=known("driver", nvml.driver),
-        cuda_driver=known("cuda_driver", nvml.cuda_driver),
-        compute_capability=known("compute_capability", row.compute_capability),
-        compute_mode=known("compute_mode", row.compute_mode),
-        mig=known("mig", row.mig),
-        utilisation=known("utilisation", row.utilisation),
-        processes=known("processes", None if row.processes is None else tuple(map(_process, row.processes))),
-    )
-
-
-def _process(row: _Process) -> GpuProcess:
-    return GpuProcess(pid=row.pid, name=row.name, used_bytes=row.used)
-
-
-def pci_address(bus_id: str) -> str:
-    """NVML writes eight digits of domain in capitals: ``00000000:3B:00.0`` -> ``0000:3b:00.0``."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{domain[-4:]}:{rest}"
+        raise NotMeasured(f"{', '.join(bus.files)} there, but no such GPU on the bus, and no tool was asked")
 
 
 PROBE = Probe(
@@ -122,6 +108,7 @@ PROBE = Probe(
     requests=always(
         Request(name="gpus", verb=Ask("gpus:gpus", {"seconds": NVML_S, "sample_s": SAMPLE_S}), deadline_s=NVML_S + 2),
         devices.REQUEST,
+        vendors.REQUEST,
     ),
     read=read,
 )

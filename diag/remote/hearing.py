@@ -21,6 +21,17 @@ class Trouble(msgspec.Struct, frozen=True):
     what: str
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One collective of one size on one rank; ``why``: it could not be had."""
+
+    collective: str
+    captured: bool
+    size_bytes: int
+    times_s: tuple[float, ...] = ()
+    verified: bool = True
+    why: str = ""
+
+
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """One ``@diag`` line of a job; ``at``: seconds since its node's launcher began."""
 
@@ -41,6 +52,9 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     interpreter: str | None = None
     python: str | None = None
+    measured: Measured | None = None
+    log: tuple[str, ...] = ()
+    communicator_bytes: int | None = None
 
 
 class Hearing:
@@ -53,6 +67,9 @@ class Hearing:
         self.times_s: dict[int, dict[int, tuple[float, ...]]] = {}
         self.wrong: dict[int, set[int]] = {}
         self.left_out: list[int] = []
+        self.measured: dict[int, list[Measured]] = {}
+        self.logs: dict[int, list[str]] = {}
+        self.communicator_bytes: dict[int, int] = {}
         self.troubles: dict[str, Trouble] = {}
         self.blamed: dict[int, tuple[Trouble, ...]] = {}
         self.lost_the_board: dict[int, str] = {}
@@ -93,6 +110,7 @@ class Hearing:
                 self.wrong.setdefault(marker.size_bytes, set()).add(rank)
         if marker.left_out is not None and marker.left_out not in self.left_out:
             self.left_out.append(marker.left_out)
+        self._hear_of_node(rank, marker)
         if marker.library is not None and (self.library is None or rank == 0):
             self.library, self.environment = marker.library, marker.environment
         if marker.failed is not None:
@@ -100,6 +118,14 @@ class Hearing:
         if marker.overdue is not None:
             self._say_failed(rank, f"not done after {marker.overdue:.0f} s")
         self._hear_blame(rank, marker)
+
+    def _hear_of_node(self, rank: int, marker: Marker) -> None:
+        """What only the collectives within a node say."""
+        if marker.measured is not None:
+            self.measured.setdefault(rank, []).append(marker.measured)
+        self.logs.setdefault(rank, []).extend(marker.log)
+        if marker.communicator_bytes is not None:
+            self.communicator_bytes[rank] = marker.communicator_bytes
 
     def _hear_launcher(self, node: int, marker: Marker) -> None:
         if marker.phase is not None:

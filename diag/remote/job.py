@@ -44,12 +44,17 @@ class Job:
         who: Participants,
         *,
         port: int,
-        sizes_bytes: tuple[int, ...],
+        sizes_bytes: tuple[int, ...] = (),
         until: float,
         on_done: Callable[[str], None],
+        program: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """``program``: module of diag/node and its words; empty: the all-reduce. ``environment``: for ranks, too."""
         self.sessions = [sessions[name] for name in who.names]
-        self.who, self.port, self.sizes_bytes = who, port, sizes_bytes
+        self.who, self.port = who, port
+        self.program = program or ("allreduce", ",".join(map(str, sizes_bytes)))
+        self.more = dict(environment or {})
         self.until, self.on_done = until, on_done
         self.token = secrets.token_hex(16)
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -120,8 +125,7 @@ class Job:
             "--max_restarts=0",
             f"--monitor_interval={MONITOR_S}",
             "-m",
-            "allreduce",
-            ",".join(map(str, self.sizes_bytes)),
+            *self.program,
         )
 
     def _exported(self, node: int) -> dict[str, str]:
@@ -130,6 +134,7 @@ class Job:
             "GLOO_SOCKET_IFNAME": name,
             "NCCL_SOCKET_IFNAME": f"={name}",  # without the sign NCCL takes every name that begins so
             "TORCH_CPP_LOG_LEVEL": "ERROR",
+            **self.more,
         }
 
     def _environment(self, node: int, board_port: int) -> dict[str, str]:

@@ -108,6 +108,9 @@ class LocalChannel:
         except subprocess.TimeoutExpired:
             return None
 
+    def beside(self, argv: tuple[str, ...], timeout_s: float) -> None:  # noqa: ARG002 - there is no connection here
+        return None
+
     def close(self) -> None:
         """Whoever still sends or receives lets go first: a descriptor's number may soon be somebody else's."""
         if not self._closed.is_set():

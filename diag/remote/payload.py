@@ -46,7 +46,17 @@ def _payload() -> bytes:
 def command(host: Host, python: str) -> tuple[str, ...]:
     """The argv that starts the agent on ``host``: its wrapper, its environment, ``python``."""
     env = ("env", *(f"{name}={value}" for name, value in host.env)) if host.env else ()
-    return (*host.exec, *env, python, "-B", "-c", BOOTSTRAP, str(len(payload())))
+    return (*host.exec, *env, python, *arguments())
+
+
+def arguments() -> tuple[str, ...]:
+    """The interpreter's own, with which it takes the payload from its standard input."""
+    return "-B", "-c", BOOTSTRAP, str(len(payload()))
+
+
+def text_of(name: str) -> str:
+    """A file of diag/node that travels alone."""
+    return (NODE_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -44,6 +44,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     time: float
     lock: LockState
+    token: str = ""
+    """Names this agent in the environment of all that is started for it."""
 
 
 class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +97,18 @@ class Session:
         self._over = ""
 
     @property
+    def lock(self) -> LockState:
+        return self.hello.lock
+
+    @property
     def login_noise_bytes(self) -> int:
         """How much the login shell printed before the agent spoke."""
         return self._reader.noise_bytes
+
+    @property
+    def noise(self) -> str:
+        """The last that came before the agent's first word."""
+        return self._reader.last_noise()
 
     def ask(self, requests: Sequence[Request], deadline_s: float) -> tuple[Answer, ...]:
         """All requests in one frame; one Answer each, in their order. Past the deadline: NodeError(agent_silent)."""
@@ -150,18 +161,28 @@ class Session:
         for number in tuple(self._jobs):
             self._send({"do": "stop", "job": number})
 
+    def guard(self, guards: Sequence[msgspec.Struct], deadline_s: float = 5.0) -> None:
+        """From now on the agent removes these at its end, however that comes (``guards`` of diag/node)."""
+        self._await(self._say({"do": "guard", "guards": msgspec.to_builtins(guards)}), deadline_s)
+
     def end(self, deadline_s: float) -> tuple[str, ...]:
         """Let the agent clean up and end; a line for each thing that it had to leave behind."""
         try:
-            self._send({"do": "end"})
-            goodbye = self._await("goodbye", deadline_s)["goodbye"]
-            self.channel.exit_status(min(1.0, deadline_s))
-            return tuple(goodbye["left_behind"])
+            return self.say_goodbye(deadline_s)
         finally:
             self.abort()
 
+    def say_goodbye(self, deadline_s: float) -> tuple[str, ...]:
+        self._send({"do": "end"})
+        goodbye = self._await("goodbye", deadline_s)["goodbye"]
+        self.channel.exit_status(min(1.0, deadline_s))
+        return tuple(goodbye["left_behind"])
+
     def abort(self) -> None:
         """Drop the connection; the agent notices and cleans up by itself."""
+        self.drop()
+
+    def drop(self) -> None:
         heartbeat.stop(self)
         self._over = self._over or "the connection was dropped"
         self.channel.close()
@@ -183,13 +204,17 @@ class Session:
 
     def why_silent(self, python: str, deadline_s: float) -> NodeError:
         """Why no agent spoke, from what the command left behind; drops the connection."""
-        until = time.monotonic() + LOOK_S
-        while not self._over and time.monotonic() < until:
-            self._pump(LOOK_S)
-        command, ended = " ".join((*self.host.exec, python)), bool(self._over)
+        command, ended = " ".join((*self.host.exec, python)), self.await_end()
         error = silence.explain(self.host, command, self.channel, self._reader, ended=ended, deadline_s=deadline_s)
         self.abort()
         return error
+
+    def await_end(self) -> bool:
+        """Whether the command ended, or does so in a moment."""
+        until = time.monotonic() + LOOK_S
+        while not self._over and time.monotonic() < until:
+            self._pump(LOOK_S)
+        return bool(self._over)
 
     # -- frames
 

@@ -171,6 +171,19 @@ class Connection:
             channel.exec_command(line)
             return channel
 
+    def another(self, line: str, timeout_s: float) -> paramiko.Channel | None:
+        """A second session; None where the host refuses one (MaxSessions). The connection stays in any case."""
+        limit = Limit.after(timeout_s)
+        try:
+            channel = self._client.open_session(timeout=limit.left_s)
+            channel.exec_command(line)
+        except paramiko.ChannelException:
+            return None
+        except BROKEN as error:
+            what = f"no second session on the connection: {self.lost() or error}"
+            raise NodeError(self.settings.name, "node_unreachable", what) from error
+        return channel
+
     def tunnel(self, host: str, port: int, limit: Limit) -> paramiko.Channel:
         """A connection from the other end to ``host``; the connection stays, whatever becomes of it."""
         try:

@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from diag.errors import NodeError
+from diag.remote.ssh_command import command_line
 from diag.remote.ssh_socket import Wire
 
 KEPT_BYTES = 8192
@@ -53,16 +54,18 @@ class Connected(Protocol):
     @property
     def alive(self) -> bool: ...
     def lost(self) -> str: ...
+    def another(self, line: str, timeout_s: float) -> Streams | None: ...
     def close(self) -> None: ...
 
 
 class SshChannel:
     """The streams of the one command on one host."""
 
-    def __init__(self, node: str, connection: Connected, channel: Streams) -> None:
+    def __init__(self, node: str, connection: Connected, channel: Streams, *, owns: bool = True) -> None:
+        """``owns``: the connection ends with this channel."""
         self.address, self.advice = connection.wire.peer, connection.advice
         self._node, self._connection, self._channel = node, connection, channel
-        self._errors = b""
+        self._errors, self._owns = b"", owns
         self._arrived = threading.Event()
         channel.settimeout(SEND_LIMIT_S)
         channel.in_buffer.set_event(self._arrived)
@@ -110,8 +113,14 @@ class SshChannel:
         self._channel.status_event.wait(timeout_s)
         return None if self._channel.exit_status < 0 else self._channel.exit_status
 
+    def beside(self, argv: tuple[str, ...], timeout_s: float) -> SshChannel | None:
+        """On the same connection, which it does not close; None where the host allows no second session on one."""
+        channel = self._connection.another(command_line(argv), timeout_s)
+        return None if channel is None else SshChannel(self._node, self._connection, channel, owns=False)
+
     def close(self) -> None:
-        self._connection.close()
+        if self._owns:
+            self._connection.close()
 
     def _gone(self, what: str) -> NodeError:
         return NodeError(self._node, "agent_silent", what)

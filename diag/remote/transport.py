@@ -27,6 +27,9 @@ class Channel(Protocol):
     def exit_status(self, timeout_s: float) -> int | None:
         """The command's exit status; None: not known within ``timeout_s``."""
 
+    def beside(self, argv: tuple[str, ...], timeout_s: float) -> Channel | None:
+        """Start another command on the same host; None: it needs a connection of its own. Raises NodeError."""
+
     def close(self) -> None:
         """Drop the connection; never blocks."""
 

@@ -14,6 +14,7 @@ from diag.inventory import fold
 from diag.report.ink import Ink
 from diag.report.places import number_of
 from diag.report.shown import Shown
+from diag.report.sides import side_lines
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 LABEL = 13
@@ -55,6 +56,7 @@ def head_lines(shown: Shown, ink: Ink) -> list[str]:
     for label, texts in (
         ("not there", _absent(shown.snapshot)),
         ("measured", _measured(shown.snapshot)),
+        ("inside", side_lines(shown.snapshot)),
         ("note", _notes(shown.snapshot)),
         ("left behind", _left_behind(shown.snapshot)),
     ):

@@ -6,13 +6,16 @@ import json
 from typing import Any
 
 from diag.facts.container import Container
-from diag.facts.device import Gpu, PciDevice
+from diag.facts.device import PciDevice
 from diag.facts.model import ModelFile, ModelFiles, ReadSpeed, TensorGroup
 from diag.facts.network import EphemeralPorts, Hostname, Interface, Route
 from diag.facts.node import Agent, Node, Reach
+from diag.facts.record import Missing
 from diag.facts.software import Package, Setting, Software
 from diag.facts.system import Clock, Filesystem, Limits, Memory, System
 from diag.units import GIB, MIB
+from tests.checks.hgx import GPUS, HCAS, between, gpu_system, h100, h100_on_the_bus, torch_view
+from tests.checks.hgx_speed import speed
 
 MODEL = "/models/Qwen3-32B"
 CONFIG = {
@@ -21,7 +24,7 @@ CONFIG = {
     "intermediate_size": 25600, "max_position_embeddings": 40960, "tie_word_embeddings": False,
     "transformers_version": "4.51.0",
 }  # fmt: skip
-GPUS, HCAS, SHARDS = 8, 4, 17
+SHARDS = 17
 WEIGHTS_BYTES = 65_524_246_528
 
 
@@ -38,8 +41,12 @@ def gpu_node(number: int) -> Node:
             _interface("docker0", "bridge", "172.17.0.1/16", state="down", virtual_bridge=True),
         ),
         routes=_routes("bond0"),
-        devices=tuple(_h100_on_the_bus(index) for index in range(GPUS)) + tuple(_hca(index) for index in range(HCAS)),
-        gpus=tuple(_h100(number, index) for index in range(GPUS)),
+        devices=tuple(h100_on_the_bus(index) for index in range(GPUS)) + tuple(_hca(index) for index in range(HCAS)),
+        gpus=tuple(h100(number, index) for index in range(GPUS)),
+        between=tuple(between()),
+        gpu_system=gpu_system(),
+        torch_view=torch_view(number),
+        speed=speed(number),
         software=_software(
             "2.8.0+cu128", nccl="2.27.3", cuda="12.8", driver="570.158.01", engine="vllm", version="0.11.0"
         ),
@@ -77,6 +84,10 @@ def cpu_node(number: int) -> Node:
         routes=_routes("eth0"),
         devices=(),
         gpus=(),
+        between=(),
+        gpu_system=None,
+        torch_view=None,
+        speed=Missing("no accelerator"),
         software=_software("2.13.0+cpu", nccl=None, cuda=None, driver=None, engine="ray", version="2.60.0"),
         settings=(),
         filesystems=_filesystems(32 * GIB),
@@ -113,6 +124,7 @@ def _node(name: str, address: str, **topics: Any) -> Node:
         "listeners": (),
         "ephemeral_ports": EphemeralPorts(low=32768, high=60999),
         "processes": (),
+        "xids": (),
     }
     return Node(name=name, address=address, **(common | topics))
 
@@ -144,18 +156,6 @@ def _routes(interface: str) -> tuple[Route, ...]:
     return (Route(destination="default", interface=interface, gateway="10.0.0.1"),)
 
 
-def _h100_on_the_bus(index: int) -> PciDevice:
-    return PciDevice(
-        kind="accelerator",
-        vendor="nvidia",
-        address=f"0000:{0x18 + 0x18 * index:02x}:00.0",
-        vendor_id="10de",
-        device_id="2330",
-        driver="nvidia",
-        numa_node=index // 4,
-    )
-
-
 def _hca(index: int) -> PciDevice:
     return PciDevice(
         kind="hca",
@@ -165,27 +165,6 @@ def _hca(index: int) -> PciDevice:
         device_id="1021",
         driver="mlx5_core",
         numa_node=index // 2,
-    )
-
-
-def _h100(node: int, index: int) -> Gpu:
-    total, used = 81559 * MIB, 4 * MIB
-    return Gpu(
-        index=index,
-        name="NVIDIA H100 80GB HBM3",
-        vendor="nvidia",
-        uuid=f"GPU-{node:08x}-0000-0000-0000-{index:012x}",
-        pci_address=_h100_on_the_bus(index).address,
-        total_bytes=total,
-        used_bytes=used,
-        free_bytes=total - used - 639 * MIB,
-        driver="570.158.01",
-        cuda_driver="12.8",
-        compute_capability="9.0",
-        compute_mode="default",
-        mig=False,
-        utilisation=0.0,
-        processes=(),
     )
 
 

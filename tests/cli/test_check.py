@@ -155,3 +155,11 @@ def test_the_page_is_plain_in_a_pipe():
     )  # fmt: skip
     assert b"\x1b" not in done.stdout
     assert done.stdout.isascii()
+
+
+def test_a_snapshot_is_compared_with_an_earlier_one(diag):
+    plain = diag("check", RECORDED, "-v")
+    compared = diag("check", RECORDED, "-v", "--baseline", RECORDED)
+    assert compared.status == 0
+    assert "gpu_is_as_fast_as_it_was[gpu01:0] passed" in compared.out
+    assert "gpu_is_as_fast_as_it_was[gpu01:0] passed" not in plain.out

@@ -226,3 +226,26 @@ def test_an_option_that_makes_no_sense_says_what_would(diag, arguments, words):
     done = diag("run", *arguments)
     assert done.status == 2
     assert words in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--minutes", "5"), "--minutes: only level burn lasts for minutes"),
+        (("--level", "burn", "--minutes", "0"), "0.0 is not in the range"),
+        (("--even-if-shared", "vgpu"), "'vgpu' is not one of"),
+        (("--baseline", "/nonexistent"), "/nonexistent: no such Snapshot"),
+    ],
+)
+def test_load_that_was_asked_for_wrongly_is_said_before_any_host_is_touched(diag, words, said):
+    done = diag("run", *words)
+    assert done.status == 2
+    assert said in done.err
+
+
+def test_an_earlier_run_is_kept_with_the_new_one(diag, tmp_path):
+    diag(*PASSIVE, "--out", tmp_path / "first")
+    diag(*PASSIVE, "--out", tmp_path / "second", "--baseline", tmp_path / "first")
+    earlier, later = (snapshots.load(tmp_path / name) for name in ("first", "second"))
+    assert earlier.baseline is None
+    assert later.baseline.run_id == earlier.run_id

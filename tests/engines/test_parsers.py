@@ -22,6 +22,11 @@ SHARED = Path(__file__).parents[3] / "shared"
 DUMPS = [("vllm", "0.32"), ("vllm", "0.33"), ("sglang", "0.5.23"), ("lmdeploy", "0.18")]
 INSTALLED = {"vllm": "0.32", "sglang": "0.5.23", "lmdeploy": "0.18"}
 """The versions that the environments hold."""
+DRAFTS: list[dict[str, Any]] = [
+    {"speculative_method": "mtp"},
+    {"speculative_method": "ngram"},
+    {"speculative_method": "eagle3", "speculative_model": "org/Head-1B"},
+]
 SERVES_ONE_STAGE = {"lmdeploy"}
 
 
@@ -33,6 +38,9 @@ def commands(engine: str, version: str) -> list[list[str]]:
         {"kv_cache_dtype": name} for name in ("auto", "fp8", "fp8_e5m2", *(["bfloat16"] * (engine != "lmdeploy")))
     ]
     found = [argv(engine, version, **parameters) for parameters in (every, experts, *dtypes)]
+    if engine != "lmdeploy":
+        found += [argv(engine, version, num_speculative_tokens=3, max_num_seqs=64, **draft) for draft in DRAFTS]
+        found.append(argv(engine, version, tensor_parallel_size=8, decode_context_parallel_size=2))
     if engine == "lmdeploy":
         found.append(argv(engine, version, **every, data_parallel_size=4, backend="turbomind"))
     return [*found, argv(engine, version, planned(TWO_NODES, tensor_parallel_size=16, max_model_len=8192))]

@@ -14,8 +14,12 @@ from typing import Any
 from diag.remote.payload import NODE_FOLDER, payload
 
 ASKED = """
-import json, sys
+import json, sys, zipimport
 sys.path.insert(0, sys.argv[1])
+if sys.argv[1].endswith(".pyz"):  # as start.py does
+    importer = zipimport.zipimporter(sys.argv[1])
+    importer._ORIGIN = sys.argv[1]
+    sys.path_importer_cache[sys.argv[1]] = importer
 module, _, name = sys.argv[2].partition(":")
 function = getattr(__import__(module), name)
 try:

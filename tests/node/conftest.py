@@ -1,7 +1,8 @@
-"""Real agents for the tests in this folder."""
+"""Real agents, and a real library of GPUs that are not there, for the tests in this folder."""
 
 from __future__ import annotations
 
+from tests.node.nvml_library import ask_gpus, library
 from tests.remote.agents import workshop
 
-__all__ = ["workshop"]
+__all__ = ["ask_gpus", "library", "workshop"]

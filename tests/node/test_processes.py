@@ -105,3 +105,16 @@ def test_who_holds_a_gpus_device_file_uses_it_unless_it_only_watches(tmp_path: P
 def test_a_proc_that_hides_others_is_not_an_idle_machine(tmp_path: Path):
     with pytest.raises(Refused):
         ask("processes:processes", root=plant(tmp_path, {"proc/40/cmdline": "x\0"}))
+
+
+def test_what_an_agent_started_in_a_container_is_no_engine(tmp_path: Path):
+    """It is below the container's daemon, not below us: its mark tells."""
+    script = tmp_path / "vllm"
+    script.write_text("import time; time.sleep(60)")
+    environment = {"DIAG_JOB": "0123456789abcdef.inside"}
+    with subprocess.Popen([sys.executable, str(script)], env=environment) as engine:
+        try:
+            found = [row["pid"] for row in ask("processes:processes")]
+        finally:
+            engine.kill()
+    assert engine.pid not in found

@@ -4,6 +4,11 @@ from tests.checks.pair import Pair
 from tests.checks.pairs import (
     clock,
     collective,
+    containers,
+    gpu_health,
+    gpu_links,
+    gpu_system,
+    gpu_torch,
     gpus,
     limits,
     memory,
@@ -13,11 +18,31 @@ from tests.checks.pairs import (
     reach,
     settings,
     software,
+    speed,
     storage,
 )
 
 PAIRS: tuple[Pair, ...] = tuple(
     pair
-    for topic in (clock, collective, gpus, limits, memory, model, network, ports, reach, settings, software, storage)
+    for topic in (
+        clock,
+        collective,
+        containers,
+        gpu_health,
+        gpu_links,
+        gpu_system,
+        gpu_torch,
+        gpus,
+        limits,
+        memory,
+        model,
+        network,
+        ports,
+        reach,
+        settings,
+        software,
+        speed,
+        storage,
+    )
     for pair in topic.PAIRS
 )

@@ -25,6 +25,7 @@ PAIRS = (
         "gpu_models_are_the_same_on_all_nodes",
         on("gpu02", gpus=item(lambda _: True, having(name="NVIDIA H200"))),
         "H200",
+        also=frozenset({"gpu_memory_is_fast"}),
     ),
     two("mig_mode_is_the_same_on_its_gpus", on("gpu02", gpus=item(0, having(mig=True))), "gpu:0 only"),
     two(
@@ -38,5 +39,9 @@ PAIRS = (
         "40.0 GiB of 79.6 GiB in use by pid 4121 python",
     ),
     two("gpu_compute_mode_lets_us_in", on("gpu02", gpus=item(5, having(compute_mode="prohibited"))), "prohibited"),
-    two("driver_supports_the_cuda_of_torch", on("gpu02", gpus=item(0, having(cuda_driver="11.8"))), "CUDA 11.8"),
+    two(
+        "driver_supports_the_cuda_of_torch",
+        on("gpu02", gpus=item(lambda _: True, having(cuda_driver="11.8")), torch_view=having(libcuda="11.8")),
+        "CUDA 11.8",
+    ),
 )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from tests.checks.changes import (
+    Change,
     named,
     on,
     setting,
     without,
 )
 from tests.checks.pair import two
+
+
+def visible(value: str) -> Change:
+    return on("gpu02", settings=setting("CUDA_VISIBLE_DEVICES", value))
+
 
 PAIRS = (
     two(
@@ -34,7 +40,12 @@ PAIRS = (
     two(
         "nccl_settings_are_the_same_on_all_nodes", on("gpu02", settings=setting("NCCL_ALGO", "Tree")), "NCCL_ALGO=Tree"
     ),
-    two("cuda_visible_devices_exist", on("gpu02", settings=setting("CUDA_VISIBLE_DEVICES", "0,8")), "'0,8'"),
+    two("cuda_visible_devices_exist", visible("0,8"), "'0,8': 8"),
+    two("cuda_visible_devices_exist", visible("0,-1,1"), "'0,-1,1': -1"),
+    two("cuda_visible_devices_exist", visible(""), "''"),
+    two("cuda_visible_devices_exist", visible("0,1,1"), "'0,1,1': 1"),
+    two("cuda_visible_devices_exist", visible("GPU-00000001"), "GPU-00000001"),
+    two("cuda_visible_devices_exist", visible("MIG-7"), "MIG-7"),
     two(
         "no_slow_switch_is_left_on",
         on("gpu02", settings=setting("CUDA_LAUNCH_BLOCKING", "1")),

@@ -147,3 +147,23 @@ def test_the_words_of_a_command_arrive_as_they_were(node, ssh_config, connect):
     words = ("it's", 'a "b"', "$HOME `id` \\ \\\\ !x", "", "*", "new\nline", "é", "-n", "~", "a;b|c&d")
     channel = connect(ssh_config(node), "python3", "-c", "import sys; print(sys.argv[1:])", *words)
     assert everything(channel).decode() == f"{list(words)}\n"
+
+
+def test_a_second_command_runs_beside_the_first_on_one_connection(node, ssh_config, connect):
+    channel = connect(ssh_config(node), "cat")
+    beside = channel.beside(("sh", "-c", "echo beside; cat"), 5)
+    assert beside is not None
+    assert beside.receive(100, 5) == b"beside\n"
+    assert beside.address == channel.address
+    beside.close()
+    channel.send(b"still there")
+    assert channel.receive(100, 5) == b"still there"
+    channel.close()
+    assert everything(beside) == b""
+
+
+def test_a_host_that_allows_one_session_a_connection_says_so(make_node, ssh_config, connect):
+    channel = connect(ssh_config(make_node(more="MaxSessions 1")), "cat")
+    assert channel.beside(("true",), 5) is None
+    channel.send(b"still there")
+    assert channel.receive(100, 5) == b"still there"

@@ -1,0 +1,280 @@
+"""Is each GPU sound: its memory, its heat, its power and clocks, and what the kernel logged about it?"""
+
+import pytest
+
+from diag.facts.derived import has_nvidia, of_gpus
+from diag.facts.device import Gpu, Xid
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.record import is_known, peek
+from diag.facts.verdict import finding
+from diag.facts.xids import XIDS
+from diag.units import seconds
+
+HARDWARE_SLOWS = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake")
+"""Throttle reasons that the board itself sets: clocks are at a half or less."""
+SOFTWARE_SLOWS = ("sw_power_cap", "sw_thermal_slowdown", "board_limit", "reliability")
+SHOWN = 4
+"""So many errors of the log are named in a finding; the rest are counted."""
+
+of_nvidia = pytest.mark.applies(lambda gpu: gpu.vendor == "nvidia", reason="not an NVIDIA GPU")
+on_nvidia = pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
+
+
+@pytest.mark.applies(lambda gpu: gpu.health is not None, reason="its vendor's tool has no word for its health")
+@pytest.mark.cause("gpu_hardware_fault")
+def check_gpu_is_well_as_its_vendor_says(gpu: Gpu) -> None:
+    """What the vendor's own tool does not call healthy fails under load, mostly in the middle of it.
+
+    Do: look into the vendor's log of the device, reset it, or leave it out.
+    $ ssh {node} 'mx-smi; npu-smi info; rocm-smi --showhw; dmesg | tail'
+    """
+    assert gpu.health == "ok", finding(f"{gpu.health}", "ok")
+
+
+def counts_errors(gpu: Gpu) -> bool:
+    """Some tools count errors and do not say whether ECC is on."""
+    return gpu.ecc is not None and gpu.ecc.enabled is not False and gpu.ecc.volatile_uncorrected is not None
+
+
+@pytest.mark.applies(counts_errors, reason="it has no ECC, or it is switched off, or its tool counts no such errors")
+@pytest.mark.cause("gpu_memory_ecc_error")
+def check_gpu_has_no_uncorrected_memory_errors(gpu: Gpu) -> None:
+    """An uncorrectable error ends the program that used that memory, or leaves wrong numbers in its results.
+
+    Do: reset the GPU so that the memory is taken out of use; replace it if the count rises again.
+    $ ssh {node} nvidia-smi --id={subject} --query --display=ECC,ROW_REMAPPER
+    """
+    assert gpu.ecc is not None
+    found = gpu.ecc.volatile_uncorrected
+    assert not found, finding(f"{found} uncorrected errors since the driver was loaded", "none")
+
+
+def ecc_modes(node: Node) -> tuple[str, ...]:
+    """Alike on all its GPUs: one entry."""
+    modes = {"none" if gpu.ecc is None else "on" if gpu.ecc.enabled else "off" for gpu in node.gpus}
+    return tuple(sorted(modes))
+
+
+@on_nvidia
+def check_ecc_mode_is_the_same_on_its_gpus(node: Node) -> None:
+    """ECC takes memory and speed where it is on: a parallel group then has ranks of two sizes.
+
+    Do: nvidia-smi -e 1 on all (needs root), then reset the GPUs.
+    $ ssh {node} nvidia-smi --query-gpu=index,ecc.mode.current,ecc.mode.pending --format=csv
+    """
+    off = [f"gpu:{gpu.index}" for gpu in node.gpus if gpu.ecc is not None and not gpu.ecc.enabled]
+    assert len(ecc_modes(node)) <= 1, finding(f"ECC off on {', '.join(off)} only", "on or off on all")
+
+
+@on_nvidia
+@pytest.mark.needs("check_ecc_mode_is_the_same_on_its_gpus")
+def check_ecc_mode_is_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
+    """With ECC off on one node its memory errors go unseen, and its GPUs are larger and faster than the others.
+
+    Do: nvidia-smi -e 1 on all nodes (needs root), then reset the GPUs.
+    $ ssh {node} nvidia-smi --query-gpu=index,ecc.mode.current,ecc.mode.pending --format=csv
+    """
+    same = peers.by(ecc_modes)
+    assert same.agree(node), same.finding(node, "ECC")
+
+
+def ecc_to_come(gpu: Gpu) -> str:
+    if gpu.ecc is None or gpu.ecc.pending in (None, gpu.ecc.enabled):
+        return ""
+    return "ECC is on and will be off" if gpu.ecc.enabled else "ECC is off and will be on"
+
+
+@on_nvidia
+@pytest.mark.advice
+def check_no_change_of_ecc_is_pending(node: Node) -> None:
+    """After the next reset its memory has another size, and a plan made now no longer fits it.
+
+    Do: reset the GPU now (nvidia-smi --gpu-reset, needs root), or set the mode back.
+    $ ssh {node} nvidia-smi --query-gpu=index,ecc.mode.current,ecc.mode.pending --format=csv
+    """
+    found = of_gpus(node, ecc_to_come)
+    assert not found, finding(found, "no change pending")
+
+
+@of_nvidia
+@pytest.mark.applies(lambda gpu: gpu.retired is not None, reason="it takes no memory out of use")
+@pytest.mark.cause("gpu_memory_ecc_error")
+def check_no_memory_waits_to_be_taken_out_of_use(gpu: Gpu) -> None:
+    """Faulty memory stays in use until the GPU is reset; the program that meets it next ends there.
+
+    Do: end what runs on it and reset it: nvidia-smi --gpu-reset --id={subject} (needs root), or reboot.
+    $ ssh {node} nvidia-smi --id={subject} --query --display=PAGE_RETIREMENT,ROW_REMAPPER
+    """
+    assert gpu.retired is not None
+    assert not gpu.retired.pending, finding(f"{gpu.retired.kind} of memory wait for a reset", "none pending")
+
+
+@of_nvidia
+@pytest.mark.applies(lambda gpu: gpu.retired is not None, reason="it takes no memory out of use")
+@pytest.mark.cause("gpu_memory_ecc_error")
+def check_faulty_memory_could_be_taken_out_of_use(gpu: Gpu) -> None:
+    """A row that could not be remapped stays faulty: there are no spare rows left in that bank.
+
+    Do: drain the node and have the GPU replaced.
+    $ ssh {node} nvidia-smi --id={subject} --query --display=ROW_REMAPPER
+    """
+    assert gpu.retired is not None
+    assert not gpu.retired.failed, finding("a row of memory could not be remapped", "every faulty row remapped")
+
+
+@of_nvidia
+@pytest.mark.applies(lambda gpu: gpu.temperature_c is not None, reason="it has no sensor")
+@pytest.mark.applies(lambda gpu: gpu.slowdown_c is not None, reason="it does not say where it slows down")
+@pytest.mark.cause("gpu_throttled")
+def check_gpu_is_cooler_than_where_it_slows_down(gpu: Gpu) -> None:
+    """At that temperature it halves its clocks, and every GPU that works with it waits.
+
+    Do: look at fans, filters, the room, and what runs on it.
+    $ ssh {node} nvidia-smi --id={subject} --query --display=TEMPERATURE,PERFORMANCE
+    """
+    assert gpu.temperature_c is not None
+    assert gpu.slowdown_c is not None
+    assert gpu.temperature_c < gpu.slowdown_c, finding(f"{gpu.temperature_c} °C", f"below {gpu.slowdown_c} °C")
+
+
+@of_nvidia
+@pytest.mark.needs("check_gpu_is_cooler_than_where_it_slows_down")
+@pytest.mark.cause("gpu_throttled")
+def check_gpu_is_not_slowed_down_by_its_board(gpu: Gpu) -> None:
+    """Heat, a weak power supply or its brake signal cut the clocks to a half or less, whatever runs there.
+
+    Do: look at cooling, power cables and power supplies; then the node's own log (BMC).
+    $ ssh {node} nvidia-smi --id={subject} --query --display=PERFORMANCE,POWER,TEMPERATURE
+    """
+    slowed = [reason for reason in gpu.throttled_by if reason in HARDWARE_SLOWS]
+    assert not slowed, finding(f"clocks are cut by {', '.join(slowed)}", "no slowdown by hardware")
+
+
+def held_back(gpu: Gpu) -> str:
+    return ", ".join(reason for reason in gpu.throttled_by if reason in SOFTWARE_SLOWS)
+
+
+@on_nvidia
+@pytest.mark.advice
+@pytest.mark.cause("gpu_throttled")
+def check_gpus_are_not_slowed_down_by_their_driver(node: Node) -> None:
+    """The driver holds the clocks back to stay within a power cap or a temperature: results vary from run to run.
+
+    Do: look at the power cap and the cooling; under full load a power cap is normal.
+    $ ssh {node} nvidia-smi --query --display=PERFORMANCE,POWER
+    """
+    found = of_gpus(node, held_back)
+    assert not found, finding(f"clocks are held back: {found}", "no limit in effect")
+
+
+def lower_cap(gpu: Gpu) -> str:
+    cap, usual = gpu.power_cap_w, gpu.power_default_w
+    return "" if cap is None or usual is None or cap >= usual else f"a cap of {cap} W instead of {usual} W"
+
+
+@on_nvidia
+@pytest.mark.advice
+def check_power_caps_are_the_default(node: Node) -> None:
+    """A lower cap costs speed under load, and a group goes as fast as its slowest GPU.
+
+    Do: nvidia-smi --power-limit=WATTS (needs root), unless the cap is meant.
+    $ ssh {node} nvidia-smi --query-gpu=index,power.limit,power.default_limit --format=csv
+    """
+    found = of_gpus(node, lower_cap)
+    assert not found, finding(found, "the device's default")
+
+
+def clock_limits(node: Node) -> tuple[str, ...]:
+    """Of each model of its GPUs."""
+    return tuple(sorted({f"{gpu.name}: {gpu.clocks.sm_max} and {gpu.clocks.memory_max} MHz" for gpu in node.gpus}))
+
+
+@on_nvidia
+@pytest.mark.advice
+def check_clock_limits_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
+    """A group goes as fast as its slowest GPU: another board, firmware or a locked clock holds all of them back.
+
+    Do: compare the models and their VBIOS; undo locked clocks (nvidia-smi --reset-gpu-clocks, needs root).
+    $ ssh {node} nvidia-smi --query-gpu=index,clocks.max.sm,clocks.max.memory --format=csv
+    """
+    same = peers.by(clock_limits)
+    assert same.agree(node), same.finding(node, "highest clocks")
+
+
+def told(node: Node, xids: list[Xid]) -> str:
+    """``Xid 79 (the GPU has fallen off the bus) on gpu:3, 2.1 h after start``."""
+    gpus = node.gpus if is_known(node, "gpus") else ()  # the one that was logged may be why none answers
+    names = {peek(gpu, "pci_address"): f"gpu:{gpu.index}" for gpu in gpus}
+    rows = []
+    for xid in xids[-SHOWN:]:
+        known = XIDS.get(xid.code)
+        meaning = known.meaning if known and not xid.switch else xid.said[:60]
+        when = "" if xid.at_s is None else f", {seconds(xid.at_s)} after start"
+        word = "SXid" if xid.switch else "Xid"
+        rows.append(f"{word} {xid.code} ({meaning}) on {names.get(xid.pci_address, xid.pci_address)}{when}")
+    more = f"; and {len(xids) - SHOWN} more" if len(xids) > SHOWN else ""
+    return "; ".join(rows) + more
+
+
+def logged(node: Node, kind: str) -> list[Xid]:
+    return [xid for xid in node.xids if not xid.switch and xid.code in XIDS and XIDS[xid.code].kind == kind]
+
+
+def fatal(node: Node) -> list[Xid]:
+    """Errors of NVSwitches that the driver calls so."""
+    return [xid for xid in node.xids if xid.switch and xid.said.startswith("Fatal")]
+
+
+@on_nvidia
+@pytest.mark.optional
+@pytest.mark.cause("xid79_gpu_off_bus")
+def check_no_gpu_fell_off_the_bus_since_the_start(node: Node) -> None:
+    """A GPU that was gone once (power, heat, riser, firmware) goes again, and takes the run with it.
+
+    Do: drain the node, power-cycle it, reseat or replace the GPU.
+    $ ssh {node} 'sudo dmesg --ctime | grep -i xid | tail'
+    """
+    found = logged(node, "bus")
+    assert not found, finding(told(node, found), "none since the machine started")
+
+
+@on_nvidia
+@pytest.mark.optional
+@pytest.mark.cause("gpu_memory_ecc_error")
+def check_no_memory_error_of_a_gpu_was_logged(node: Node) -> None:
+    """Memory of a GPU that failed once ends the programs that use it, until the GPU is reset or replaced.
+
+    Do: reset the GPU when it is idle (nvidia-smi --gpu-reset, needs root); replace it if it comes back.
+    $ ssh {node} 'sudo dmesg --ctime | grep -i xid | tail'
+    """
+    found = logged(node, "memory")
+    assert not found, finding(told(node, found), "none since the machine started")
+
+
+@on_nvidia
+@pytest.mark.optional
+@pytest.mark.cause("gpu_hardware_fault")
+def check_no_hardware_error_of_a_gpu_was_logged(node: Node) -> None:
+    """NVLink, firmware and engine errors end jobs, or slow the links down; most come back until somebody acts.
+
+    Do: drain the node, reset the GPU, run dcgmi diag; replace it if it comes back.
+    $ ssh {node} 'sudo dmesg --ctime | grep -i xid | tail'
+    """
+    found = [*logged(node, "hardware"), *fatal(node)]
+    assert not found, finding(told(node, found), "none since the machine started")
+
+
+@on_nvidia
+@pytest.mark.optional
+@pytest.mark.advice
+@pytest.mark.cause("kernel_illegal_access_xid31_13")
+def check_no_other_error_of_a_gpu_was_logged(node: Node) -> None:
+    """Mostly a program's own mistake: one that comes back with every job points to an engine, a kernel, or a weak GPU.
+
+    Do: compare the time with your jobs; look the code up in NVIDIA's Xid catalog.
+    $ ssh {node} 'sudo dmesg --ctime | grep -i xid | tail'
+    """
+    grave = [*logged(node, "bus"), *logged(node, "memory"), *logged(node, "hardware"), *fatal(node)]
+    found = [xid for xid in node.xids if xid not in grave]
+    assert not found, finding(told(node, found), "none since the machine started")

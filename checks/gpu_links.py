@@ -1,0 +1,217 @@
+"""Are the GPUs' links as they should be: to the host, to each other, and through NVSwitches?"""
+
+import pytest
+
+from diag.facts.derived import has_accelerator, has_nvidia, nvidia_gpus, of_gpus
+from diag.facts.device import Gpu
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.verdict import finding
+
+REPLAYS_A_MINUTE = 8
+"""DCGM's own limit: DCGM_LIMIT_MAX_PCIREPLAY_RATE in its dcgm_gpu_hardware_limits.h."""
+MINUTE_S = 60
+P2P_LINKED = "link"
+
+on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
+of_nvidia = pytest.mark.applies(lambda gpu: gpu.vendor == "nvidia", reason="not an NVIDIA GPU")
+on_nvidia = pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
+has_pcie = pytest.mark.applies(lambda gpu: gpu.pcie is not None, reason="it does not hang on PCIe")
+
+
+@of_nvidia
+@has_pcie
+def check_gpu_slot_has_all_its_lanes(gpu: Gpu) -> None:
+    """With half the lanes model loading, offloading and GPUs without NVLink go at half the speed.
+
+    Do: put it into a slot with all lanes, or look at riser and BIOS (bifurcation).
+    $ ssh {node} nvidia-smi --id={subject} --query-gpu=pcie.link.width.max,pcie.link.width.current --format=csv
+    """
+    assert gpu.pcie is not None
+    width, own = gpu.pcie.width_max, gpu.pcie.device_width_max
+    assert width is None or own is None or width >= own, finding(f"x{width} at most in this slot", f"x{own}")
+
+
+def older_slot(gpu: Gpu) -> str:
+    here, own = (gpu.pcie.generation_max, gpu.pcie.device_generation_max) if gpu.pcie else (None, None)
+    return "" if here is None or own is None or here >= own else f"PCIe {here} at most, the device could {own}"
+
+
+@on_nvidia
+@pytest.mark.advice
+def check_gpu_slots_are_of_their_generation(node: Node) -> None:
+    """Each PCIe generation has twice the bandwidth of the one before it; an older host cannot be helped.
+
+    Do: look for a BIOS setting that holds the slot at an older generation; plan loading times with what it gives.
+    $ ssh {node} nvidia-smi --query-gpu=index,pcie.link.gen.max,pcie.link.gen.gpumax --format=csv
+    """
+    found = of_gpus(node, older_slot)
+    assert not found, finding(found, "the device's own generation")
+
+
+def fewer_lanes(gpu: Gpu) -> str:
+    now, most = (gpu.pcie.width, gpu.pcie.width_max) if gpu.pcie else (0, None)
+    return "" if most is None or now >= most else f"x{now} now, x{most} at most"
+
+
+@on_nvidia
+@pytest.mark.advice
+@pytest.mark.needs("check_gpu_slot_has_all_its_lanes")
+def check_gpus_use_all_their_lanes_now(node: Node) -> None:
+    """Idle GPUs lower their link's speed on purpose, hardly ever its width: fewer lanes mostly mean a bad contact.
+
+    Do: measure it under load (diag run --level quick); reseat the board if it stays so.
+    $ ssh {node} nvidia-smi --query-gpu=index,pcie.link.width.current,pcie.link.width.max --format=csv
+    """
+    found = of_gpus(node, fewer_lanes)
+    assert not found, finding(found, "all lanes")
+
+
+@on_nvidia
+@pytest.mark.advice
+def check_gpus_seldom_repeat_packets(node: Node) -> None:
+    """Every repeated packet was a broken one: a weak contact, riser or retimer, and the link slows down.
+
+    Do: reseat the board; compare with its siblings after some hours under load.
+    $ ssh {node} 'nvidia-smi --query --display=PCI | grep -i replay'
+    """
+    most = REPLAYS_A_MINUTE * node.system.uptime_s / MINUTE_S
+
+    def repeats(gpu: Gpu) -> str:
+        replays = gpu.pcie.replays if gpu.pcie else None
+        return f"{replays} PCIe packets" if replays is not None and replays > most else ""
+
+    found = of_gpus(node, repeats)
+    assert not found, finding(f"repeated since the driver was loaded: {found}", f"at most {REPLAYS_A_MINUTE} a minute")
+
+
+def links_up(gpu: Gpu) -> int:
+    return sum(link.active for link in gpu.links)
+
+
+def fewer_links(node: Node) -> list[str]:
+    """GPUs with fewer than the best of that model. Without NVSwitches a GPU may have no bridge at all."""
+    best: dict[str, int] = {}
+    counted = []
+    for gpu in nvidia_gpus(node):
+        up = links_up(gpu)
+        best[gpu.name] = max(up, best.get(gpu.name, 0))
+        if gpu.links and (up or gpu.fabric is not None):
+            counted.append((gpu, up))
+    return [
+        f"gpu:{gpu.index}: {up} of {len(gpu.links)} NVLinks are up, of its siblings {best[gpu.name]}"
+        for gpu, up in counted
+        if up < best[gpu.name]
+    ]
+
+
+def has_links(node: Node) -> bool:
+    return any(gpu.links for gpu in nvidia_gpus(node))
+
+
+@on_nvidia
+@pytest.mark.applies(has_links, reason="no NVLink")
+@pytest.mark.cause("nvlink_down")
+def check_gpus_have_equally_many_nvlinks_up(node: Node) -> None:
+    """NCCL uses as many links as all have: one that is down slows the whole node, or sends it over PCIe.
+
+    Do: reset all GPUs of the node together (needs root), restart the Fabric Manager; then replace the board.
+    $ ssh {node} nvidia-smi nvlink --status
+    """
+    fewer = fewer_links(node)
+    assert not fewer, finding("; ".join(fewer), "as many as its siblings")
+
+
+def nvlinks(node: Node) -> tuple[int, ...]:
+    """The numbers of links up that its GPUs have."""
+    return tuple(sorted({links_up(gpu) for gpu in nvidia_gpus(node)}))
+
+
+@on_nvidia
+@pytest.mark.needs("check_gpus_have_equally_many_nvlinks_up")
+@pytest.mark.cause("nvlink_down")
+def check_nvlinks_are_as_many_as_on_peers(node: Node, peers: Peers) -> None:
+    """A node whose GPUs have fewer links than those of the others is the slow one in every collective.
+
+    Do: compare the boards; reset all GPUs of the node together (needs root) and restart the Fabric Manager.
+    $ ssh {node} nvidia-smi nvlink --status
+    """
+    same = peers.by(nvlinks)
+    assert same.agree(node), same.finding(node, "NVLinks up:")
+
+
+def link_errors(gpu: Gpu) -> str:
+    bad = [link for link in gpu.links if link.replays or link.recoveries]
+    if not bad:
+        return ""
+    replays, recoveries = (sum(getattr(link, name) or 0 for link in bad) for name in ("replays", "recoveries"))
+    return f"{replays} replays and {recoveries} recoveries on links {', '.join(str(link.index) for link in bad)}"
+
+
+@on_nvidia
+@pytest.mark.applies(has_links, reason="no NVLink")
+@pytest.mark.advice
+@pytest.mark.cause("nvlink_down")
+def check_nvlinks_repeat_and_recover_nothing(node: Node) -> None:
+    """A link that recovers stops for a moment, and goes down for good sooner than its neighbours.
+
+    Do: look whether the counts rise under load; then replace the board, or the GPU at the other end.
+    $ ssh {node} nvidia-smi nvlink --errorcounters
+    """
+    found = of_gpus(node, link_errors)
+    assert not found, finding(found, "none since the driver was loaded")
+
+
+def in_fabric(gpu: Gpu) -> bool:
+    return gpu.fabric is not None and gpu.fabric.state != "not_supported"
+
+
+@of_nvidia
+@pytest.mark.applies(in_fabric, reason="no NVSwitch fabric")
+@pytest.mark.cause("fabric_manager_or_nvswitch_state")
+def check_nvswitch_fabric_took_the_gpu_in(gpu: Gpu) -> None:
+    """Until the NVSwitch fabric is set up, CUDA ends with error 802 "system not yet initialized".
+
+    Do: start the Fabric Manager of the driver's version (systemctl restart nvidia-fabricmanager, needs root).
+    $ ssh {node} 'nvidia-smi -q -i {subject} | grep -A3 -i fabric; systemctl status nvidia-fabricmanager'
+    """
+    fabric = gpu.fabric
+    assert fabric is not None
+    well = fabric.state == "completed" and fabric.status == "success" and not fabric.health
+    health = f", {', '.join(fabric.health)}" if fabric.health else ""
+    assert well, finding(f"fabric {fabric.state}, {fabric.status}{health}", "completed, success")
+
+
+def needs_manager(node: Node) -> bool:
+    """Where the switches are on this machine's bus; those of virtual machines and of racks are managed elsewhere."""
+    return node.gpu_system is not None and node.gpu_system.nvswitches > 0
+
+
+@on_gpus
+@pytest.mark.applies(needs_manager, reason="no NVSwitch on its bus")
+@pytest.mark.optional
+@pytest.mark.cause("fabric_manager_or_nvswitch_state")
+def check_fabric_manager_runs(node: Node) -> None:
+    """The fabric stays "completed" after its manager has died; the next reset or link error then ends NVLink traffic.
+
+    Do: systemctl enable --now nvidia-fabricmanager (needs root), of exactly the driver's version.
+    $ ssh {node} 'systemctl status nvidia-fabricmanager; cat /proc/driver/nvidia/version'
+    """
+    assert node.gpu_system is not None
+    state = node.gpu_system.fabric_manager
+    assert state == "active", finding(f"Fabric Manager {state or 'not installed'}", "active")
+
+
+@on_nvidia
+@pytest.mark.applies(lambda node: any(pair.path == P2P_LINKED for pair in node.between), reason="no NVLinks")
+@pytest.mark.cause("p2p_not_supported")
+def check_linked_gpus_reach_each_other(node: Node) -> None:
+    """NCCL and the engines' own all-reduce use NVLink only where the driver permits peer access; else all goes by PCIe.
+
+    Do: look for a registry key of the driver that disables it, MIG, or a virtual machine's setting.
+    $ ssh {node} 'nvidia-smi topo -p2p r; nvidia-smi topo -m'
+    """
+    linked = [pair for pair in node.between if pair.path == P2P_LINKED]
+    apart = [f"{pair.a} and {pair.b}: {pair.p2p}" for pair in linked if pair.p2p not in ("ok", None)]
+    more = f"; and {len(apart) - 3} more" if len(apart) > 3 else ""
+    assert not apart, finding("; ".join(apart[:3]) + more, "peer access between all that are linked")

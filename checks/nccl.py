@@ -1,0 +1,144 @@
+"""Among the GPUs of one node: are the collectives right and fast, and does NCCL take the ways that are there?"""
+
+import pytest
+
+from diag.facts.derived import has_accelerator, hcas
+from diag.facts.expected import all_reduce
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.rates import models, slow_all_reduces
+from diag.facts.record import NotMeasured
+from diag.facts.speed import Transport
+from diag.facts.verdict import finding
+from diag.units import gb_per_s, size
+
+FROM_NORMAL = ("normal", "burn")
+LARGE_BYTES = 256 << 20
+"""Below, latency decides, and what is published is of larger ones."""
+
+loaded = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
+from_normal = pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
+on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
+several = pytest.mark.applies(lambda node: len(node.gpus) > 1, reason="one GPU")
+
+
+@loaded
+@on_gpus
+@from_normal
+@several
+@pytest.mark.cause("wrong_results")
+def check_sums_in_the_node_are_right(node: Node) -> None:
+    """A wrong sum among the GPUs of a node is in every answer of a model that is divided over them.
+
+    Do: look at the links between its GPUs; until then run it with NCCL_P2P_DISABLE=1 and --disable-custom-all-reduce.
+    $ ssh {node} 'nvidia-smi nvlink -e; nvidia-smi topo -p2p r'
+    """
+    together = node.speed.collectives
+    wrong = [
+        f"{row.collective}{' in a graph' if row.captured else ''} at {size(row.size_bytes)}"
+        for row in together.times
+        if not row.verified
+    ]
+    assert not wrong, finding("; ".join(wrong[:3]), "every element of every rank")
+    if not together.times:
+        raise NotMeasured(together.summary or "no collective came through")
+
+
+@loaded
+@on_gpus
+@from_normal
+@several
+@pytest.mark.optional
+@pytest.mark.needs("check_sums_in_the_node_are_right")
+@pytest.mark.cause("link_slow")
+def check_all_reduce_in_the_node_is_fast(node: Node, peers: Peers) -> None:
+    """Each layer ends in an all-reduce over the group: where it is slow, more GPUs make a model no faster.
+
+    Do: read which step of the ladder changed the result, and what NCCL says it uses.
+    $ diag run --hosts {node} --level normal -v
+    """
+    together = node.speed.collectives
+    late = peers.once(slow_all_reduces).get(node.name)
+    says = f"; {together.ladder_says}" if together.ladder_says else ""
+    assert late is None, finding(
+        f"busbw {gb_per_s(late.value)}, {late.share:.1%} below{says}" if late else "",
+        f"{gb_per_s(late.others)} ({late.count} nodes)" if late else "",
+    )
+    largest, names = together.largest("all_reduce"), set(models(node).values())
+    if largest is None or largest.size_bytes < LARGE_BYTES or len(names) > 1:
+        return
+    wanted = all_reduce(names.pop(), together.world_size, nvls=together.log.nvls)
+    assert wanted is None or largest.busbw_bytes_per_s >= wanted.least, finding(
+        f"busbw {gb_per_s(largest.busbw_bytes_per_s)} at {size(largest.size_bytes)}{says}",
+        f"at least {gb_per_s(wanted.least)} {'with' if wanted.nvls else 'without'} NVLS ({wanted.source})"
+        if wanted
+        else "",
+    )
+
+
+def roundabout(node: Node) -> list[Transport]:
+    """Pairs whose GPUs reach each other, says the driver, and that go through host memory or a network all the same."""
+    reached = {frozenset((each.a, each.b)) for each in node.between if each.p2p == "ok"}
+    return [
+        way
+        for way in node.speed.collectives.log.transports
+        if way.kind != "P2P" and frozenset((f"gpu:{way.source}", f"gpu:{way.target}")) in reached
+    ]
+
+
+@loaded
+@on_gpus
+@from_normal
+@several
+@pytest.mark.optional
+@pytest.mark.cause("p2p_not_supported")
+def check_nccl_goes_from_gpu_to_gpu(node: Node) -> None:
+    """Where NCCL does not believe in peer access it goes through host memory or the network, at a tenth of the rate.
+
+    Do: look at NCCL_P2P_DISABLE and NCCL_P2P_LEVEL, at ACS, and at what the container hides (/dev, ipc, pids).
+    $ ssh {node} 'env | grep NCCL; cat /etc/nccl.conf; nvidia-smi topo -m'
+    """
+    ways = roundabout(node)
+    found = "; ".join(f"gpu:{way.source} to gpu:{way.target} by {way.kind}" for way in ways[:3])
+    assert not ways, finding(found, "P2P: the driver says that they reach each other")
+
+
+@loaded
+@on_gpus
+@from_normal
+@several
+@pytest.mark.optional
+@pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
+@pytest.mark.cause("rdma_device_not_in_container")
+def check_nccl_uses_the_hcas(node: Node) -> None:
+    """With HCAs in the node NCCL must not fall back to sockets: it does so in silence, at a tenth of the rate.
+
+    Do: give the container /dev/infiniband and libibverbs; look at NCCL_IB_DISABLE, NCCL_NET and the ports' state.
+    $ ssh {node} 'ls /dev/infiniband; ibv_devices; env | grep NCCL'
+    """
+    log = node.speed.collectives.log
+    assert log.network not in (None, "Socket"), finding(
+        f"network {log.network or 'none'}", f"its {len(hcas(node))} HCAs"
+    )
+
+
+@loaded
+@on_gpus
+@from_normal
+@several
+@pytest.mark.optional
+@pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
+@pytest.mark.needs("check_nccl_uses_the_hcas")
+@pytest.mark.cause("gdr_peermem_missing")
+def check_nccl_uses_gpu_direct(node: Node) -> None:
+    """Without GPUDirect each message goes through host memory: slower, and never an error.
+
+    Do: load nvidia_peermem, or a kernel and driver with DMA-BUF; look at NCCL_NET_GDR_LEVEL and ACS.
+    $ ssh {node} 'lsmod | grep peermem; env | grep GDR'
+    """
+    log = node.speed.collectives.log
+    if not log.gpu_direct:
+        raise NotMeasured("NCCL did not say it of any HCA")
+    off = [name for name, on in log.gpu_direct if not on]
+    why = f": {log.gpu_direct_why[0]}" if log.gpu_direct_why else ""
+    assert not off, finding(f"off for {', '.join(off)}{why}", f"on for all {len(log.gpu_direct)} HCAs")

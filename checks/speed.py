@@ -1,0 +1,231 @@
+"""Is what the GPUs compute and carry right, and are they as fast as others of their model and as is known of it?"""
+
+import pytest
+
+from diag.facts.baseline import figures, identity
+from diag.facts.derived import has_accelerator
+from diag.facts.device import Gpu
+from diag.facts.expected import expected, host_link
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.rates import digests, slow_copies, slow_gemms
+from diag.facts.record import NotMeasured
+from diag.facts.snapshot import Snapshot
+from diag.facts.speed import Bandwidth, of_gpu
+from diag.facts.verdict import finding
+from diag.units import gb_per_s, size
+
+TERA = 1e12
+ALLOCATABLE_SHARE = 0.98
+"""Of what was free; the rest goes to fragments of blocks."""
+STILL_SHARE = 0.95
+"""Of what it reached before; runs of one GPU differ by less."""
+FROM_NORMAL = ("normal", "burn")
+
+loaded = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
+from_normal = pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
+on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
+
+
+def tflops(flops_per_s: float) -> str:
+    return f"{flops_per_s / TERA:.1f} TFLOP/s"
+
+
+# -- products
+
+
+@loaded
+@on_gpus
+@pytest.mark.cause("wrong_results")
+def check_gpu_computes_right_products(gpu: Gpu, node: Node) -> None:
+    """A GPU that multiplies wrongly makes every answer of the model wrong, in silence.
+
+    Do: drain this GPU, and run the vendor's own diagnosis on it.
+    $ ssh {node} dcgmi diag -r 3
+    """
+    wrong = [
+        f"{row.dtype}: {row.wrong}" for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm") if row.wrong
+    ]
+    assert not wrong, finding("; ".join(wrong), "every product equal to its reference, and to itself each time")
+
+
+@loaded
+@on_gpus
+@pytest.mark.needs("check_gpu_computes_right_products")
+@pytest.mark.cause("gpu_slow")
+def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> None:
+    """A parallel group goes as fast as its slowest GPU: one that is 5 % slower makes all of them 5 % slower.
+
+    Do: look at its power cap, clocks, temperature and throttle reasons, then at its cooling.
+    $ ssh {node} nvidia-smi --id={subject} -q -d PERFORMANCE,POWER,CLOCK,TEMPERATURE
+    """
+    own = {row.dtype: row for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")}
+    behind = peers.once(slow_gemms)
+    mine = {dtype: behind.get((gpu.name, dtype), {}).get((node.name, gpu.index)) for dtype in own}
+    late = {dtype: each for dtype, each in mine.items() if each is not None}
+    rates = "; ".join(f"{dtype} {tflops(each.value)}, {each.share:.1%} below" for dtype, each in late.items())
+    of_all = "; ".join(f"{dtype} {tflops(each.others)} ({each.count} peers)" for dtype, each in late.items())
+    assert not late, finding(rates, of_all)
+
+
+def earlier_figures(cluster: Snapshot) -> dict[tuple[str, str], float]:
+    """(GPU, what) -> what the run named with --baseline found."""
+    found = cluster.baseline.figures if cluster.baseline is not None else ()
+    return {(figure.gpu, figure.what): figure.value for figure in found}
+
+
+@loaded
+@on_gpus
+@pytest.mark.optional
+@pytest.mark.applies(lambda cluster: cluster.baseline is not None, reason="no --baseline was named")
+@pytest.mark.cause("gpu_slow")
+def check_gpu_is_as_fast_as_it_was(gpu: Gpu, node: Node, peers: Peers) -> None:
+    """What an earlier run measured on this very GPU is the best referee: no other device, slot or cooling differs.
+
+    Do: look for what changed since: driver, power cap, clocks, temperature, the slot.
+    $ ssh {node} nvidia-smi --id={subject} -q -d PERFORMANCE,POWER,CLOCK,TEMPERATURE
+    """
+    then = peers.once(earlier_figures)
+    of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
+    copies(node, gpu, "hbm")
+    name, now = identity(node.name, gpu), figures(node.speed, gpu.index)
+    both = {what: (value, then[name, what]) for what, value in now.items() if (name, what) in then}
+    if not both:
+        raise NotMeasured("the earlier run did not measure this GPU")
+    late = {what: pair for what, pair in both.items() if pair[0] < STILL_SHARE * pair[1]}
+    found = "; ".join(f"{what} {1 - value / was:.1%} below" for what, (value, was) in late.items())
+    assert not late, finding(found, f"at least {STILL_SHARE:.0%} of what it reached in the earlier run")
+
+
+@loaded
+@on_gpus
+@pytest.mark.optional
+@pytest.mark.needs("check_gpu_computes_right_products")
+@pytest.mark.cause("gpu_slow")
+def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
+    """When all GPUs are slow alike, none is behind its peers: a power cap, hot air, or a driver's setting.
+
+    Do: compare power cap and clocks with the data sheet of this model.
+    $ ssh {node} nvidia-smi --id={subject} -q -d POWER,CLOCK
+    """
+    low, known = [], 0
+    for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm"):
+        wanted = expected(gpu.name, f"gemm {row.dtype}")
+        known += wanted is not None
+        if wanted is not None and row.sustained_flops_per_s < wanted.least:
+            low.append((f"{row.dtype} {tflops(row.sustained_flops_per_s)}",
+                        f"at least {tflops(wanted.least)} ({wanted.source})"))  # fmt: skip
+    if not known:
+        pytest.skip(f"nothing is published of {gpu.name}: peers and earlier runs judge it")
+    assert not low, finding("; ".join(found for found, _ in low), "; ".join(wish for _, wish in low))
+
+
+@loaded
+@on_gpus
+@pytest.mark.cause("wrong_results")
+def check_every_gpu_computes_the_same_bits(gpu: Gpu, node: Node, peers: Peers) -> None:
+    """From one seed all GPUs of a model find the same bits; the odd one corrupts data in silence.
+
+    Do: drain this GPU, and run the vendor's own diagnosis on it.
+    $ ssh {node} dcgmi diag -r 3
+    """
+    (own,) = of_gpu(node.speed.fingerprints, gpu.index, node.speed, "fingerprint")
+    assert own.repeated, finding("other bits each time", "the same each time")
+    assert own.exact == own.expected, finding(f"sums {own.exact[:12]}", f"{own.expected[:12]}, as whole numbers give")
+    alike = peers.once(digests)[own.kind]
+    same, count = alike[own.rounded], alike.total()
+    expected_bits = f"those of {count - same} of {count} GPUs of {own.kind}"
+    assert same * 2 >= count, finding(f"bits {own.rounded[:12]}", expected_bits)
+
+
+# -- memory and its ways
+
+
+def copies(node: Node, gpu: Gpu, *kinds: str, near: bool = True) -> list[Bandwidth]:
+    topic = "hbm" if kinds == ("hbm",) else "host copies"
+    rows = of_gpu(node.speed.bandwidths, gpu.index, node.speed, topic)
+    found = [row for row in rows if row.kind in kinds and (row.near is not False or not near)]
+    if not found:
+        of_gpu((), gpu.index, node.speed, topic)
+    return found
+
+
+@loaded
+@on_gpus
+@pytest.mark.cause("wrong_results")
+def check_copies_arrive_unchanged(gpu: Gpu, node: Node) -> None:
+    """A copy that changes data corrupts weights as they are loaded, and tokens as they leave.
+
+    Do: drain this GPU; look for PCIe replays, corrected errors, and the riser or cable it sits on.
+    $ ssh {node} 'nvidia-smi --id={subject} -q -d PCIE,ECC; sudo dmesg | grep -i aer | tail'
+    """
+    rows = copies(node, gpu, "hbm") + copies(node, gpu, "h2d", "d2h", "h2d_all", "d2h_all", near=False)
+    wrong = sorted({row.kind for row in rows if not row.verified})
+    assert not wrong, finding(f"wrong bytes in {', '.join(wrong)}", "every byte as it was sent")
+
+
+def behind_peers(node: Node, gpu: Gpu, peers: Peers, rows: list[Bandwidth]) -> None:
+    behind = peers.once(slow_copies)
+    for row in rows:
+        late = behind.get((gpu.name, row.kind), {}).get((node.name, gpu.index))
+        assert late is None, finding(
+            f"{row.kind} {gb_per_s(row.bytes_per_s)}, {late.share:.1%} below" if late else "",
+            f"{gb_per_s(late.others)} ({late.count} peers)" if late else "",
+        )
+
+
+@loaded
+@on_gpus
+@pytest.mark.needs("check_copies_arrive_unchanged")
+@pytest.mark.cause("gpu_slow")
+def check_gpu_memory_is_fast(gpu: Gpu, node: Node, peers: Peers) -> None:
+    """Decoding reads all weights for every token: its speed is that of the GPU's memory.
+
+    Do: look at the memory's clock, temperature and remapped rows.
+    $ ssh {node} nvidia-smi --id={subject} -q -d CLOCK,TEMPERATURE,ROW_REMAPPER
+    """
+    rows = copies(node, gpu, "hbm")
+    behind_peers(node, gpu, peers, rows)
+    wanted = expected(gpu.name, "hbm")
+    for row in rows if wanted else ():
+        wish = f"at least {gb_per_s(wanted.least)} ({wanted.source})" if wanted else ""
+        assert wanted is None or row.bytes_per_s >= wanted.least, finding(f"copies {gb_per_s(row.bytes_per_s)}", wish)
+
+
+@loaded
+@on_gpus
+@pytest.mark.needs("check_copies_arrive_unchanged")
+@pytest.mark.cause("pcie_link_slow")
+def check_pcie_carries_its_width_under_load(gpu: Gpu, node: Node, peers: Peers) -> None:
+    """A link that trained at half its lanes loads models and swaps caches at half the speed; idle links hide it.
+
+    Do: reseat the card or its riser, or drain it; meanwhile plan without it.
+    $ ssh {node} nvidia-smi --id={subject} -q -d PCIE
+    """
+    rows = copies(node, gpu, "h2d", "d2h")
+    behind_peers(node, gpu, peers, rows)
+    if gpu.pcie is None:
+        return
+    generation, width = gpu.pcie.generation_max, gpu.pcie.width_max
+    wanted = host_link(generation, width) if generation and width else None
+    for row in rows if wanted else ():
+        wish = f"at least {gb_per_s(wanted.least)}: PCIe {generation} x{width}" if wanted else ""
+        found = f"{row.kind} {gb_per_s(row.bytes_per_s)}"
+        assert wanted is None or row.bytes_per_s >= wanted.least, finding(found, wish)
+
+
+@loaded
+@on_gpus
+@from_normal
+@pytest.mark.optional
+@pytest.mark.cause("gpu_memory_taken_by_other_process")
+def check_free_gpu_memory_can_be_had(gpu: Gpu, node: Node) -> None:
+    """Engines take what the driver calls free; where less can be had, they end while they start.
+
+    Do: look for a process in another container, or a memory limit of MPS or a virtual GPU.
+    $ ssh {node} nvidia-smi --id={subject} -q -d MEMORY
+    """
+    (fill,) = of_gpu(node.speed.fills, gpu.index, node.speed, "fill")
+    assert fill.verified, finding("memory does not hold what was written", "every byte as it was written")
+    enough = fill.allocatable_bytes >= ALLOCATABLE_SHARE * fill.told_bytes
+    assert enough, finding(f"{size(fill.allocatable_bytes)} could be had", f"{size(fill.told_bytes)}: told to be free")

@@ -1,0 +1,94 @@
+"""What do all GPUs of a cluster reach, side by side, and which are behind? Asked once for a Snapshot; pure.
+
+Compared are figures of one kind from GPUs of one model. Unverified figures are none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from diag.facts.node import Node
+from diag.facts.outliers import Slow, slow
+from diag.facts.record import is_known
+
+if TYPE_CHECKING:
+    from diag.facts.snapshot import Snapshot
+
+Kind = tuple[str, str]
+"""Model of the GPU, and dtype or kind of copy."""
+Place = tuple[str, int]
+"""Node and GPU."""
+
+
+def measured(nodes: Iterable[Node]) -> Iterator[Node]:
+    return (node for node in nodes if is_known(node, "speed") and is_known(node, "gpus"))
+
+
+def models(node: Node) -> dict[int, str]:
+    return {gpu.index: gpu.name for gpu in node.gpus}
+
+
+def slow_gemms(cluster: Snapshot) -> dict[Kind, dict[Place, Slow]]:
+    """By dtype; of sustained rates."""
+    rates: dict[Kind, dict[Place, float]] = {}
+    for node in measured(cluster.nodes):
+        names = models(node)
+        for row in node.speed.gemms if is_known(node.speed, "gemms") else ():
+            if row.verified:
+                kind = (names.get(row.gpu, ""), row.dtype)
+                rates.setdefault(kind, {})[node.name, row.gpu] = row.sustained_flops_per_s
+    return {kind: slow(each) for kind, each in rates.items()}
+
+
+def slow_copies(cluster: Snapshot) -> dict[Kind, dict[Place, Slow]]:
+    """By kind; of host copies those with the memory of the GPU's own NUMA node."""
+    rates: dict[Kind, dict[Place, float]] = {}
+    for node in measured(cluster.nodes):
+        names = models(node)
+        for row in node.speed.bandwidths if is_known(node.speed, "bandwidths") else ():
+            if row.verified and row.near is not False:
+                rates.setdefault((names.get(row.gpu, ""), row.kind), {})[node.name, row.gpu] = row.bytes_per_s
+    return {kind: slow(each) for kind, each in rates.items()}
+
+
+def slow_pairs(cluster: Snapshot) -> dict[str, dict[tuple[int, int], Slow]]:
+    """Node -> (source, target), of those that reach each other directly."""
+    rates: dict[str, dict[tuple[str, int, int], float]] = {}
+    for node in measured(cluster.nodes):
+        names = models(node)
+        for row in node.speed.p2p if is_known(node.speed, "p2p") else ():
+            if row.verified and row.direct:
+                rates.setdefault(names.get(row.source, ""), {})[node.name, row.source, row.target] = row.bytes_per_s
+    found: dict[str, dict[tuple[int, int], Slow]] = {}
+    for each in rates.values():
+        for (name, source, target), late in slow(each).items():
+            found.setdefault(name, {})[source, target] = late
+    return found
+
+
+def slow_all_reduces(cluster: Snapshot) -> dict[str, Slow]:
+    return slow_together(cluster.nodes)
+
+
+def slow_together(nodes: Iterable[Node]) -> dict[str, Slow]:
+    """Nodes whose largest eager all-reduce is behind that of nodes with as many GPUs of the same model."""
+    rates: dict[tuple[str, int], dict[str, float]] = {}
+    for node in measured(nodes):
+        if is_known(node.speed, "collectives"):
+            names, together = set(models(node).values()), node.speed.collectives
+            largest = together.largest("all_reduce")
+            if largest is not None and largest.verified:
+                kind = ("/".join(sorted(names)), together.world_size)
+                rates.setdefault(kind, {})[node.name] = largest.busbw_bytes_per_s
+    return {name: late for each in rates.values() for name, late in slow(each).items()}
+
+
+def digests(cluster: Snapshot) -> dict[str, Counter[str]]:
+    """Model and software -> how many of all such GPUs have which digest."""
+    found: dict[str, Counter[str]] = {}
+    for node in measured(cluster.nodes):
+        for row in node.speed.fingerprints if is_known(node.speed, "fingerprints") else ():
+            found.setdefault(row.kind, Counter())[row.rounded] += 1
+    return found

@@ -1,0 +1,143 @@
+"""What does the measure stage do on which node, how many at once, and why is a node left out?
+
+Two kinds of work: how fast the model's files are read, and how fast the GPUs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from diag import busy, probes
+from diag.facts.model import ReadSpeed
+from diag.facts.node import Node
+from diag.facts.rates import slow_together
+from diag.facts.record import NotMeasured, is_known, unknown
+from diag.facts.speed import Speed
+from diag.remote import ladder, node_collectives, schedule
+from diag.remote.measurements import measure
+from diag.remote.session import Session
+from diag.wishes import Wishes
+
+CONNECTIONS_AT_ONCE = 2048
+"""A place for each host of all but the largest clusters: who hangs takes nobody's place."""
+SHARED_READERS_AT_ONCE = 4
+READ_S = 10.0
+STAGGER_S = 1.0
+"""Between the nodes of a burn: a room's power does not like them all at once."""
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """``calls``: what is done on each node, all of it within ``deadline_s``; it fills ``field`` of its record."""
+
+    stage: str
+    field: str
+    calls: Mapping[str, Callable[[], Any]]
+    left_out: Mapping[str, str]
+    deadline_s: float
+    at_once: int = CONNECTIONS_AT_ONCE
+    always: bool = False
+    """Whether the stage is told also where no node takes part."""
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """The nodes that were reached; ``unwilling``: why one may not be loaded, or ''."""
+
+    nodes: Mapping[str, Node]
+    sessions: Mapping[str, Session]
+    unwilling: Callable[[str], str]
+    wishes: Wishes
+
+
+def read_speeds(scene: Scene) -> Work:
+    """Of the model path: all at once on local disks, four at a time on a shared file system."""
+    path, level, deadline_s = scene.wishes.model_path, scene.wishes.level, scene.wishes.deadline_s("measure")
+    reasons = {name: scene.unwilling(name) for name in scene.sessions}
+    if path is None or level == "passive":
+        why = "no --model was named" if path is None else "level passive reads no files at speed"
+        reasons = dict.fromkeys(reasons, why)
+    readers = [name for name, why in reasons.items() if not why and busy.has_model(scene.nodes[name])]
+    shared = any(busy.reads_shared_files(scene.nodes[name]) for name in readers)
+    at_once = SHARED_READERS_AT_ONCE if shared else CONNECTIONS_AT_ONCE
+    limit_bytes = 256 * 1024**2 if level == "quick" else 1024**3
+    each_s = deadline_s / max(1.0, -(-len(readers) // at_once)) * 0.8
+
+    def read(session: Session) -> Callable[[], ReadSpeed]:
+        request = probes.read_speed_request(path or "", limit_bytes=limit_bytes, seconds=min(READ_S, each_s))
+        return lambda: probes.read_speed(session.ask((request,), deadline_s), readers=min(at_once, len(readers)))
+
+    return Work(
+        stage="measure",
+        field="read_speed",
+        calls={name: read(scene.sessions[name]) for name in readers},
+        left_out={name: why for name, why in reasons.items() if why},
+        deadline_s=deadline_s,
+        at_once=at_once,
+        always=path is not None and level != "passive",
+    )
+
+
+def speeds(scene: Scene) -> Work:
+    """Of the GPUs, on all nodes at once; a node without any, or that may not be loaded, has its reason."""
+    wishes = scene.wishes
+    calls: dict[str, Callable[[], Speed]] = {}
+    left_out: dict[str, str] = {}
+    for name, session in scene.sessions.items():
+        node, why = scene.nodes[name], scene.unwilling(name)
+        if wishes.level == "passive":
+            why = "level passive makes no load"
+        try:
+            plan = None if why else _plan(node, wishes, late_s=len(calls) * STAGGER_S)
+        except NotMeasured as absent:
+            plan, why = None, str(absent)
+        if plan is None:
+            left_out[name] = why
+        else:
+            calls[name] = _measuring(session, node, plan, wishes)
+    return Work(stage="speed", field="speed", calls=calls, left_out=left_out, deadline_s=wishes.deadline_s("speed"))
+
+
+def _plan(node: Node, wishes: Wishes, *, late_s: float) -> schedule.Schedule:
+    if node.devices == () and not node.gpus:
+        raise NotMeasured("no accelerator")
+    in_use = busy.why_in_use(node)
+    return schedule.schedule(node, wishes.level, minutes=wishes.minutes, busy=in_use, late_s=late_s)
+
+
+def _measuring(session: Session, node: Node, plan: schedule.Schedule, wishes: Wishes) -> Callable[[], Speed]:
+    """The GPUs each and in pairs, then all of them together; a pair that was wedged is enough to leave that out."""
+
+    def work() -> Speed:
+        found = measure(session, plan)
+        if plan.level == "quick":
+            return msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
+        together = node_collectives.measure(session, node, found, wishes.environment_of(node))
+        return msgspec.structs.replace(found, collectives=together)
+
+    return work
+
+
+def ladders(scene: Scene) -> Work:
+    """On nodes whose own collectives are degraded, says one of the referees: what is at fault?"""
+    together = [
+        node for node in scene.nodes.values() if is_known(node, "speed") and is_known(node.speed, "collectives")
+    ]
+    behind = slow_together(together)
+    calls = {}
+    for node in together:
+        late = behind.get(node.name)
+        why = ladder.why_degraded(node, node.speed.collectives, late.share if late else None)
+        if why and node.speed.collectives.backend == "nccl" and node.name in scene.sessions:
+            calls[node.name] = _climbing(scene.sessions[node.name], node)
+    return Work(stage="ladder", field="speed", calls=calls, left_out={}, deadline_s=scene.wishes.deadline_s("ladder"))
+
+
+def _climbing(session: Session, node: Node) -> Callable[[], Speed]:
+    def work() -> Speed:
+        found = node.speed.collectives
+        log = found.log if is_known(found, "log") else None
+        return msgspec.structs.replace(node.speed, collectives=node_collectives.climb(session, node, found, log))
+
+    return work

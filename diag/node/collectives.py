@@ -1,0 +1,150 @@
+"""What does one rank of a node's own collectives do? Each kind in turn, eager and captured in a graph, all checked.
+
+argv: JSON {"kinds", "sizes", "captured": whether CUDA graphs are tried, "log": a file's name without the rank, or "",
+"vllm": whether vLLM's own all-reduces are timed}. The first collective of all is not timed: it makes the communicator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from datetime import timedelta
+
+import alive
+import allreduce
+import markers
+import stopwatch
+from exchanges import Exchange
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+REPETITIONS, LONG_S = 5, 0.2
+SMALL_BYTES, CALLS = 1 << 20, 20
+"""Small ones are timed in a row, as decoding issues them."""
+LOGGED = re.compile(
+    r" via |NET/|GPU Direct|NVLS mult|NVLS supp|nvls channels|Using network|NCCL version|NCCL_\w+ set|NCCL WARN"
+)
+LOG_AT_MOST, LINE_BYTES = 3000, 2500
+
+
+def main() -> None:
+    alive.watch()
+    rank, wish = allreduce.Rank(), json.loads(sys.argv[1])
+    if wish["log"]:
+        os.environ.update(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="INIT,NET,GRAPH,ENV,TUNING")
+        os.environ["NCCL_DEBUG_FILE"] = f"{wish['log']}.{rank.rank}"
+    try:
+        take_part(rank, wish)
+    except Exception as error:
+        rank.roll.troubled.wait(allreduce.BLAME_S)
+        if not rank.roll.troubled.is_set():
+            rank.roll.failed(markers.one_line(error))
+        rank.leave(failed=markers.one_line(error), troubles=rank.roll.troubles)
+    os._exit(0)
+
+
+def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
+    import torch
+    import torch.distributed as dist
+
+    on_gpu = rank.backend == "nccl"
+    if on_gpu:
+        torch.cuda.set_device(rank.local_rank)
+    rank.phase = "imported"
+    rank.roll.say("imported", allreduce.IMPORT_PATIENCE_S, **allreduce.versions(torch, rank.backend))
+    rank.say()
+    if not rank.roll.await_all("imported", rank.left_s()):
+        raise TimeoutError("the roll call did not end")
+    rank.reach("roll_called", allreduce.IMPORT_PATIENCE_S)
+    group_timeout_s = max(allreduce.LEAST_GROUP_TIMEOUT_S, rank.deadline_s * allreduce.GROUP_TIMEOUT_SHARE)
+    dist.init_process_group(rank.backend, timeout=timedelta(seconds=group_timeout_s))
+    one = torch.ones(1, device=rank.device)
+    free_bytes = torch.cuda.mem_get_info(rank.device)[0] if on_gpu else 0
+    rank.reach("initialised", allreduce.IMPORT_PATIENCE_S)
+    dist.all_reduce(one)
+    if one.item() != rank.world_size:
+        raise ArithmeticError(f"the first sum: found {one.item():g}, expected {rank.world_size}")
+    taken = {"communicator_bytes": free_bytes - torch.cuda.mem_get_info(rank.device)[0]} if on_gpu else {}
+    rank.reach("first_collective", **taken)
+    for kind in wish["kinds"]:
+        for size_bytes in wish["sizes"]:
+            measure(rank, torch, dist, kind, size_bytes, captured=False)
+            if wish["captured"] and on_gpu:
+                measure(rank, torch, dist, kind, size_bytes, captured=True)
+    if wish["vllm"] and on_gpu:
+        import vllm_reduce
+
+        vllm_reduce.measure(rank, torch, dist, wish["sizes"], in_a_row)
+    tell_log(rank, f"{wish['log']}.{rank.rank}" if wish["log"] else "")
+    rank.reach("done", library=allreduce.library(torch, rank.backend), environment=allreduce.environment())
+    rank.roll.await_all("done", rank.left_s())
+    rank.roll.bye()
+
+
+def measure(rank: allreduce.Rank, torch: Any, dist: Any, kind: str, size_bytes: int, *, captured: bool) -> None:
+    """Say times and whether all was right; or why this kind cannot be had. All ranks decide alike."""
+    what = {"collective": kind, "captured": captured, "size_bytes": size_bytes}
+    try:
+        exchange = Exchange(torch, dist, kind, size_bytes, rank)
+        once = graph(torch, exchange.run) if captured else exchange.run
+        exchange.fill()
+        once()
+        right = exchange.is_right()
+        times_s = in_a_row(rank, torch, dist, once, size_bytes)
+        exchange.fill()
+        once()
+        right = exchange.is_right() and right
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        if "support" not in str(error) and "implemented" not in str(error):
+            raise
+        rank.reach(f"{kind}_{size_bytes}", measured={**what, "why": markers.one_line(error)})
+        return
+    what["size_bytes"] = exchange.size_bytes
+    rank.reach(f"{kind}_{size_bytes}", measured={**what, "times_s": times_s, "verified": right})
+
+
+def in_a_row(rank: allreduce.Rank, torch: Any, dist: Any, once: Callable[[], object], size_bytes: int) -> list[float]:
+    """Seconds of one call, from several; each repetition from a common start."""
+    calls = CALLS if size_bytes <= SMALL_BYTES else 1
+
+    def repetition() -> float:
+        dist.barrier(device_ids=[rank.local_rank]) if rank.backend == "nccl" else dist.barrier()
+        return stopwatch.timed(torch, rank.device, once, calls) / calls
+
+    first_s = allreduce.agree(rank, torch, dist, repetition())
+    return [float("%.6g" % repetition()) for _ in range(REPETITIONS if first_s * calls < LONG_S else 2)]
+
+
+def graph(torch: Any, run: Callable[[], object]) -> Callable[[], object]:
+    """Captured once, replayed at each call. Other threads of torch may query events meanwhile."""
+    run()
+    torch.cuda.synchronize()
+    found = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(found, capture_error_mode="thread_local"):
+        run()
+    replay: Callable[[], object] = found.replay
+    return replay
+
+
+def tell_log(rank: allreduce.Rank, path: str) -> None:
+    """What of NCCL's log says which ways it takes, in lines short enough for the shared pipe."""
+    if not path or not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        kept = [line.strip()[:400] for line in file if LOGGED.search(line)][:LOG_AT_MOST]
+    part: list[str] = []
+    for line in kept:
+        if sum(map(len, part)) + len(line) > LINE_BYTES:
+            markers.say(rank=rank.rank, log=part)
+            part = []
+        part.append(line)
+    if part:
+        markers.say(rank=rank.rank, log=part)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Does a GPU get too hot under load, or does somebody else begin to use it? Asked of NVML, once a second.
+
+NVML is asked in a process of its own, as it may hang: then nothing is heard, and that is an answer too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+import descendants
+import gpus
+import own_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator
+
+CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
+EVERY_S = 1.0
+SILENT_S = 6.0
+
+
+class Watch:
+    """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether pids that NVML shows can be ours}."""
+
+    def __init__(self, wish: dict[str, Any]) -> None:
+        self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"]
+        self.known: set[int] | None = None
+        self._lines, self.pid = b"", 0
+        self._heard = time.monotonic()
+        self._out, end = os.pipe()
+        os.set_blocking(self._out, False)
+        if gpus.proven_absent():
+            os.write(end, b'{"why": "no NVIDIA GPU"}\n')
+        else:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _become(end)
+        os.close(end)
+
+    def alarms(self) -> Iterator[tuple[str, str]]:
+        """(uuid, why) of a GPU that is too hot; ("", why) where all has to end."""
+        with contextlib.suppress(BlockingIOError):
+            self._lines += os.read(self._out, 1 << 20)
+        *lines, self._lines = self._lines.split(b"\n")
+        for line in lines:
+            self._heard = time.monotonic()
+            yield from self.judge(json.loads(line))
+        if time.monotonic() - self._heard > SILENT_S:
+            yield from self.judge({"why": f"NVML did not answer within {SILENT_S:.0f} s"})
+
+    def judge(self, said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """One answer of NVML: its GPUs as nvml.py writes them, or why there is none."""
+        if "why" in said and "gpus" not in said:
+            if self.stop_c:
+                yield "", f"the temperature cannot be watched: {said['why']}"
+            return
+        for row in said["gpus"]:
+            limit_c, now_c = self.stop_c.get(row.get("uuid")), row.get("temperature_c")
+            if limit_c is not None and now_c is None:
+                yield row["uuid"], "its temperature cannot be watched"
+            elif limit_c is not None and now_c >= limit_c:
+                yield row["uuid"], f"stopped at {now_c} °C, 5 °C below where it slows itself down"
+        yield from self._strangers(said["gpus"])
+
+    def _strangers(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        if not self.newcomers:
+            return
+        pids = {process["pid"] for row in rows for process in row.get("processes") or ()}
+        ours = descendants.below([os.getpid()], descendants.running()) | {os.getpid()}
+        strangers = pids - ours
+        if self.known is None:
+            self.known = strangers
+        elif strangers - self.known:
+            yield "", f"another process began to use a GPU (pid {min(strangers - self.known)})"
+
+    def end(self) -> None:
+        if self.pid:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+        os.close(self._out)
+
+
+def _become(out: int) -> None:
+    try:
+        os.dup2(out, 1)
+        os.execv(sys.executable, [sys.executable, "-B", "-c", CHILD, own_code.place()])  # noqa: S606 - no shell is wanted
+    finally:
+        os._exit(127)
+
+
+def look(nv: Any) -> None:
+    """In the child: a line a second, or one that says why there is none."""
+    import alive
+    import nvml_health
+    import nvml_identity
+
+    alive.watch()
+    reads = {
+        "uuid": nvml_identity.READS["uuid"],
+        "processes": nvml_identity.READS["processes"],
+        "temperature_c": nvml_health.READS["temperature_c"],
+    }
+    try:
+        nv.nvmlInit()
+        handles = [nv.nvmlDeviceGetHandleByIndex(index) for index in range(nv.nvmlDeviceGetCount())]
+    except nv.NVMLError as error:
+        os.write(1, json.dumps({"why": str(error)}).encode() + b"\n")
+        return
+    while True:
+        rows = [{name: _answer(nv, read, handle) for name, read in reads.items()} for handle in handles]
+        os.write(1, json.dumps({"gpus": rows}).encode() + b"\n")
+        time.sleep(EVERY_S)
+
+
+def _answer(nv: Any, read: Callable[[Any, Any], Any], handle: Any) -> Any:
+    try:
+        return read(nv, handle)
+    except nv.NVMLError:
+        return None

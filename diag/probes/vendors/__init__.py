@@ -1,0 +1,114 @@
+"""What do accelerators of other vendors than NVIDIA say of themselves? A file for each vendor, behind one Protocol.
+
+A new vendor is a module with TOOLS, ``gpus`` and ``between``, and a line in VENDORS; its PCI id stands in
+``diag/node/pci.py``, its device files in ``diag/node/accelerators.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from diag.facts.device import Between, Gpu, Pcie
+from diag.facts.record import UNASKED, Missing, NotMeasured, peek
+from diag.probes.probe import Answers, gap, told
+from diag.probes.vendors import amd, ascend, generic, hygon, metax
+from diag.probes.vendors.vendor import Found, Vendor
+from diag.probes.verbs import Ask, Request
+
+VENDORS: Mapping[str, Vendor] = {"amd": amd, "ascend": ascend, "hygon": hygon, "metax": metax}
+GENERIC: Vendor = generic
+TOOLS_S = 16.0
+REQUEST = Request(
+    name="accelerators",
+    verb=Ask(
+        "accelerators:tools",
+        {
+            "vendors": {name: msgspec.to_builtins(vendor.TOOLS) for name, vendor in VENDORS.items()},
+            "seconds": TOOLS_S,
+        },
+    ),
+    deadline_s=TOOLS_S + 2,
+)
+GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
+"""GT/s of PCIe -> its generation."""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    absent: bool = False
+    vendors: tuple[Found, ...] = ()
+
+
+def gpus(answers: Answers) -> tuple[Gpu, ...]:
+    """Empty: there is none of another vendor. Raises NotMeasured, with the vendor's name, where one cannot be read."""
+    return tuple(gpu for found in _found(answers) for gpu in _gpus(found))
+
+
+def between(answers: Answers) -> tuple[Between, ...]:
+    """Each pair of GPUs, and of a GPU and an HCA, once. Raises NotMeasured where a vendor's tool does not tell."""
+    return tuple(pair for found in _found(answers) for pair in _reader(found).between(found))
+
+
+def over(known: tuple[Between, ...], answers: Answers) -> tuple[Between, ...]:
+    """``known`` from the bus alone, and in its place what the vendors' tools say: of their own links only they know."""
+    told_ = {frozenset((pair.a, pair.b)): pair for pair in between(answers)}
+    rest = tuple(pair for pair in known if frozenset((pair.a, pair.b)) not in told_)
+    return (*told_.values(), *rest)
+
+
+def closed_files(answers: Answers) -> tuple[str, ...]:
+    """Device files of vendors whose tool is here that this user may not open, each with why.
+
+    Without a tool it may be a processor's own graphics, which nobody computes on.
+    """
+    return tuple(file for found in _found(answers) if found.tool for file in found.closed)
+
+
+def _found(answers: Answers) -> tuple[Found, ...]:
+    return told(answers, REQUEST.name, _Answer).vendors
+
+
+def _reader(found: Found) -> Vendor:
+    return VENDORS[found.vendor] if found.tool and found.vendor in VENDORS else GENERIC
+
+
+def _gpus(found: Found) -> Iterator[Gpu]:
+    try:
+        read = _reader(found).gpus(found)
+    except NotMeasured as why:
+        closed = f"; closed to this user: {', '.join(found.closed)}" if found.closed else ""
+        raise NotMeasured(f"{found.vendor} accelerator: {why}{closed}") from why
+    for gpu in read:
+        yield _told(gpu, found)
+
+
+def _told(gpu: Gpu, found: Found) -> Gpu:
+    """With its link as sysfs has it; what nobody was asked for says so."""
+    address = peek(gpu, "pci_address")
+    link = found.devices.get(address, {}) if isinstance(address, str) else {}
+    source = f"{found.tool or 'torch'} does not say, or is not asked for it"
+    unasked: dict[str, Any] = {name: gap(source) for name in gpu.__struct_fields__ if peek(gpu, name) == UNASKED}
+    return msgspec.structs.replace(gpu, **{**unasked, "pcie": _pcie(link)})
+
+
+def _pcie(link: Mapping[str, str]) -> Pcie | Missing:
+    """As the link is now; ``16.0 GT/s PCIe`` and ``16``. A link that sleeps is slower on purpose."""
+    now, most = _generation(link.get("current_link_speed", "")), _generation(link.get("max_link_speed", ""))
+    width, width_max = link.get("current_link_width", ""), link.get("max_link_width", "")
+    if now is None or not width.isdigit():
+        return Missing("sysfs does not tell its link")
+    return Pcie(
+        generation=now,
+        width=int(width),
+        generation_max=gap("sysfs does not tell") if most is None else most,
+        width_max=int(width_max) if width_max.isdigit() else gap("sysfs does not tell"),
+        replays=gap("sysfs does not count them"),
+    )
+
+
+def _generation(speed: str) -> int | None:
+    read = re.match(r"([\d.]+) GT/s", speed)
+    return GENERATIONS.get(float(read[1])) if read else None

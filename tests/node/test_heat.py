@@ -1,0 +1,106 @@
+"""Is a burn stopped before a GPU slows itself down, and all of it when somebody else begins to use one?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.asking import zipped
+
+CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
+NODE = Path(__file__).parents[2] / "diag" / "node"
+
+
+@pytest.fixture
+def watch(monkeypatch) -> Any:
+    """A watch over GPU-a that stops at 82 °C, of which no process was started."""
+    monkeypatch.syspath_prepend(str(NODE))
+    import heat  # noqa: PLC0415 - a module of the agent, found through the path above
+
+    assert heat.CHILD == CHILD
+    one = heat.Watch.__new__(heat.Watch)
+    one.stop_c, one.newcomers, one.known = {"GPU-a": 82}, True, None
+    yield one
+    for name in ("heat", "descendants", "gpus", "pci", "verbs", "proc"):
+        sys.modules.pop(name, None)
+
+
+def row(uuid: str, degrees: int | None, *pids: int) -> dict[str, Any]:
+    return {"uuid": uuid, "temperature_c": degrees, "processes": [{"pid": pid} for pid in pids]}
+
+
+def alarms(watch: Any, *rows: dict[str, Any]) -> list[tuple[str, str]]:
+    return list(watch.judge({"gpus": list(rows)}))
+
+
+def test_a_gpu_that_comes_to_its_limit_is_stopped_and_no_other(watch):
+    assert alarms(watch, row("GPU-a", 81), row("GPU-b", 99)) == []
+    assert alarms(watch, row("GPU-a", 82)) == [("GPU-a", "stopped at 82 °C, 5 °C below where it slows itself down")]
+
+
+def test_what_can_no_longer_be_watched_is_stopped(watch):
+    assert alarms(watch, row("GPU-a", None)) == [("GPU-a", "its temperature cannot be watched")]
+    assert list(watch.judge({"why": "NVML did not answer"})) == [
+        ("", "the temperature cannot be watched: NVML did not answer")
+    ]
+
+
+def test_without_a_burn_a_silent_nvml_stops_nothing(watch):
+    watch.stop_c = {}
+    assert list(watch.judge({"why": "NVML did not answer"})) == []
+
+
+def test_somebody_who_begins_to_use_a_gpu_ends_it_all(watch):
+    assert alarms(watch, row("GPU-a", 40, 4000001)) == [], "who was there before is known"
+    assert alarms(watch, row("GPU-a", 40, 4000001, os.getpid())) == [], "we are no stranger"
+    assert alarms(watch, row("GPU-a", 40, 4000001, 4000002)) == [
+        ("", "another process began to use a GPU (pid 4000002)")
+    ]
+
+
+class NoDriver:
+    class NVMLError(Exception): ...
+
+    def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
+        raise self.NVMLError("Driver Not Loaded")
+
+
+def test_the_real_bindings_tell_temperature_and_processes_of_every_gpu(library, tmp_path_factory):
+    """As the watch starts it; the library is the one that answers without a GPU."""
+    code = f"import sys; sys.argv[1:] = [{str(zipped(tmp_path_factory.mktemp('zip')))!r}]; {CHILD}"
+    child = subprocess.Popen(
+        [sys.executable, "-B", "-c", code], env={"LD_LIBRARY_PATH": str(library)}, stdout=subprocess.PIPE
+    )
+    try:
+        lines = [json.loads(child.stdout.readline()) for _ in range(2)]
+    finally:
+        child.kill()
+        child.communicate()
+    assert [len(line["gpus"]) for line in lines] == [8, 8]
+    assert lines[0]["gpus"][0] == {
+        "uuid": "GPU-00000000-0000-0000-0000-000000000000", "processes": [], "temperature_c": 31,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("watch")
+def test_a_driver_that_is_not_loaded_is_quoted(monkeypatch):
+    import heat  # noqa: PLC0415 - as above
+
+    told: list[bytes] = []
+    monkeypatch.setattr(heat.os, "write", lambda _, text: told.append(text))
+    heat.look(NoDriver())
+    assert told == [b'{"why": "Driver Not Loaded"}\n']
+
+
+def test_silence_is_an_answer(watch):
+    watch._lines, watch._heard = b"", -100.0
+    watch._out, end = os.pipe()
+    os.set_blocking(watch._out, False)
+    assert list(watch.alarms()) == [("", "the temperature cannot be watched: NVML did not answer within 6 s")]
+    os.close(end)

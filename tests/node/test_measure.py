@@ -1,0 +1,139 @@
+"""Does each measurement lose only itself? A real agent runs children that hang, crash and fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diag.remote.measurements import LEADER
+from tests.remote.agents import Workshop, until
+
+pytestmark = pytest.mark.torch
+
+FAULTY = str(Path(__file__).parent)
+
+
+def child(number: int, call: str, **about: Any) -> dict[str, Any]:
+    return {"id": number, "call": f"faulty_measurements:{call}", "devices": ["cpu"], "deadline_s": 20, **about}
+
+
+def run(shop: Workshop, *rounds: list[dict[str, Any]], seconds: float = 60, watch: Any = None) -> list[dict[str, Any]]:
+    lines: list[Any] = []
+    plan = json.dumps({"rounds": rounds, "seconds": seconds, "watch": watch})
+    end = shop.session().job([*LEADER, plan], {"PYTHONPATH": FAULTY}, seconds + 20, lines.append)
+    assert end.status == 0, end.output
+    assert end.left_behind == ()
+    return lines
+
+
+def ended(lines: list[dict[str, Any]]) -> dict[int, tuple[str, str]]:
+    return {line["child"]: (line["ended"], line["why"]) for line in lines if "ended" in line}
+
+
+def found(lines: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    return [line["found"] for line in lines if line.get("child") == number and "found" in line]
+
+
+def test_children_that_hang_crash_or_fail_lose_only_themselves(workshop: Workshop):
+    began = time.monotonic()
+    lines = run(
+        workshop,
+        [child(1, "hang", deadline_s=1.5), child(2, "crash"), child(3, "fail"), child(4, "right")],
+        [child(5, "right")],
+    )
+    how = ended(lines)
+    assert how[1] == ("killed", "no end within 1.5 s")
+    assert how[2] == ("failed", "ended by signal 11")
+    assert how[3][0] == "failed"
+    assert how[4] == how[5] == ("done", "")
+    said = [line["failed"] for line in lines if "failed" in line]
+    assert said == ["RuntimeError: CUDA error: an illegal memory access was encountered"]
+    assert found(lines, 1) == [{"before": "it hung"}], "what it said before is kept"
+    assert time.monotonic() - began < 30
+    workshop.sessions[0].end(5)
+    workshop.assert_nothing_is_left()
+
+
+def test_each_child_is_a_process_of_its_own_that_sees_only_its_devices(workshop: Workshop):
+    lines = run(workshop, [child(n, "right", visible={"CUDA_VISIBLE_DEVICES": f"GPU-{n}"}) for n in (1, 2)])
+    one, two = found(lines, 1)[0], found(lines, 2)[0]
+    assert one["pid"] != two["pid"]
+    assert (one["seen"], two["seen"]) == ("GPU-1", "GPU-2")
+
+
+def test_after_a_wedge_nothing_of_its_kind_is_begun(workshop: Workshop):
+    rounds = [
+        [child(1, "right", wedge="p2p")],
+        [child(2, "hang", wedge="p2p", deadline_s=1)],
+        [child(3, "right", wedge="p2p")],
+        [child(4, "right")],
+    ]
+    how = ended(run(workshop, *rounds))
+    assert how[1][0] == "done"
+    assert how[2][0] == "killed"
+    assert how[3][0] == "skipped"
+    assert "faulty_measurements:hang" in how[3][1]
+    assert how[4][0] == "done"
+
+
+def test_those_of_a_round_begin_together(workshop: Workshop):
+    lines = run(workshop, [child(1, "when"), child(2, "when", arguments={"sleep_s": 1.0}), child(3, "fail")])
+    times = [found(lines, number)[0] for number in (1, 2)]
+    assert min(each["went"] for each in times) >= max(each["came"] for each in times)
+    assert abs(times[0]["went"] - times[1]["went"]) < 0.1
+
+
+def test_one_that_never_comes_holds_up_nobody_longer_than_its_deadline(workshop: Workshop):
+    lines = run(workshop, [child(1, "when"), child(2, "hang", deadline_s=1)])
+    assert ended(lines)[1][0] == "done"
+
+
+def test_staggered_ones_begin_one_after_the_other(workshop: Workshop):
+    lines = run(workshop, [child(n, "when", delay_s=n * 0.5) for n in range(3)])
+    came = [found(lines, n)[0]["came"] for n in range(3)]
+    assert came[1] - came[0] > 0.3
+    assert came[2] - came[1] > 0.3
+
+
+def test_past_the_time_of_the_whole_what_runs_is_killed_and_the_rest_is_not_begun(workshop: Workshop):
+    began = time.monotonic()
+    how = ended(run(workshop, [child(1, "hang", deadline_s=50)], [child(2, "right")], seconds=6))
+    assert how[1][0] == "killed"
+    assert how[2] == ("skipped", "no time was left for it")
+    assert time.monotonic() - began < 20
+
+
+def test_what_was_to_be_watched_and_cannot_be_is_ended(workshop: Workshop):
+    """There is no NVIDIA GPU here, so nobody could tell that one gets too hot."""
+    lines = run(
+        workshop,
+        [child(1, "hang", deadline_s=50)],
+        [child(2, "right")],
+        watch={"stop_c": {"GPU-a": 82}, "newcomers": False},
+    )
+    how = ended(lines)
+    assert how[1] == ("killed", "the temperature cannot be watched: no NVIDIA GPU")
+    assert how[2][0] == "skipped"
+
+
+def test_the_agent_s_end_ends_every_child(workshop: Workshop):
+    session = workshop.session()
+    lines: list[Any] = []
+    plan = json.dumps({"rounds": [[child(1, "hang", deadline_s=100)]], "seconds": 100, "watch": None})
+
+    def job() -> None:
+        try:
+            session.job([*LEADER, plan], {"PYTHONPATH": FAULTY}, 100, lines.append)
+        except Exception as error:  # noqa: BLE001 - the agent's end is what is planted
+            lines.append(error)
+
+    threading.Thread(target=job, daemon=True).start()
+    assert until(lambda: any(line.get("found") for line in lines if isinstance(line, dict)), 30)
+    os.kill(session.hello.pid, 9)
+    workshop.assert_nothing_is_left(10)

@@ -1,0 +1,128 @@
+"""Are a node's own collectives run, checked and read? Ranks of GLOO on this machine: the code path, not its speed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from diag.facts.node import Node
+from diag.facts.record import peek
+from diag.facts.speed import Lost, Speed
+from diag.remote.hearing import Hearing, Measured
+from diag.remote.node_collectives import KINDS, _times, among, busbw, climb, measure, run, together
+from diag.remote.session import Session
+from diag.units import KIB
+from diag.wishes import EngineEnvironment
+from tests.checks.machines import gpu_node
+from tests.remote.agents import Workshop, workshop
+from tests.remote.jobs import facts
+
+__all__ = ["workshop"]
+pytestmark = pytest.mark.torch
+
+SIZES = (KIB, 64 * KIB)
+NVLS_OFF = EngineEnvironment(name="sglang 0.5.23", variables={"NCCL_NVLS_ENABLE": "0"})
+
+
+@pytest.fixture
+def here(workshop: Workshop) -> tuple[Session, Node]:
+    session = workshop.session()
+    (node,) = facts({"n1": session})
+    return session, node
+
+
+def test_every_kind_is_run_and_right_under_both_environments(here):
+    session, node = here
+    found = together(session, among(node, 2), node, NVLS_OFF, sizes=SIZES, until=time.monotonic() + 120)
+    assert (found.backend, found.world_size) == ("gloo", 2)
+    assert {(row.collective, row.environment) for row in found.times} >= {
+        ("all_reduce", "engine"),
+        ("all_reduce", "default"),
+    }
+    told = {row.collective for row in found.times}
+    assert {"all_reduce", "all_gather", "broadcast"} <= told <= set(KINDS)
+    assert all(row.verified and not row.captured for row in found.times)
+    assert all(time_s > 0 for row in found.times for time_s in row.times_s)
+    assert {row.size_bytes for row in found.times} == set(SIZES)
+    assert found.engine == "sglang 0.5.23"
+    assert found.engine_variables == (("NCCL_NVLS_ENABLE", "0"),)
+    assert "gloo, 2 ranks, busbw" in found.summary
+    assert peek(found, "log").why.startswith("no log of NCCL")
+
+
+def test_what_is_set_for_the_engine_reaches_every_rank(here):
+    session, node = here
+    told = run(session, among(node, 2), {"kinds": [], "sizes": [], "log": ""}, NVLS_OFF.variables, 40)
+    assert told.finished
+    assert told.heard.environment["NCCL_NVLS_ENABLE"] == "0"
+    assert told.heard.environment["NCCL_SOCKET_IFNAME"] == "=lo"
+
+
+def test_a_job_that_does_not_come_through_is_told_with_its_reason(here):
+    session, node = here
+    told = run(
+        session, among(node, 2), {"kinds": KINDS, "sizes": [KIB], "log": ""}, {"GLOO_SOCKET_IFNAME": "none0"}, 40
+    )
+    assert not told.finished
+    assert told.summary
+
+
+def test_the_ladder_runs_its_steps_and_stops_when_a_step_tells(here, monkeypatch):
+    session, node = here
+    monkeypatch.setattr("diag.remote.node_collectives.RUNG_SIZES", (KIB, 64 * KIB))
+    monkeypatch.setattr("diag.remote.node_collectives.among", lambda one: among(one, 2))
+    nothing = together(session, among(node, 2), node, EngineEnvironment(), sizes=SIZES, until=time.monotonic() + 120)
+    found = climb(session, node, nothing, None)
+    assert [rung.step for rung in found.ladder][:2] == ["default", "NVLS off"]
+    assert all(rung.busbw_bytes_per_s and rung.latency_s and rung.verified for rung in found.ladder)
+    assert dict(found.ladder[-1].variables)["NCCL_NVLS_ENABLE"] == "0"
+
+
+def test_after_a_wedge_no_collective_is_begun(here):
+    session, node = here
+    hung = Speed(
+        level="normal", seconds=1.0, lost=(Lost(topic="p2p", gpus=(0, 1), how="killed", why="no end within 11 s"),)
+    )
+    assert peek(_holder(measure(session, node, hung, EngineEnvironment())), "collectives").why.startswith(
+        "not run after a pair of GPUs that hung"
+    )
+
+
+def _holder(collectives: object) -> Speed:
+    return Speed(level="normal", seconds=0.0, collectives=collectives)
+
+
+def test_a_size_counts_once_all_ranks_told_it_and_is_right_where_all_say_so(here):
+    _, node = here
+    heard = Hearing(replace(among(node, 2)))
+    row = Measured(collective="all_reduce", captured=False, size_bytes=1000, times_s=(0.5, 0.25, 0.25))
+    heard.measured = {0: [row]}
+    assert _times(heard, 2, "engine") == []
+    slower = Measured(collective="all_reduce", captured=False, size_bytes=1000, times_s=(0.1, 0.5, 0.5), verified=False)
+    heard.measured[1] = [slower]
+    (found,) = _times(heard, 2, "engine")
+    assert found.times_s == (0.5, 0.5, 0.5)
+    assert found.busbw_bytes_per_s == 2000.0
+    assert not found.verified
+
+
+def test_one_gpu_is_a_rank_of_nccl_and_several_are_as_many():
+    assert (among(gpus(1)).backend, among(gpus(1)).ranks) == ("nccl", (1,))
+    assert (among(gpus(4)).backend, among(gpus(4)).ranks) == ("nccl", (4,))
+    assert among(gpus(4)).places[0].address == "127.0.0.1"
+
+
+def gpus(count: int) -> Node:
+    plain = tuple(one for one in gpu_node(1).settings if one.name != "CUDA_VISIBLE_DEVICES")
+    return msgspec.structs.replace(gpu_node(1), gpus=gpu_node(1).gpus[:count], settings=plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [("all_reduce", 1.75), ("all_gather", 0.875), ("reduce_scatter", 0.875), ("all_to_all", 0.875), ("broadcast", 1.0)],
+)
+def test_busbw_is_that_of_nccl_tests(kind, share):
+    assert busbw(kind, 8, 1000, 1.0) == 1000 * share

@@ -1,0 +1,92 @@
+"""Do the lines of a node's measurements become its record, with a reason for each that is missing?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diag.facts.record import Missing, peek
+from diag.facts.speed import P2p, Speed
+from diag.remote.schedule import Schedule
+from diag.remote.session import JobEnd
+from diag.remote.speeds import speed
+from tests.remote.test_schedule import having, of, schedule
+
+END = JobEnd(status=0, signal=None, output="", seconds=9.0)
+
+
+def lines(found: dict[int, list[dict[str, Any]]], *, done: bool = True) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = [
+        {"phase": "spawned", "interpreter": "/opt/python3", "python": "3.11.2", "at": 0.1},
+        {"phase": "imported", "torch": "2.8.0", "at": 4.0},
+    ]
+    for number, rows in found.items():
+        said += [{"child": number, "found": row, "at": 5.0} for row in rows]
+        said.append({"child": number, "ended": "done", "why": "", "at": 6.0})
+    return [*said, *([{"phase": "done", "at": 9.0}] if done else [])]
+
+
+def read(plan: Schedule, said: list[dict[str, Any]], end: JobEnd | None = END) -> Speed:
+    return speed(plan, said, end, 9.0)
+
+
+PLAN = schedule(having(2), "normal")
+PAIR = {"direct": True, "size_bytes": 1 << 28, "times_s": [0.001, 0.002], "verified": True, "wrong": ""}
+
+
+def test_what_a_pair_says_names_the_gpus_and_the_direction():
+    (child,) = of(PLAN, "p2p")
+    found = read(PLAN, lines({child.id: [{**PAIR, "places": [0, 1]}, {**PAIR, "places": [1, 0]}]}))
+    assert [(row.source, row.target) for row in found.p2p] == [(0, 1), (1, 0)]
+    assert isinstance(found.p2p[0], P2p)
+    assert found.p2p[0].bytes_per_s == (1 << 28) / 0.0015
+
+
+def test_each_topic_is_filled_by_its_children():
+    gemm, hbm = of(PLAN, "gemm")[1], of(PLAN, "hbm")[0]
+    found = read(
+        PLAN,
+        lines(
+            {
+                gemm.id: [{"dtype": "bf16", "n": 8192, "flops_per_s": [7e14], "verified": True, "wrong": ""}],
+                hbm.id: [{"kind": "hbm", "size_bytes": 2, "times_s": [0.5], "verified": True}],
+            },
+        ),
+    )
+    assert (found.gemms[0].gpu, found.gemms[0].dtype) == (1, "bf16")
+    assert found.bandwidths[0].bytes_per_s == 4.0
+    assert (found.torch, found.interpreter) == ("2.8.0", "/opt/python3")
+
+
+def test_a_child_that_was_killed_or_failed_is_lost_with_its_words():
+    first, second = of(PLAN, "hbm")
+    said = lines({}, done=True)
+    said.insert(2, {"child": first.id, "failed": "RuntimeError: CUDA error", "at": 5.0})
+    said.insert(3, {"child": first.id, "ended": "failed", "why": "", "at": 5.0})
+    said.insert(4, {"child": second.id, "ended": "killed", "why": "no end within 13 s", "at": 5.0})
+    lost = {(one.topic, one.gpus): (one.how, one.why) for one in read(PLAN, said).lost}
+    assert lost["hbm", (0,)] == ("failed", "RuntimeError: CUDA error")
+    assert lost["hbm", (1,)] == ("killed", "no end within 13 s")
+
+
+def test_when_torch_cannot_be_imported_everything_is_lost_for_that():
+    said = [{"phase": "spawned", "at": 0.1}, {"failed": "ImportError: libcudnn.so.9", "at": 2.0}]
+    assert {one.why for one in read(PLAN, said).lost} == {"ImportError: libcudnn.so.9"}
+
+
+def test_when_all_is_ended_at_the_deadline_what_came_is_kept_and_the_rest_says_so():
+    hbm = of(PLAN, "hbm")[0]
+    row = {"kind": "hbm", "size_bytes": 2, "times_s": [0.5], "verified": True}
+    end = JobEnd(status=None, signal=9, output="Killed\n", seconds=99.0, timed_out=True)
+    found = read(PLAN, lines({hbm.id: [row]}, done=False), end)
+    assert len(found.bandwidths) == 1
+    assert {one.why for one in found.lost} == {"all of it was ended at its deadline after imported: Killed"}
+
+
+def test_a_topic_of_another_level_is_not_measured_there():
+    quick = schedule(having(2), "quick")
+    assert peek(read(quick, lines({})), "p2p") == Missing("not measured at level quick")
+
+
+def test_rows_of_another_form_are_none():
+    hbm = of(PLAN, "hbm")[0]
+    assert read(PLAN, lines({hbm.id: [{"kind": 7}, {"nonsense": True}]})).bandwidths == ()

@@ -1,0 +1,112 @@
+"""Which nodes' GPUs are measured, in which order of load, and which get the ladder? The agents here are fakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from diag.errors import NodeError
+from diag.facts.node import Node
+from diag.facts.record import peek
+from diag.measuring import Scene, ladders, read_speeds, speeds
+from diag.remote.session import JobEnd
+from diag.wishes import Wishes
+from tests.checks.hgx_speed import collectives
+from tests.checks.machines import cpu_node, gpu_node
+
+
+class FakeSession:
+    """Its leader says that it spawned, and ends."""
+
+    def __init__(self) -> None:
+        self.plans: list[dict[str, Any]] = []
+
+    def job(
+        self, argv: Sequence[str], env: Mapping[str, str], deadline_s: float, on_line: Callable[[Any], None]
+    ) -> JobEnd:
+        self.plans.append({**json.loads(argv[-1]), "env": env, "deadline_s": deadline_s})
+        on_line({"phase": "spawned", "interpreter": "/opt/python3"})
+        on_line({"phase": "done"})
+        return JobEnd(status=0, signal=None, output="", seconds=1.0)
+
+
+def scene(*nodes: Node, unwilling: Mapping[str, str] | None = None, **wishes: Any) -> Scene:
+    return Scene(
+        nodes={node.name: node for node in nodes},
+        sessions={node.name: FakeSession() for node in nodes},
+        unwilling=lambda name: (unwilling or {}).get(name, ""),
+        wishes=Wishes(**wishes),
+    )
+
+
+def test_quick_measures_each_gpu_and_no_collective():
+    here = scene(gpu_node(1), level="quick")
+    work = speeds(here)
+    assert work.stage == "speed"
+    found = work.calls["gpu01"]()
+    assert found.level == "quick"
+    assert found.interpreter == "/opt/python3"
+    assert peek(found, "collectives").why == "not measured at level quick"
+    (plan,) = here.sessions["gpu01"].plans
+    assert plan["env"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert plan["seconds"] == 30 < plan["deadline_s"]
+
+
+def test_a_node_without_gpus_torch_or_leave_is_left_out_with_its_reason():
+    bare = msgspec.structs.replace(gpu_node(3), software=msgspec.structs.replace(gpu_node(3).software, torch=None))
+    here = scene(gpu_node(1), gpu_node(2), bare, cpu_node(4), unwilling={"gpu02": "busy: vllm runs there (pid 7)"})
+    work = speeds(here)
+    assert work.calls.keys() == {"gpu01"}
+    assert work.left_out["gpu02"] == "busy: vllm runs there (pid 7)"
+    assert "no torch under" in work.left_out["gpu03"]
+    assert work.left_out["node4"] == "no accelerator"
+
+
+def test_level_passive_makes_no_load():
+    work = speeds(scene(gpu_node(1), level="passive"))
+    assert (dict(work.calls), work.left_out) == ({}, {"gpu01": "level passive makes no load"})
+
+
+def test_nodes_begin_to_burn_one_after_the_other():
+    here = scene(gpu_node(1), gpu_node(2), level="burn", minutes=1.0)
+    for call in speeds(here).calls.values():
+        with pytest.raises(NodeError):  # the collectives after it: this session answers nothing
+            call()
+    begins = [[child["delay_s"] for child in here.sessions[name].plans[0]["rounds"][-1]] for name in ("gpu01", "gpu02")]
+    assert begins[0][0] < begins[1][0] < begins[0][1]
+
+
+def slow(number: int, giga: float) -> Node:
+    """A node whose largest all-reduce came to that busbw."""
+    node, good = gpu_node(number), collectives(number)
+    times = (*good.times[:2], msgspec.structs.replace(good.times[2], busbw_bytes_per_s=giga * 1e9), *good.times[3:])
+    together = msgspec.structs.replace(good, times=times)
+    return msgspec.structs.replace(node, speed=msgspec.structs.replace(node.speed, collectives=together))
+
+
+def test_only_a_degraded_node_gets_the_ladder():
+    here = scene(gpu_node(1), gpu_node(2), slow(3, 181), gpu_node(4))
+    assert ladders(here).calls.keys() == {"gpu03"}
+
+
+def test_a_node_below_its_peers_gets_it_though_nothing_is_published_of_its_model():
+    unheard = [
+        msgspec.structs.replace(
+            node, gpus=tuple(msgspec.structs.replace(gpu, name="MetaX MXC500") for gpu in node.gpus)
+        )
+        for node in (gpu_node(1), gpu_node(2), gpu_node(3), slow(4, 400))
+    ]
+    assert ladders(scene(*unheard)).calls.keys() == {"gpu04"}
+
+
+def test_healthy_nodes_get_none():
+    assert ladders(scene(gpu_node(1), gpu_node(2), gpu_node(3))).calls == {}
+
+
+def test_files_are_not_read_where_no_model_was_named():
+    work = read_speeds(scene(gpu_node(1)))
+    assert (dict(work.calls), work.left_out, work.always) == ({}, {"gpu01": "no --model was named"}, False)
