@@ -37,7 +37,8 @@ def device_bytes(name: str) -> int | None:
 def predict(given: Inputs) -> Prediction:
     if given.total_bytes is None and given.measured.kv is None:
         raise NotKnown("neither memory nor the KV cache is known")
-    outcome = startup.start(_start(given))
+    asked = _start(given)
+    outcome = startup.start(asked)
     low, mid, high = outcome.kv
     kv = given.measured.kv
     tokens = Estimate(low=low.printed_tokens, mid=mid.printed_tokens, high=high.printed_tokens)
@@ -51,6 +52,7 @@ def predict(given: Inputs) -> Prediction:
         verdict=outcome.verdict,
         why=outcome.why,
         outcome=outcome,
+        length=asked.max_model_len,
     )
 
 

@@ -79,6 +79,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     why: str
     outcome: Outcome
+    length: int = 0
+    """``max_model_len`` that it was made with."""
 
 
 Predict = Callable[[Inputs], Prediction]
@@ -250,7 +252,7 @@ def replay(case: Case, predict: Predict) -> Replayed:
             before = predict(case.inputs)
     except NotKnown as why:
         return Replayed(case=case, not_known=str(why))
-    refuted = _refuted(case, before) if before and case.row.started else None
+    refuted = _refuted(case, before) or _of_no_length(case, before, predict) if before and case.row.started else None
     return Replayed(case=case, informed=informed, before=None if refuted else before, refuted=refuted)
 
 
@@ -278,6 +280,17 @@ def _refuted(case: Case, before: Prediction) -> str | None:
         return f"{told} {' or '.join(sorted(assumed))}"
     alone = case.row.engine == "vllm" and "utilisation" in assumed and case.measured.kv is not None
     return f"{told} utilisation" if alone and held < room / 2 else None
+
+
+def _of_no_length(case: Case, before: Prediction, predict: Predict) -> str | None:
+    """Only printed tokens are logged, this version makes them of max_model_len, and that is not logged."""
+    if case.measured.kv is not None or case.row.tokens is None or not before.length:
+        return None
+    if "max_model_len: the model's" not in case.assumed:
+        return None
+    half = predict(msgspec.structs.replace(case.inputs, max_model_len=before.length // 2))
+    one, other = before.printed_tokens.mid or 0, half.printed_tokens.mid or 0
+    return None if abs(one - other) <= SAME * one else "printed tokens follow max_model_len, which is not logged"
 
 
 def _versions_agree(case: Case, predict: Predict) -> bool:

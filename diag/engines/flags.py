@@ -116,3 +116,22 @@ def socket_interfaces(planned: Planned, env: dict[str, str], why: dict[str, str]
         for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
             env[name] = planned.place.interface
             why[name] = "carried the measured collective between the nodes"
+
+
+RANKS_THROUGH_THE_HOST = ("nvidia", "amd")
+"""Vendors whose library knows NCCL_P2P_DISABLE."""
+
+
+def without_p2p(planned: Planned, argv: list[str], env: dict[str, str], why: dict[str, str], switch: str = "") -> None:
+    """Where GPUs did not deliver what was sent. ``switch``: turns off the engine's own all-reduce, too."""
+    place = planned.place
+    if place is None or not place.wrong_pairs:
+        return
+    if place.vendor in RANKS_THROUGH_THE_HOST:
+        env["NCCL_P2P_DISABLE"] = "1"
+        why["NCCL_P2P_DISABLE"] = place.wrong_pairs
+    else:
+        why["recipe.p2p"] = f"{place.wrong_pairs}; how the library of {place.vendor} goes around that is not known"
+    if switch:
+        argv.append(switch)
+        why[switch] = f"{place.wrong_pairs}; the engine's own all-reduce does not heed NCCL_P2P_DISABLE"

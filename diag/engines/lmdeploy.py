@@ -23,6 +23,7 @@ from diag.engines.flags import (
     switch,
     unspelled,
     with_parameters,
+    without_p2p,
 )
 from diag.facts.plan import Recipe
 from diag.planner.planned import Planned
@@ -138,7 +139,9 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
     if place.vendor in DEVICE_TYPES:
         argv += ["--device", DEVICE_TYPES[place.vendor]]
         why["--device"] = f"GPUs of {place.vendor}"
-    return Recipe(argv=tuple(argv)), why
+    env: dict[str, str] = {}
+    without_p2p(planned, argv, env, why)
+    return Recipe(argv=tuple(argv), env=env), why
 
 
 def _flags(backend: str, planned: Planned, rules: EngineRules) -> tuple[Flag, ...]:

@@ -24,6 +24,7 @@ from diag.engines.flags import (
     switch,
     unspelled,
     with_parameters,
+    without_p2p,
     words,
 )
 from diag.facts.plan import Recipe
@@ -158,6 +159,8 @@ DRAFT_LAYERS: Mapping[Version, tuple[str, ...]] = {
 """``model_type`` of models whose draft layers it loads."""
 DRAFT_COUNTED: Version = (0, 5, 15)
 """From here on a draft's weights count before the KV cache gets its memory."""
+ALONE = ("draft_model", "standalone", "ngram")
+"""Methods that it refuses beside replicas of the attention; in a pipeline it refuses all (0.5.3 to 0.5.23)."""
 
 
 def _drafting(asked: Version) -> Drafting:
@@ -166,6 +169,8 @@ def _drafting(asked: Version) -> Drafting:
         own_layers_of=next((names for since, names in DRAFT_LAYERS.items() if since <= asked), ()),
         lists_all=False,
         weights_inside=asked >= DRAFT_COUNTED,
+        pipelines=False,
+        alone=ALONE,
     )
 
 
@@ -228,6 +233,7 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
     _speculation(planned, argv, why)
     if len(nodes) > 1:
         _span_nodes(planned, argv, env, why)
+    without_p2p(planned, argv, env, why, "--disable-custom-all-reduce")
     return Recipe(argv=tuple(argv), env=env), why
 
 
@@ -264,7 +270,9 @@ def _speculation(planned: Planned, argv: list[str], why: dict[str, str]) -> None
         return
     asked = planned.because.get("speculative_method", "")
     given = {"--speculative-algorithm": ALGORITHMS[method][0], "--speculative-num-draft-tokens": str(tokens + 1)}
-    if method != "ngram":
+    if method == "ngram":
+        given["--speculative-ngram-max-bfs-breadth"] = "1"
+    else:
         given |= {"--speculative-num-steps": str(tokens), "--speculative-eagle-topk": "1"}
     if parameters.speculative_model is not None:
         given["--speculative-draft-model-path"] = parameters.speculative_model

@@ -22,6 +22,7 @@ from diag.engines.flags import (
     spelled,
     switch,
     unspelled,
+    without_p2p,
     words,
 )
 from diag.engines.vllm_versions import DRAFT_LAYERS, ERAS, METHODS, SECOND_RUNNER
@@ -41,7 +42,7 @@ def rules(version: str | None) -> EngineRules:
     asked = numbers(found.version)
     if asked is None or asked < PAGED:
         return found
-    return replace(found, paging=vllm_paging(asked[:2]), drafting=_drafting(asked))
+    return replace(found, paging=vllm_paging(asked), drafting=_drafting(asked))
 
 
 def _drafting(asked: Version) -> Drafting:
@@ -100,6 +101,7 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
         why["VLLM_CPU_KVCACHE_SPACE"] = planned.because["cpu_kv_gib"]
     if len(planned.place.nodes) > 1:
         (_replicas_over_nodes if planned.attention_replicas > 1 else _span_nodes)(planned, argv, env, why)
+    without_p2p(planned, argv, env, why, "--disable-custom-all-reduce")
     return Recipe(argv=tuple(argv), env=env), why
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from diag.engines.eras import Version
 from diag.engines.flags import NEVER
 from diag.planner.memory.paging.versions import vllm_paging
+from diag.planner.memory.platforms import UNIFIED
 from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread, gib
 from diag.units import GIB
 
@@ -80,7 +81,7 @@ _V0_33 = EngineRules(
     inside=("activation", "graphs", "non_torch", "fragmentation", "kept"),
     block_size=16,
     batches=(_HUGE, _LARGE, _SMALL),
-    small_batch_names=("a100", "gb10"),
+    small_batch_names=("a100", *UNIFIED),
     paging=vllm_paging((0, 33)),
     context=gib(0.2, 0.45, 0.62, "total less free at the start: 0.23 to 0.61 GiB in 11 logs of one GPU"),
     communicator=gib(0.2, 0.7, 1.1, "free before the start less the context: 0.7 and 1.0 GiB in logs of 2 and 4 GPUs"),
@@ -101,7 +102,9 @@ _V0_33 = EngineRules(
     refines_blocks=True,
     divides_tokens_of=("full", "latent", "sparse", "state"),
     tokens_divided_since="0.10.2",
+    compiling=gib(0, 0, 0.8, "compiled anew: 0.8 GiB more in 2 logs of each a cold and a warm start"),
     image_tokens=_IMAGE,
+    video_images=7,
     rotary="dtype",
     offloads=True,
     cpu_block_size=128,
@@ -120,7 +123,7 @@ _V0_30 = _since(
     _V0_33,
     30,
     refines_blocks=False,
-    small_batch_names=("a100",),
+    small_batch_names=("a100", *UNIFIED),
     second_runner=SecondRunner(every=True, sampler=_UNPROCESSED, kept=_PENALTIES),
 )
 _V0_29 = _since(
@@ -159,13 +162,15 @@ _V0_24 = _since(
     ),
 )
 _V0_21 = _since(_V0_24, 21, second_runner=None)
-_V0_20 = _since(
-    _V0_21,
-    20,
+_V0_20 = _since(_V0_21, 20)
+_V0_17 = _since(
+    _V0_20,
+    17,
+    utilization=0.90,
     inside=("activation", "non_torch"),
     graphs_inside_budget=False,
+    state_each_sequence=False,
 )
-_V0_17 = _since(_V0_20, 17, utilization=0.90, state_each_sequence=False)
 _V0_13 = _since(_V0_17, 13, sampler=SORTED, cpu_swap_bytes=4 * GIB)
 _V0_12 = _since(_V0_13, 12, image_tokens=_VIDEO)
 _V0_11 = _since(
@@ -180,6 +185,7 @@ _V0_10_2 = _since(
     _V0_11,
     10,
     image_tokens=_IMAGE,
+    video_images=8,
     captures=Captures(most=512, fine=512),
     communicator=NOTHING,
     non_torch_several=gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),
@@ -216,6 +222,8 @@ _V0_6 = _since(
     graphs_alone=gib(0.12, 0.28, 0.6, "19 logs of V0 on one GPU: median 0.28, 10th and 90th percentile"),
     graph_per_layer=NOTHING,
     graph_per_expert_layer=NOTHING,
+    compiling=NOTHING,
+    video_images=0,
     copies_offloaded=True,
 )
 _V0_3 = replace(

@@ -10,12 +10,15 @@ from diag.facts.device import Gpu, GpuProcess
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
+from diag.planner.measurements import not_allocatable
 from diag.planner.unknown import NotKnown
-from diag.units import size
+from diag.units import MIB, size
 
 BEYOND = "GPUs beyond"
 TAKEN = 0.1
 """Share of memory that others hold on a node which might better be left out."""
+NOISE = 256 * MIB
+"""What could not be allocated is told above this: allocators work in larger pieces than drivers count."""
 PROHIBITED = "prohibited"
 """Compute mode in which no process gets a context."""
 
@@ -179,13 +182,14 @@ def _device(node: Node, gpu: Gpu) -> Device:
             raise NotKnown(f"memory of {where}: {free} of {total} bytes free", "see what its driver's tool says")
     except NotMeasured as why:
         raise NotKnown(f"memory of {where}: {why}", "measure again where the driver's library can be read") from why
+    unusable = not_allocatable(node, gpu.index)
     processes = gpu.processes if is_known(gpu, "processes") else ()
     return Device(
         where=where,
         name=gpu.name,
         total_bytes=total,
-        free_bytes=free,
-        holders=_holders(processes),
+        free_bytes=max(0, free - unusable),
+        holders=_holders(processes, unusable),
         vendor=gpu.vendor,
         capability=_capability(gpu),
     )
@@ -198,7 +202,8 @@ def _capability(gpu: Gpu) -> tuple[int, int] | None:
     return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
 
 
-def _holders(processes: Iterable[GpuProcess]) -> str:
-    return "; ".join(
-        f"pid {process.pid}, {process.name or 'name not visible'}" for process in processes if not process.ours
-    )
+def _holders(processes: Iterable[GpuProcess], unusable: int) -> str:
+    told = [f"pid {process.pid}, {process.name or 'name not visible'}" for process in processes if not process.ours]
+    if unusable > NOISE:
+        told.append(f"{size(unusable)} that the driver calls free could not be allocated")
+    return "; ".join(told)

@@ -55,10 +55,14 @@ def why_impossible(
 
 def _no_place(deployment: Deployment, cluster: Cluster) -> str | None:
     if deployment.gpus > cluster.gpus:
-        return f"{deployment.told} needs {deployment.gpus} ranks: there are {cluster.gpus} GPUs"
+        return f"{deployment.told} needs {deployment.gpus} ranks: {_counted(cluster.gpus)}"
     if deployment.nodes > 1 and deployment.gpus % cluster.per_node:
         return f"{deployment.told}: {deployment.gpus} ranks do not fill nodes of {cluster.per_node} GPUs"
     return None
+
+
+def _counted(gpus: int) -> str:
+    return f"there are {gpus} GPUs" if gpus > 1 else "there is 1 GPU"
 
 
 def _not_with(deployment: Deployment, architecture: Architecture, rules: EngineRules) -> str | None:

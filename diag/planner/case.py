@@ -9,7 +9,7 @@ from diag.planner.accelerators import Accelerators
 from diag.planner.candidates import Cluster
 from diag.planner.deployment import Deployment
 from diag.planner.domains import Domains
-from diag.planner.memory.attempt import Device
+from diag.planner.memory.attempt import Device, Measured
 from diag.planner.memory.startup import weights_bytes
 from diag.planner.model.architecture import Architecture
 from diag.planner.model.checkpoint import Checkpoint
@@ -33,6 +33,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     files: Checkpoint
     device: Device
     wanted: Wanted
+    measured: Measured = Measured()
+    """On the nodes, by programs of ours."""
     stored: Architecture | None = None
     """As its files have it, where the engine quantizes it while it loads."""
     draft: Draft | None = None

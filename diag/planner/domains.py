@@ -13,6 +13,7 @@ from diag import hardware
 from diag.facts.collective import Collective
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
+from diag.planner import islands
 from diag.planner.accelerators import Accelerators
 from diag.planner.deployment import Deployment
 from diag.planner.model.architecture import Architecture
@@ -60,16 +61,21 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
 
 def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
     between, rate = between_nodes(snapshot)
-    row = hardware.row_of(found.smallest.name)
-    island = row.island if row is not None and row.island else 0
+    island, why = islands.measured(found) or _by_name(found.smallest.name)
     narrower = 0 < island < found.per_node
     return Domains(
         per_node=found.per_node,
         island=island if narrower else found.per_node,
-        island_why=f"{row.name}: {row.links}" if row is not None and narrower else "",
+        island_why=why if narrower else "",
         between=between,
         between_bytes_per_s=rate,
     )
+
+
+def _by_name(name: str) -> tuple[int, str]:
+    """Where nobody measured it: what is known of such a device; 0: all of a node, or not known."""
+    row = hardware.row_of(name)
+    return (0, "") if row is None else (row.island, f"{row.name}: {row.links}")
 
 
 def moved_bytes(architecture: Architecture, deployment: Deployment) -> int:

@@ -10,16 +10,21 @@ from diag.facts.plan import Parameters
 from diag.facts.snapshot import Snapshot
 from diag.planner.model import drafts
 from diag.planner.model.architecture import Architecture
+from diag.planner.model.checkpoint import Checkpoint, with_drafts
 from diag.planner.model.drafts import Draft, Kind
 from diag.planner.model.families.nextn import LAYERS
 from diag.planner.model.families.nextn import UNREAD as UNREAD_LAYERS
+from diag.planner.model.filed import filed
 from diag.planner.model.models import Model, find_model
 from diag.planner.rules import EngineRules
 from diag.planner.unknown import NotKnown
+from diag.units import size
 
 COUNT = "--set num_speculative_tokens=N"
 MODEL = "--set speculative_model=DIR"
 
+LEAST_HELD = 0.2
+"""Of the bytes of draft layers as the model's own are stored: they may be quantized to 4 bit where those are not."""
 UNREAD: Mapping[str, str] = {"lmdeploy": "how it divides its cache between a model and a draft was not read"}
 
 
@@ -92,6 +97,21 @@ def _made_for_it(model: Model, target: Architecture, tokens: int, method: str, k
     if kind == "head":
         return drafts.head(model, target, tokens, method)
     return drafts.other_model(model, target, tokens, method)
+
+
+def lacking(draft: Draft | None, files: Checkpoint) -> Asked | None:
+    """A config names draft layers that its files do not hold: copies of them are made without. None: not so."""
+    if draft is None or draft.kind != "own layers" or draft.architecture is None or files.draft_bytes is None:
+        return None
+    if files.draft_bytes >= LEAST_HELD * filed(draft.architecture).total_bytes:
+        return None
+    why = f"the files lack {draft.told}: {size(files.draft_bytes)} lie there beside its other layers"
+    return Asked(refused=why, lever="a checkpoint with its draft layers, or leave speculative_method out")
+
+
+def loaded(draft: Draft | None, files: Checkpoint) -> Checkpoint:
+    """As told where the files' draft layers are loaded."""
+    return with_drafts(files) if draft is not None and draft.kind == "own layers" else files
 
 
 def as_run(draft: Draft | None, target: Architecture) -> Draft | None:

@@ -8,7 +8,7 @@ from diag import hardware
 from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
-from diag.planner import accelerators, alternatives, drafting, gpu_words
+from diag.planner import accelerators, alternatives, drafting, gpu_words, measurements
 from diag.planner.backends import backed
 from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
@@ -47,6 +47,7 @@ def plan_gpus(
     rules = backed(rules, architecture, device, wanted.pinned)
     run = running(architecture, rules, device, wanted.pinned.kv_cache_dtype or "auto", wanted.pinned.dtype)
     guessing = drafting.asked(model, architecture, rules, wanted.pinned, snapshot)
+    guessing = drafting.lacking(guessing.draft, files) or guessing
     whole = Case(
         snapshot=snapshot,
         found=found,
@@ -55,8 +56,9 @@ def plan_gpus(
         model=model,
         architecture=run.architecture,
         rules=rules,
-        files=files,
+        files=drafting.loaded(guessing.draft, files),
         device=device,
+        measured=measurements.measured(found.nodes),
         wanted=wanted,
         stored=stored,
         draft=drafting.as_run(guessing.draft, run.architecture),
@@ -84,6 +86,7 @@ def _of(whole: Case, found: accelerators.Accelerators) -> Case:
         cluster=Cluster(nodes=len(found.nodes), per_node=found.per_node),
         domains=domains(whole.snapshot, found),
         device=_device(found),
+        measured=measurements.measured(found.nodes),
     )
 
 
@@ -216,6 +219,7 @@ def _place(case: Case, best: Trial) -> Place:
         addresses=tuple(node.address for node in nodes),
         interface=_interface(case) if len(nodes) > 1 else None,
         vendor=case.device.vendor,
+        wrong_pairs=measurements.wrong_pairs(case.found.nodes) if best.deployment.gpus > 1 else "",
         address_why=", to be filled in" if declared else " that diag connected to",
     )
 

@@ -9,6 +9,7 @@ from diag.hardware import DECLARED
 from diag.planner.candidates import why_impossible
 from diag.planner.case import Case
 from diag.planner.domains import INSIDE
+from diag.planner.memory.weighed import rotary_bytes
 from diag.planner.model.architecture import LatentCache
 from diag.planner.model.requantized import ON_LOADING
 from diag.planner.rules import EngineRules
@@ -165,7 +166,7 @@ def sources(case: Case, best: Trial) -> dict[str, str]:
         "engine.version": rules.note or f"rules of {rules.engine} {rules.version}",
         "goal": case.wanted.goal,
         "model": case.model.told,
-        "weights_bytes": f"{case.files.source}; divided as {best.deployment.told} divides them",
+        "weights_bytes": f"{case.files.source}; divided as {best.deployment.told} divides them{_beside(case)}",
         "gpu_memory_utilization": f"{best.share.source}; {_tightest(case)}",
         "max_num_seqs": _seqs_source(case, best),
         "tensor_parallel_size": case.found.smallest.name,
@@ -182,6 +183,12 @@ def sources(case: Case, best: Trial) -> dict[str, str]:
     if case.found.left_out:
         lines["left_out"] = "; ".join(case.found.left_out)
     return PAPERS | lines
+
+
+def _beside(case: Case) -> str:
+    """What counts among the weights and lies in no file."""
+    tables = rotary_bytes(case.architecture, case.rules)
+    return f"; on each GPU {size(tables)} more of tables of positions" if tables else ""
 
 
 def backend(rules: EngineRules) -> dict[str, str]:

@@ -13,6 +13,7 @@ import msgspec
 from diag.planner.candidates import why_impossible
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
+from diag.planner.memory.guessing import why_undivided
 from diag.planner.model.requantized import requantized
 from diag.planner.running import kv_support, running
 from diag.planner.search import best_of
@@ -117,7 +118,8 @@ def _more_gpus(case: Case, best: Trial) -> Iterator[Told]:
     for deployment in _larger(best.deployment, wide, case):
         here = max(case.cluster.per_node, deployment.gpus)
         larger = msgspec.structs.replace(case, cluster=msgspec.structs.replace(case.cluster, per_node=here))
-        if why_impossible(deployment, case.architecture, case.rules, larger.cluster) is None:
+        why = why_impossible(deployment, case.architecture, case.rules, larger.cluster)
+        if (why or why_undivided(case.draft, deployment, case.rules)) is None:
             trial = attempt(larger, msgspec.structs.replace(best.way, deployment=deployment))
             yield trial, f"{deployment.gpus} such GPUs a replica ({deployment.told})"
 

@@ -19,6 +19,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     address_why: str = " that diag connected to"
     vendor: str = "nvidia"
     """Of its GPUs: some engines take their device as a flag."""
+    wrong_pairs: str = ""
+    """Which GPUs did not deliver to each other what was sent; empty: none is known that did not, or there is one."""
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,6 +106,10 @@ class Drafting(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of what guesses count before the KV cache gets its memory; if not, they come from what is left."""
     second_runner: tuple[str, ...] = ()
     """Methods with which the newer model runner is still taken."""
+    pipelines: bool = True
+    """Also where layers are divided over a pipeline."""
+    alone: tuple[str, ...] = ()
+    """Methods that it refuses where replicas of the attention share experts."""
 
 
 class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +180,10 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """All graphs are captured once for each stage of a pipeline, on every rank."""
     graphs_inside_budget: bool
     """Whether the KV cache already leaves room for CUDA graphs; if not, they are taken from what lies outside."""
+    video_images: int = 0
+    """Of the largest size, as which a video is profiled at most, for models of ``VIDEOS``; 0: it profiles an image."""
+    compiling: Spread = NOTHING
+    """What the profiled pass takes more the first time, while it is compiled; nothing of it is left the next time."""
     image_tokens: int = 0
     """Of the largest image or video, whose embeddings stay while the language model is profiled; 0: none do."""
     non_torch_alone: Spread

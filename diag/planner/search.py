@@ -45,7 +45,7 @@ def search(case: Case) -> Found:
     unknown: list[NotKnown] = []
     for deployment in candidates(case.architecture, case.rules, case.cluster, case.wanted.pinned):
         why = why_impossible(deployment, case.architecture, case.rules, case.cluster)
-        why = why or why_undivided(case.draft, deployment)
+        why = why or why_undivided(case.draft, deployment, case.rules)
         if why is None:
             try:
                 trials.append(best_of(case, deployment))

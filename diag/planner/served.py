@@ -26,6 +26,8 @@ ELSEWHERE: Mapping[str, str] = {
     "ollama": "a GGUF file of it may run",
 }
 """What an engine does with a class that it does not list; where nothing stands, it refuses it."""
+PACKAGES: Mapping[str, str] = {"turbomind": "lmdeploy"}
+"""What has the version of one that is a part of another."""
 
 Version = tuple[int, ...]
 
@@ -78,7 +80,8 @@ def _before(engine: str, version: str, name: str, table: _Engine, source: str) -
     certain = any(_number(one) >= _number(version) for one in lacked)
     told = f"{engine} {version} does not know {name}: since {since}"
     if certain:
-        return Served(kind="no", why=told, source=source, lever=f"upgrade {engine} to {since} or later")
+        lever = f"upgrade {PACKAGES.get(engine, engine)} to {since} or later"
+        return Served(kind="no", why=told, source=source, lever=lever)
     unread = f"whether {engine} {version} knows {name} was not read: {since} does"
     return Served(kind="unknown", why=unread, source=source)
 
@@ -87,7 +90,7 @@ def _dropped(engine: str, version: str, name: str, table: _Engine, source: str) 
     last, more = table.until[name], ELSEWHERE.get(engine)
     told = f"{engine} {version} does not know {name} any more: until {last}"
     if any(_number(last) < _number(one) <= _number(version) for one in table.read) and more is None:
-        return Served(kind="no", why=told, source=source, lever=f"{engine} {last}")
+        return Served(kind="no", why=told, source=source, lever=f"{PACKAGES.get(engine, engine)} {last}")
     return Served(kind="unknown", why=f"{told}; {more}" if more else told, source=source)
 
 

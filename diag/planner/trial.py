@@ -92,6 +92,7 @@ def attempt(case: Case, way: Way) -> Trial:
         kv_cache_dtype=way.kv_cache_dtype,
         block_size=case.wanted.pinned.block_size,
         device=case.device,
+        measured=case.measured,
         extra_weight_bytes=case.files.extra_bytes - case.offloaded_bytes,
         loading_bytes=case.loading_bytes(way.deployment),
         draft=case.draft,

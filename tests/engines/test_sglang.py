@@ -116,6 +116,13 @@ def test_requests_at_once_are_named_where_it_guesses():
     assert "48" in why["--max-running-requests"]
 
 
+def test_words_seen_before_are_guessed_one_after_another():
+    """By itself it makes trees of them, which it refuses where a page has several tokens."""
+    found = flags(argv("sglang", "0.5.23", speculative_method="ngram", num_speculative_tokens=3))
+    assert found["--speculative-ngram-max-bfs-breadth"] == "1"
+    assert "--speculative-eagle-topk" not in found
+
+
 def test_ranks_that_divide_tokens_have_a_flag():
     assert flags(argv("sglang", "0.5.23", decode_context_parallel_size=8))["--dcp-size"] == "8"
 

@@ -102,8 +102,10 @@ def test_nothing_to_launch_is_an_empty_recipe(engine):
 def test_a_version_has_the_rules_that_hold_since():
     assert vllm.rules("0.19.1").utilization == 0.90
     assert vllm.rules("0.20.0").utilization == 0.92
-    assert not vllm.rules("0.20.0").graphs_inside_budget
-    assert vllm.rules("0.21.0rc1").graphs_inside_budget
+    assert not vllm.rules("0.19.1").graphs_inside_budget
+    assert vllm.rules("0.20.0").graphs_inside_budget
+    assert vllm.rules("0.20.0").paging.printed == "groups"
+    assert vllm.rules("0.20.1").paging.printed == "requests"
     assert not vllm.rules("0.11.2").spans_nodes
     assert vllm.rules("0.32.0").note is None
 

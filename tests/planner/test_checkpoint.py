@@ -118,7 +118,7 @@ def test_draft_layers_in_the_files_are_said_and_not_counted(tmp_path):
         Model(name="m", told="here", files=model_files(write(tmp_path, architecture, **drafts))), architecture
     )
     assert found.extra_bytes == 0
-    assert found.source.endswith("768.0 KiB are 1 draft layers (multi-token prediction, num_nextn_predict_layers), "
+    assert found.source.endswith("768.0 KiB are 1 draft layer (multi-token prediction, num_nextn_predict_layers), "
                                  "which are not loaded")  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def test_expert_models_take_the_whole_node_and_one_replica(tmp_path):
 
 def test_a_tight_gpu_takes_fewer_sequences_before_it_shortens_the_context(tmp_path):
     model = write_model(tmp_path, "llama-8b")
-    nodes = [gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED) for free in (22.0, 19.0, 18.0)]
+    nodes = [gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED) for free in (22.8, 19.8, 18.8)]
     plans = [plan_launch(snapshot(node), model, wanted=Wanted(goal="throughput")) for node in nodes]
     assert [plan.verdict for plan in plans] == ["FITS"] * 3
     assert [plan.parameters.max_num_seqs for plan in plans] == [256, 64, 64]
@@ -194,7 +194,7 @@ def test_a_tight_gpu_takes_fewer_sequences_before_it_shortens_the_context(tmp_pa
 
 
 def test_what_fits_only_without_bad_luck_is_risky_and_names_the_term(tmp_path):
-    node = gpu_node("gpu01", free_gib=(17.5,), total=24 * GIB, kind=UNNAMED)
+    node = gpu_node("gpu01", free_gib=(18.2,), total=24 * GIB, kind=UNNAMED)
     plan = plan_launch(snapshot(node), write_model(tmp_path, "llama-8b"))
     assert plan.verdict == "RISKY"
     assert "8192 tokens needs 1.0 GiB" in plan.reason  # 128 KiB a token

@@ -141,3 +141,10 @@ def test_a_collective_that_did_not_measure_between_nodes_is_no_figure(qwen3_32b,
     crossing = next(one for one in plan.discarded if one.parameters.tensor_parallel_size == 16)
     assert crossing.reason == f"crosses nodes: {said}; 2.3 MiB a token through every rank"
     assert plan.sources["nodes"] == said
+
+
+def test_tables_of_positions_are_told_beside_the_weights():
+    shapes = plan_launch(snapshot(eight_h100()), "Qwen/Qwen3-8B", "vllm", "0.33.0")
+    assert shapes.sources["weights_bytes"].endswith("; on each GPU 10.0 MiB more of tables of positions")
+    none = plan_launch(snapshot(eight_h100()), "Qwen/Qwen3-8B", "lmdeploy", "0.18.0")
+    assert "tables of positions" not in none.sources["weights_bytes"]

@@ -98,6 +98,7 @@ def qwen_27b(tokens: int):
         max_num_batched_tokens=8192,
         kv_cache_dtype="fp8",
         drafted=tokens,
+        prefix_caching=True,
     )
     return layout(joined(families.read(config(QWEN)), draft), Split(tp=2), settings)
 
@@ -163,7 +164,7 @@ def test_a_plan_says_what_guesses_and_that_it_is_loaded():
     told = planned(**MTP).notes
     assert any(line.startswith(f"3 tokens a step guessed by 1 draft layer of {QWEN}") for line in told)
     assert not any(line.startswith("not loaded") for line in told)
-    assert any(line.startswith("not loaded: 1 draft layers") for line in planned().notes)
+    assert any(line.startswith("not loaded: 1 draft layer") for line in planned().notes)
 
 
 def test_draft_layers_of_a_checkpoint_that_may_not_quantize_them_are_more_at_the_most():

@@ -92,8 +92,8 @@ CASES: list[tuple[Snapshot, str, dict[str, Any], Wanted, str]] = [
     (taken(), "llama-70b", {}, Wanted(), "free gpu01:3: pid 77, train.py"),
     (all_taken(), "llama-70b", {}, Wanted(), "free gpu01:0 and 7 more GPUs: pid 100, python"),
     (small(22), "llama-8b", {}, Wanted(pinned=Parameters(max_num_seqs=2000, max_num_batched_tokens=8192)), "--max-num"),
-    (small(22), "llama-8b", {}, Wanted(context=65536), "--max-model-len 32768"),
-    (small(18.9), "llama-8b", {}, Wanted(context=16384), "--max-model-len 8192"),
+    (small(22.8), "llama-8b", {}, Wanted(context=65536), "--max-model-len 32768"),
+    (small(19.7), "llama-8b", {}, Wanted(context=16384), "--max-model-len 8192"),
     (small(22), "llama-8b", {}, Wanted(pinned=Parameters(gpu_memory_utilization=0.5)), "--gpu-memory-utilization 0.89"),
     (
         small(22),

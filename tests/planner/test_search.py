@@ -88,7 +88,7 @@ def test_of_128_gpus_everything_is_discarded_with_a_reason_but_one(tmp_path):
     # for each of 2 to 16 nodes: 8, 4, 2 or 1 ranks of tensor parallelism in pipelines, and all ranks in one
     assert len(others) > 15 * 5
     assert all(one.reason for one in others)
-    assert {one.verdict for one in others} == {"FITS", "NO", None}
+    assert {one.verdict for one in others} == {"FITS", "RISKY", "NO", None}
     assert any(one.parameters.expert_parallel and one.parameters.data_parallel_size == 128 for one in others)
 
 

@@ -51,6 +51,11 @@ def test_a_class_is_known_since_it_was_registered(engine, version, name, answer)
     assert found.kind == answer, found.why
 
 
+def test_what_is_upgraded_is_the_package():
+    assert served("turbomind", "0.9.2", "GptOssForCausalLM").lever.startswith("upgrade lmdeploy to ")
+    assert served("vllm", "0.8.3", "Qwen3ForCausalLM").lever == "upgrade vllm to 0.8.4 or later"
+
+
 def test_between_two_releases_that_were_read_nothing_is_certain():
     # 0.21.0 is on no index; 0.20.2 lacked the class, 0.22.0 has it
     kinds = [served("vllm", version, "Cohere2MoeForCausalLM").kind for version in ("0.20.2", "0.21.0", "0.22.0")]

@@ -236,3 +236,42 @@ def test_layers_that_come_from_the_hosts_memory_are_copied_by_the_old_engine_onl
         stays = a_start(rules=vllm.rules(version), extra_weight_bytes=-2 * GIB)
         all_there = start(replace(stays, extra_weight_bytes=0)).terms
         assert start(stays).terms.forward.mid == all_there.forward.mid + copied
+
+
+QWEN25_VL = {
+    **LLAMA_8B, "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl",
+    "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 2, "num_hidden_layers": 36,
+    "intermediate_size": 11008, "vocab_size": 151936, "max_position_embeddings": 128000, "tie_word_embeddings": True,
+    "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
+                      "out_hidden_size": 2048, "in_chans": 3},
+}  # fmt: skip
+del QWEN25_VL["head_dim"]
+
+
+@pytest.mark.parametrize(("length", "images"), [(16384, 1), (32768, 2), (128000, 7)])
+def test_a_video_of_as_many_images_as_a_request_holds_goes_through_some_towers(length, images):
+    """16384 tokens each, 14 frames of which two make one."""
+    of_length = a_start(architecture=families.read(QWEN25_VL), rules=vllm.rules("0.12"), max_model_len=length)
+    one = a_start(architecture=families.read(QWEN25_VL), rules=vllm.rules("0.12"), max_model_len=8192)
+    assert start(of_length).terms.vision.mid == images * start(one).terms.vision.mid
+
+
+def test_the_first_start_compiles_and_may_take_more():
+    rules = vllm.rules("0.25")
+    compiled, eager = (start(a_start(rules=rules, batch=replace(a_start().batch, enforce_eager=eager))).terms.forward
+                       for eager in (False, True))  # fmt: skip
+    assert (compiled.low, compiled.mid) == (eager.low, eager.mid)
+    assert compiled.high == eager.high + int(rules.compiling.high)
+
+
+def test_graphs_of_hip_take_several_times_those_of_cuda():
+    amd = replace(H100, name="AMD Instinct MI300X", vendor="amd", capability=(9, 4))
+    graphs = start(a_start(device=amd)).terms.graphs
+    cuda = start(a_start()).terms.graphs
+    assert (graphs.low, graphs.mid, graphs.high) == (5 * cuda.low, int(4.6 * cuda.mid), int(3.5 * cuda.high))
+
+
+@pytest.mark.parametrize("version", ["0.13.0", "0.30.0", "0.33.0"])
+def test_where_memory_is_shared_with_the_host_vllm_takes_small_batches(version):
+    batch = vllm.rules(version).batch("NVIDIA GB10", 120 * GIB)
+    assert (batch.max_num_seqs, batch.max_num_batched_tokens) == (256, 2048)

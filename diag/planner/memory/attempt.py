@@ -42,6 +42,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     non_torch: int | None = None
     graphs: int | None = None
     kv: int | None = None
+    context: int | None = None
+    """Of a process before its first tensor, without a communicator."""
+    communicator: int | None = None
+    """Of as many ``ranks`` in one node."""
+    ranks: int = 0
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):

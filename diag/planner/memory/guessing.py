@@ -47,14 +47,25 @@ def weights_bytes(start: Start, level: Level) -> int:
     return stage_weights_bytes(held, start.rules, start.device, start.deployment, 0)
 
 
-def why_undivided(draft: Draft | None, deployment: Deployment) -> str | None:
+def why_undivided(draft: Draft | None, deployment: Deployment, rules: EngineRules) -> str | None:
     """The ranks divide the draft as they divide the model."""
-    if draft is None or draft.architecture is None:
+    if draft is None:
         return None
+    if (why := _refused(draft, deployment, rules)) is not None or draft.architecture is None:
+        return why
     of = draft.architecture
     ep, expert_tp = deployment.expert_parallel_size, deployment.expert_tp
     why = why_not(of, tp=deployment.tp, ep=ep, expert_tp=expert_tp, refines=True)
     return f"{draft.told}: {why}" if why else None
+
+
+def _refused(draft: Draft, deployment: Deployment, rules: EngineRules) -> str | None:
+    told = f"{rules.engine} {rules.version} guesses no tokens ahead"
+    if deployment.pp > 1 and not rules.drafting.pipelines:
+        return f"{told} over the stages of a pipeline"
+    if deployment.dp > 1 and draft.method.lower() in rules.drafting.alone:
+        return f"{told} with {draft.method} where replicas of the attention share experts"
+    return None
 
 
 def joined(architecture: Architecture, draft: Draft | None) -> Architecture:

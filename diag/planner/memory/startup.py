@@ -14,7 +14,7 @@ import msgspec
 from diag.facts.plan import Estimate, MemorySplit, PlanVerdict
 from diag.planner import divided_tokens
 from diag.planner.deployment import Deployment
-from diag.planner.memory import guessing
+from diag.planner.memory import guessing, steps
 from diag.planner.memory import terms as overhead
 from diag.planner.memory.attempt import Device, Measured, Start
 from diag.planner.memory.batch import Batch
@@ -36,7 +36,7 @@ from diag.planner.memory.weighed import (
 )
 from diag.planner.memory.worth import state_pool_bytes, worth
 from diag.planner.model.architecture import Architecture
-from diag.planner.rules import EngineRules
+from diag.planner.rules import NOTHING, EngineRules, Spread
 
 __all__ = ["Device", "Measured", "Outcome", "Start", "share", "start", "weights_bytes"]
 
@@ -145,11 +145,22 @@ def _terms_of(start: Start, stage: int) -> Terms:
     batch = first_batch(start)
     rules = guessing.runner_rules(start.rules, start.draft)
     estimated = _terms(Same(start.architecture), Same(rules), batch, start.deployment, start.device, stage)
-    estimated = _copying(guessing.with_guessing(estimated, start), start, stage)
+    estimated = _watching(_copying(guessing.with_guessing(estimated, start), start, stage), start)
     if start.rules.buffers is not None:
         ranks = start.deployment.ranks(stage)
         estimated = with_buffers(estimated, start.rules.buffers, start.architecture, batch, ranks, start.max_model_len)
-    return estimated if start.measured == _NOTHING else _measured(estimated, start.measured)
+    return estimated if start.measured == _NOTHING else _measured(_in_context(estimated, start), start.measured)
+
+
+def _watching(terms: Terms, start: Start) -> Terms:
+    """With a video of several images through the tower, whose embeddings wait beside the language model's steps."""
+    images = steps.watched(start.rules, start.architecture, start.max_model_len)
+    if images == 1 or not start.rules.video_images:
+        return terms
+    one = terms.vision
+    told = f"a video of {images} such images; {one.source}"
+    video = Term(low=one.low * images, mid=one.mid * images, high=one.high * images, source=told)
+    return msgspec.structs.replace(terms, vision=video)
 
 
 def _copying(terms: Terms, start: Start, stage: int) -> Terms:
@@ -208,6 +219,21 @@ def _measured(terms: Terms, measured: Measured) -> Terms:
     if measured.graphs is not None:
         terms = msgspec.structs.replace(terms, graphs=_exactly(measured.graphs))
     return terms
+
+
+def _in_context(terms: Terms, start: Start) -> Terms:
+    """With the measured context; and the communicator where as many ranks share a node as it was measured with."""
+    measured, deployment = start.measured, start.deployment
+    if measured.context is None:
+        return terms
+    joined = start.rules.communicator if deployment.gpus > 1 else NOTHING
+    told = "measured: the context of a process with the workspace of a matrix product"
+    if measured.communicator is not None and deployment.tp * deployment.dp == measured.ranks and joined.high:
+        size = measured.communicator
+        joined = Spread(low=size, mid=size, high=size, source=f"a communicator of {measured.ranks} ranks: measured")
+    source = f"{told}; communicator: {joined.source}" if joined.high else told
+    context = Spread(low=joined.low, mid=joined.mid, high=joined.high, source=source)
+    return msgspec.structs.replace(terms, context=Term.of(context, more=measured.context))
 
 
 def _exactly(n_bytes: int) -> Term:

@@ -26,7 +26,7 @@ from diag.planner.memory.same import Same
 from diag.planner.model.architecture import Architecture, CompressedCache, StateCache, Weight
 from diag.planner.model.families.config import DTYPE_BYTES
 from diag.planner.model.shards import Split, padded_vocab, shard_shape
-from diag.planner.rules import NOTHING, Spread
+from diag.planner.rules import NOTHING, EngineRules, Spread
 
 HELD = Spread(low=1, mid=1.5, high=3, source="hidden states held while sampling: 1.5 copies in 9 profiles of 0.11")
 HIDDEN = Spread(low=2, mid=3, high=6, source="residual, input, output; twice that where nothing is fused")
@@ -49,6 +49,9 @@ PER_PATCH = Spread(
 )
 IMAGE_PATCHES = 65536
 """Of the largest image of a Qwen vision tower: 16 Mpixel in patches of 16 × 16."""
+PATCHES_OF_A_TOKEN = 4
+VIDEOS = ("qwen2_vl", "qwen2_5_vl")
+"""``model_type`` of models whose videos may have as many tokens as a request."""
 MORE_STREAMS = 4
 """Residual streams beside each other in models with compressed caches (hyper-connections)."""
 HEADS_OF_A_KERNEL = 64
@@ -183,6 +186,16 @@ def vision(architecture: Architecture, batch: Batch) -> Spread:
         high=PER_PATCH.high * max(IMAGE_PATCHES, tokens) * one,
         source=f"the largest image through the vision tower, {IMAGE_PATCHES} patches: {PER_PATCH.source}",
     )
+
+
+def watched(rules: EngineRules, architecture: Architecture, max_model_len: int) -> int:
+    """How many images of the largest size the tower is profiled with: a video of as many as a request may hold.
+
+    Source: vLLM's models/qwen2_vl.py (_get_max_video_frames, _MAX_FRAMES_PER_VIDEO).
+    """
+    if architecture.model_type not in VIDEOS:
+        return 1
+    return max(1, min(rules.video_images, max_model_len // (IMAGE_PATCHES // PATCHES_OF_A_TOKEN)))
 
 
 def held_images(architecture: Architecture, tokens: int) -> Spread:

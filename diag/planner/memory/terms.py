@@ -27,8 +27,10 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
     @classmethod
-    def of(cls, spread: Spread) -> Term:
-        return cls(low=int(spread.low), mid=int(spread.mid), high=int(spread.high), source=spread.source)
+    def of(cls, spread: Spread, more: int = 0) -> Term:
+        """``more``: bytes that are certain."""
+        low, mid, high = (int(size) + more for size in (spread.low, spread.mid, spread.high))
+        return cls(low=low, mid=mid, high=high, source=spread.source)
 
     @property
     def estimate(self) -> Estimate:
@@ -90,9 +92,10 @@ def terms(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: R
     sampler = steps.sampler(architecture, second.sampler if second else rules.sampler, batch, ranks)
     forward = steps.forward(architecture, batch, ranks, experts)
     images = steps.held_images(architecture, rules.image_tokens)
+    compiling = NOTHING if batch.enforce_eager else rules.compiling
     return Terms(
         sampler=Term.of(steps.beside(sampler, images)),
-        forward=Term.of(steps.beside(forward, images)),
+        forward=Term.of(steps.beside(steps.beside(forward, images), compiling)),
         experts=Term.of(experts),
         vision=Term.of(steps.vision(architecture, batch)),
         kept=Term.of(steps.kept(architecture, second.kept if second else 0, batch, ranks)),

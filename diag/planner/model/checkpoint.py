@@ -23,13 +23,18 @@ NEGLIGIBLE = 0.001
 """Share of the bytes that may differ: buffers that older checkpoints carry along, scales of a KV cache."""
 NEGLIGIBLE_OF: dict[str, float] = {"bitsandbytes": 0.15}
 """Its scales may be quantized themselves, which the config need not say: 0.13 bits of each weight, not 0.5."""
+LEFT = ", which are not loaded"
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """``total_bytes`` on disk; ``extra_bytes`` more than the shapes explain, on every rank in the worst case."""
+    """``total_bytes`` on disk; ``extra_bytes`` more than the shapes explain, on every rank in the worst case.
+
+    ``draft_bytes``: what there is beside the layers that are always loaded; None: no headers were read.
+    """
 
     total_bytes: int
     extra_bytes: int = 0
+    draft_bytes: int | None = None
     source: str
 
 
@@ -50,6 +55,11 @@ def checkpoint(model: Model, architecture: Architecture) -> Checkpoint:
         return msgspec.structs.replace(from_shapes, source=f"{from_shapes.source}: {why}")
 
 
+def with_drafts(found: Checkpoint) -> Checkpoint:
+    """The same where its draft layers are loaded."""
+    return msgspec.structs.replace(found, source=found.source.replace(LEFT, ", which guess tokens"))
+
+
 def _from_headers(files: ModelFiles, architecture: Architecture, expected: Filed) -> Checkpoint:
     missing = files.missing_shards
     if missing:
@@ -60,7 +70,8 @@ def _from_headers(files: ModelFiles, architecture: Architecture, expected: Filed
     surplus = found.numbers - expected.numbers
     surplus = min(surplus, surplus - head_numbers(architecture), key=abs)
     packed = found.packed_bytes - expected.packed_bytes
-    drafts = f"; {size(named.total_bytes)} more are draft layers, which are not loaded" if files.draft_groups else ""
+    drafts = f"; {size(named.total_bytes)} more are draft layers{LEFT}" if files.draft_groups else ""
+    beside = max(0, surplus * NUMBER_BYTES + packed) + named.total_bytes
     if not _explained(surplus, packed, architecture, expected):
         drafts = _drafts(surplus, packed, architecture, expected)
         if not drafts:
@@ -70,6 +81,7 @@ def _from_headers(files: ModelFiles, architecture: Architecture, expected: Filed
     return Checkpoint(
         total_bytes=files.weights_bytes,
         extra_bytes=max(0, surplus * NUMBER_BYTES + packed),
+        draft_bytes=beside,
         source=f"{_told(found)} in the safetensors headers of {files.path}; {explained}",
     )
 
@@ -102,7 +114,7 @@ def _drafts(surplus: int, packed: int, architecture: Architecture, expected: Fil
     more = surplus * NUMBER_BYTES + packed
     if not (least <= surplus * NUMBER_BYTES and least <= packed and more <= draft_bytes(architecture)):
         return ""
-    return f"; {size(more)} are {' and '.join(architecture.left_out)}, which are not loaded"
+    return f"; {size(more)} are {' and '.join(architecture.left_out)}{LEFT}"
 
 
 def _contradiction(files: ModelFiles, found: Filed, expected: Filed) -> NotKnown:

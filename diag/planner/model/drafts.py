@@ -69,8 +69,10 @@ def own_layers(model: Model, tokens: int, method: str) -> Draft | None:
 
 
 def head(model: Model, target: Architecture, tokens: int, method: str) -> Draft:
-    """Its embedding is shared with the target where it is the same, which the config does not say."""
+    """Its embedding is shared with the target where it is the same, which the config does not say. Raises NotKnown."""
     whole = families.read_eagle3(model.config, target.hidden)
+    if whole.vocab != target.vocab:
+        raise NotKnown(f"a head of {whole.vocab:,} words for a model of {target.vocab:,}", "name one made for it")
     shared = msgspec.structs.replace(whole, first=())
     return Draft(
         method=method, kind="head", tokens=tokens, architecture=shared, most=whole, told=f"the head {model.name}"

@@ -95,3 +95,29 @@ def test_a_default_stands_for_a_length_that_is_not_said():
     assert longest_context(Config({}), 2048) == 2048
     with pytest.raises(NotKnown, match="max_position_embeddings"):
         longest_context(Config({}))
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_nextn_predict_layers", "n_layer"])
+def test_more_layers_than_any_model_has_are_not_counted(key):
+    assert Config({key: 10_000}).count(key) == 10_000
+    with pytest.raises(NotKnown, match="expected at most 10000"):
+        Config({key: 10**9}).count(key)
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn"])
+@pytest.mark.parametrize("factor", [float("inf"), float("nan"), 0, -2.0, "2", True])
+def test_a_factor_that_scales_nothing_is_named(kind, factor):
+    rope = {"rope_type": kind, "factor": factor, "original_max_position_embeddings": 4096}
+    with pytest.raises(NotKnown, match=f"factor of the rope scaling in config.json: found '{factor}'"):
+        longest_context(Config({"max_position_embeddings": 4096, "rope_scaling": rope}))
+
+
+@pytest.mark.parametrize(("kind", "why"), [(["yarn"], "expected a text"), ("sorcery", "the planner knows default, su")])
+def test_a_scaling_that_no_engine_knows_is_named(kind, why):
+    with pytest.raises(NotKnown, match=why):
+        longest_context(Config({"max_position_embeddings": 4096, "rope_scaling": {"type": kind, "factor": 2}}))
+
+
+@pytest.mark.parametrize("rope", [{}, {"rope_type": None}, {"rope_type": "default", "factor": None}])
+def test_a_scaling_that_says_nothing_scales_nothing(rope):
+    assert longest_context(Config({"max_position_embeddings": 4096, "rope_scaling": rope})) == 4096

@@ -135,7 +135,7 @@ def test_draft_layers_are_named_and_not_counted():
     keys = {**MOE, "n_routed_experts": 8, "n_shared_experts": 1}
     with_draft = small("glm4_moe", "Glm4MoeForCausalLM", **keys, num_nextn_predict_layers=1)
     assert len(with_draft.layers) == 4
-    assert with_draft.left_out == ("1 draft layers (multi-token prediction, num_nextn_predict_layers)",)
+    assert with_draft.left_out == ("1 draft layer (multi-token prediction, num_nextn_predict_layers)",)
 
 
 @pytest.mark.parametrize(

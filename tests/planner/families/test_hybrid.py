@@ -205,11 +205,13 @@ def test_kimi_k3_experts_work_in_a_narrower_space():
     [
         ({**published.QWEN3_NEXT, "layer_types": ["sliding_attention"] * 48}, "layer_types"),
         ({**published.QWEN3_NEXT, "mamba_ssm_dtype": "int8"}, "mamba_ssm_dtype"),
+        ({**published.QWEN3_NEXT, "mamba_ssm_dtype": ["float32"]}, "mamba_ssm_dtype"),
         ({**published.QWEN3_NEXT, "layer_scale": True}, "layer_scale"),
         ({**QWEN35, "intermediate_size": None}, "intermediate_size"),
         ({**published.NEMOTRON_H_56B, "hybrid_override_pattern": "M?"}, "kind '\\?'"),
         ({**published.NEMOTRON_H_56B, "block_configs": [{}]}, "block_configs"),
         ({**published.NEMOTRON_H_56B, "mamba_ssm_cache_dtype": "int8"}, "mamba_ssm_cache_dtype"),
+        ({**published.NEMOTRON_H_56B, "mamba_ssm_cache_dtype": {}}, "mamba_ssm_cache_dtype"),
         ({**published.KIMI_LINEAR, "num_hidden_layers": 28}, "name each of 28 layers"),
         ({**published.KIMI_LINEAR, "model_type": "kimi_k3", "text_config": {"model_type": "llama"}}, "model_type"),
     ],

@@ -106,9 +106,7 @@ def test_layers_share_what_an_earlier_indexer_chose(said):
 
 
 def test_draft_layers_are_left_out_by_name():
-    assert read(published.DEEPSEEK_V3).left_out == (
-        "1 draft layers (multi-token prediction, num_nextn_predict_layers)",
-    )
+    assert read(published.DEEPSEEK_V3).left_out == ("1 draft layer (multi-token prediction, num_nextn_predict_layers)",)
     assert len(read(published.DEEPSEEK_V3).layers) == 61
 
 

@@ -35,6 +35,8 @@ def test_deepseek_v4_may_have_experts_in_8_bits():
     assert set(names.values()) == {("fp8_block", (128, 128))}
     with pytest.raises(NotKnown, match="expert_dtype 'int2' of DeepSeek-V4"):
         formats(FP8, model_type="deepseek_v4", expert_dtype="int2")
+    with pytest.raises(NotKnown, match="of DeepSeek-V4"):
+        formats(FP8, model_type="deepseek_v4", expert_dtype={})
 
 
 @pytest.mark.parametrize(

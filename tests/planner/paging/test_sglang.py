@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from diag.planner.memory.paging import sglang
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.paging.sglang import SglangSettings, max_requests, paged
-from diag.planner.memory.paging.split import Split
+from diag.planner.memory.paging.split import Split, sglang_stage
 from diag.planner.model.formats.quantization import Quantization
 from diag.planner.unknown import NotKnown
 from tests.planner.paging.models import COMPRESSED, FULL, GIB, LATENT, SPARSE, STATE, WINDOW, keeping
@@ -36,6 +37,21 @@ def test_tokens_are_whole_pages():
 @pytest.mark.parametrize(("tp", "part"), [(1, 1), (2, 2), (8, 8), (16, 8)])
 def test_heads_are_divided_and_then_repeated(tp, part):
     assert of(LLAMA_8B, split=Split(tp=tp)).bytes_per_token == TOKEN / part
+
+
+@pytest.mark.parametrize(("layers", "stages"), [(61, 4), (7, 7), (126, 16), (5, 8)])
+def test_stages_follow_each_other_and_only_the_last_are_longer(layers, stages):
+    found = [sglang_stage(layers, Split(tp=1, pp=stages, stage=stage)) for stage in range(stages)]
+    assert [number for stage in found for number in stage] == list(range(layers))
+    assert [len(stage) for stage in found] == sorted(layers // stages + (n < layers % stages) for n in range(stages))
+
+
+def test_states_of_all_stages_are_counted_once_for_a_model():
+    """A search asks for them thousands of times."""
+    model, before = keeping(*[FULL, STATE] * 8), sglang._state_bytes.cache_info().misses
+    for stage in range(4):
+        of(model, split=Split(tp=1, pp=4, stage=stage))
+    assert sglang._state_bytes.cache_info().misses == before + 1
 
 
 def test_layers_that_do_not_divide_go_to_the_last_stages():

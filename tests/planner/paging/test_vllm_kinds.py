@@ -103,9 +103,14 @@ def test_blocks_grow_until_a_page_holds_a_state():
     assert layout.bytes_per_block == 16 * 784 * 4096
 
 
-@pytest.mark.parametrize(("version", "states"), [((0, 24), 1), ((0, 26), 2), ((0, 32), 2)])
+@pytest.mark.parametrize(("version", "states"), [((0, 24), 1), ((0, 27), 1), ((0, 28), 2), ((0, 32), 2)])
 def test_prefix_caching_keeps_more_states_of_a_request(version, states):
     assert laid_out(QWEN35, version).request_blocks(8192) == 3 * states + -(-8192 // 784)
+
+
+def test_before_0_28_states_are_cached_only_where_one_asks_for_it():
+    assert laid_out(QWEN35, (0, 26), prefix_caching=True).request_blocks(8192) == 3 * 2 + -(-8192 // 784)
+    assert laid_out(QWEN35, (0, 26)).request_blocks(8192) == 3 + -(-8192 // 784)
 
 
 @pytest.mark.parametrize(("capability", "block", "states"), [((9, 0), 832, 3), ((12, 0), 832, 3), ((8, 0), 784, 2)])

@@ -88,7 +88,7 @@ def _latent(cache: LatentCache, settings: Settings, sizes: Sizes) -> Iterator[Pa
 def _state(cache: StateCache, architecture: Architecture, split: Split, settings: Settings, sizes: Sizes) -> Page:
     """Kept whole: the current one, one for each guessed token, and with prefix caching one or two at ends of blocks."""
     caches = settings.caches_states
-    if caches and not settings.rules.caches_states:
+    if caches and not settings.rules.may_cache_states:
         raise NotKnown(f"prefix caching of {cache.kind} states before vLLM 0.26", "--no-enable-prefix-caching")
     size = state_bytes(cache, tp=split.tp, dtype_bytes=DTYPE_BYTES[architecture.dtype], drafted=settings.drafted)
     alone = 2 + (settings.checkpoint(cache.kind) is not None) if caches else 1

@@ -8,12 +8,14 @@ model_executor/pool_configurator.py and mem_cache/kv_cache_configurator.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
 from diag.planner.memory.paging.entries import PACKED_FP8, indexer_bytes
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.paging.split import Split, kv_heads, sglang_stage
+from diag.planner.memory.same import Same
 from diag.planner.model.architecture import Architecture, AttentionCache, Cache, LatentCache, StateCache
 from diag.planner.model.families.config import DTYPE_BYTES
 from diag.planner.model.state import state_bytes
@@ -146,20 +148,21 @@ def _cells(architecture: Architecture, split: Split, settings: SglangSettings) -
                 window, reach = window + size, max(reach, seen)
             else:
                 full += size
-    return _Cells(full=full, window=window, state=_state_bytes(architecture, split), reach=reach)
+    return _Cells(full=full, window=window, state=_state_bytes(Same(architecture), split.tp, split.pp), reach=reach)
 
 
-def _state_bytes(architecture: Architecture, split: Split) -> int:
+@lru_cache(maxsize=256)
+def _state_bytes(architecture: Same[Architecture], tp: int, pp: int) -> int:
     """Of a request in the stage that has most of them: all stages have as many slots."""
-    stages = (msgspec.structs.replace(split, stage=stage) for stage in range(split.pp))
+    layers = architecture.value.layers
     return max(
         sum(
-            state_bytes(cache, tp=split.tp, dtype_bytes=_CONV_BYTES)
-            for number in sglang_stage(len(architecture.layers), stage)
-            for cache in architecture.layers[number].caches
+            state_bytes(cache, tp=tp, dtype_bytes=_CONV_BYTES)
+            for number in sglang_stage(len(layers), Split(tp=tp, pp=pp, stage=stage))
+            for cache in layers[number].caches
             if isinstance(cache, StateCache)
         )
-        for stage in stages
+        for stage in range(pp)
     )
 
 

@@ -31,7 +31,9 @@ def vllm_stage(layers: int, split: Split) -> range:
 
 def sglang_stage(layers: int, split: Split) -> range:
     base, extra = divmod(layers, split.pp)
-    return _span(tuple(base + (stage >= split.pp - extra) for stage in range(split.pp)), split.stage)
+    longer = split.stage - (split.pp - extra)
+    first = split.stage * base + max(0, longer)
+    return range(first, first + base + (longer >= 0))
 
 
 def _span(sizes: tuple[int, ...], stage: int) -> range:

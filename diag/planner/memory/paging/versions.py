@@ -33,7 +33,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 class PagingRules(msgspec.Struct, frozen=True, kw_only=True):
     """Of the versions from ``since`` on; V0 engines count as 0.7. Keys of the mappings: major compute capability."""
 
-    since: tuple[int, int]
+    since: tuple[int, ...]
     printed: Printed
     checked: Checked = "layers"
     hybrid: bool
@@ -55,6 +55,8 @@ class PagingRules(msgspec.Struct, frozen=True, kw_only=True):
     """Pages of different sizes lie side by side in one block where the attention kernels allow it."""
     overlaps: bool = False
     """A window keeps the tokens of every batch under way (one more than there are stages), not of one."""
+    may_cache_states: bool = False
+    """Prefix caching of recurrent layers is there, whether or not it is on by itself."""
     caches_states: bool = False
     """Prefix caching is on for models with recurrent states, and keeps a second state a sequence."""
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -93,11 +95,14 @@ _V0_18 = msgspec.structs.replace(
     _V0_16, since=(0, 18), balance=1.5, latent_blocks={9: (16, 64), 10: (32, 32)}, packed_sparse=(9, 12)
 )
 _V0_19 = msgspec.structs.replace(_V0_18, since=(0, 19), checked="groups", hybrid_chunks=True)
-_V0_21 = msgspec.structs.replace(_V0_19, since=(0, 21), overlay="padded", printed="requests", latent_unit=16)
+_V0_20_1 = msgspec.structs.replace(_V0_19, since=(0, 20, 1), printed="requests")
+_V0_21 = msgspec.structs.replace(_V0_20_1, since=(0, 21), overlay="padded", latent_unit=16)
 _V0_24 = msgspec.structs.replace(_V0_21, since=(0, 24), pads=True, packed_always=(12,))
-_V0_26 = msgspec.structs.replace(_V0_24, since=(0, 26), overlaps=True, caches_states=True)
+_V0_26 = msgspec.structs.replace(_V0_24, since=(0, 26), overlaps=True, may_cache_states=True)
 _V0_27 = msgspec.structs.replace(_V0_26, since=(0, 27), overlay="dense")
-_V0_28 = msgspec.structs.replace(_V0_27, since=(0, 28), latent_unit=128, gives_up_windows=True)
+_V0_28 = msgspec.structs.replace(
+    _V0_27, since=(0, 28), latent_unit=128, gives_up_windows=True, caches_states=True
+)
 _V0_29 = msgspec.structs.replace(_V0_28, since=(0, 29), packs=True, keeps_null_block=True, checkpoints=(_MAMBA2, _KDA))
 _V0_33 = msgspec.structs.replace(_V0_29, since=(0, 33), checkpoints=(_MAMBA2, _KDA, _GDN), wide_8bit_block=64)
 
@@ -109,6 +114,7 @@ VLLM_PAGING = (
     _V0_26,
     _V0_24,
     _V0_21,
+    _V0_20_1,
     _V0_19,
     _V0_18,
     _V0_16,
@@ -121,7 +127,7 @@ VLLM_PAGING = (
 a change between two of them is dated to the later one."""
 
 
-def vllm_paging(version: tuple[int, int]) -> PagingRules:
+def vllm_paging(version: tuple[int, ...]) -> PagingRules:
     for rules in VLLM_PAGING:
         if version >= rules.since:
             return rules

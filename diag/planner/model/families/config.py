@@ -8,6 +8,8 @@ from typing import Any
 from diag.planner.unknown import NotKnown
 
 DTYPE_BYTES: Mapping[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
+MOST_LAYERS = 10_000
+"""Each is weighed by itself; no model has a tenth of that."""
 
 
 class Config:
@@ -34,6 +36,8 @@ class Config:
         value = self.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or (value < least and value != default):
             raise self.bad(key, f"an integer of at least {least}")
+        if key.endswith(("layer", "layers")) and value > MOST_LAYERS:
+            raise self.bad(key, f"at most {MOST_LAYERS}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:

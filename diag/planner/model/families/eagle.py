@@ -25,13 +25,15 @@ INT64 = 8
 
 
 def read_eagle3(config: Config, hidden: int) -> Architecture:
-    """``hidden``: H of the model that it guesses for, where its config does not say. Its embedding is the first."""
+    """``hidden``: H of the model that it guesses for; it is made for its own where it does not say. Raises NotKnown."""
     name = config.architecture()
     if name not in EAGLE3:
         raise NotKnown(f"{name}: of heads that guess tokens the planner knows {', '.join(EAGLE3)}")
     draft_vocab = config.count("draft_vocab_size", config.count("vocab_size"))
     own = config.count("hidden_size")
-    fusion = parts.router("fc", own, HIDDEN_STATES * config.count("target_hidden_size", hidden))
+    if (target := config.count("target_hidden_size", own)) != hidden:
+        raise NotKnown(f"a head for hidden states of {target:,} for a model of {hidden:,}", "name one made for it")
+    fusion = parts.router("fc", own, HIDDEN_STATES * hidden)
     found = whole(config, _layers(config), Names(), Around(last=(fusion, _words(draft_vocab))))
     *others, head = found.last
     return msgspec.structs.replace(found, last=(*others, msgspec.structs.replace(head, rows=draft_vocab)))

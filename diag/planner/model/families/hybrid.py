@@ -134,7 +134,7 @@ def _attention(config: Config) -> Mixer:
 
 
 def _state(config: Config, *, fused: bool) -> Mixer:
-    said = config.get("mamba_ssm_dtype", config.dtype())
+    said = config.text("mamba_ssm_dtype", config.dtype())
     if said not in DTYPE_BYTES:
         raise config.bad("mamba_ssm_dtype", ", ".join(DTYPE_BYTES))
     shape = Gdn(

@@ -7,15 +7,19 @@ Source: vLLM's config/model.py (_get_and_verify_max_len) and transformers' model
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diag.planner.model.families.config import Config
+from diag.planner.unknown import NotKnown
 
 KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "max_seq_length")
 UNSCALED = ("default", "su", "longrope", "llama3", "mrope", "proportional", "deepseek_llama_scaling")
 """Types whose config already holds the length after scaling, or that do not scale it."""
 YARN = ("yarn", "deepseek_yarn")
+SCALED = ("linear", "dynamic", "ntk")
+"""Engines refuse what is none of these three lists (vLLM's get_rope)."""
 
 
 def longest_context(config: Config, default: int | None = None) -> int:
@@ -37,10 +41,31 @@ def _ropes(config: Config) -> Iterator[Mapping[str, Any]]:
 
 
 def _scaled(length: int, rope: Mapping[str, Any]) -> int:
-    kind, factor = rope.get("rope_type", rope.get("type", "default")), rope.get("factor")
-    if kind in UNSCALED or not isinstance(factor, (int, float)):
+    kind, factor = kind_of(rope), factor_of(rope)
+    if kind in UNSCALED or factor is None:
         return length
     if kind in YARN:
         before = rope.get("original_max_position_embeddings")
         return max(length, int(before * factor)) if isinstance(before, int) else length
     return int(length * factor)
+
+
+def kind_of(rope: Mapping[str, Any]) -> str:
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if not isinstance(kind, str):
+        raise NotKnown(f"rope_type in config.json: found {str(kind)[:80]!r}, expected a text")
+    if kind not in (*UNSCALED, *YARN, *SCALED):
+        known = ", ".join((*UNSCALED, *YARN, *SCALED))
+        raise NotKnown(f"rope_type {kind!r} in config.json: the planner knows {known}")
+    return kind
+
+
+def factor_of(rope: Mapping[str, Any]) -> float | None:
+    """By which lengths are scaled; None: it says nothing of it."""
+    factor = rope.get("factor")
+    if factor is None:
+        return None
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
+        found = str(factor)[:80]
+        raise NotKnown(f"factor of the rope scaling in config.json: found {found!r}, expected a number above 0")
+    return factor

@@ -54,7 +54,7 @@ Block = Callable[[str], Layer]
 
 
 def _mamba(config: Config) -> Block:
-    said = config.get("mamba_ssm_cache_dtype", "float32")
+    said = config.text("mamba_ssm_cache_dtype", "float32")
     if said not in DTYPE_BYTES:
         raise config.bad("mamba_ssm_cache_dtype", ", ".join(DTYPE_BYTES))
     shape = Mamba2(

@@ -12,7 +12,7 @@ from typing import Any
 
 from diag.planner.model.architecture import AttentionCache, Cache, LatentCache, Layer, RotaryTable
 from diag.planner.model.families.config import Config
-from diag.planner.model.families.lengths import YARN, longest_context
+from diag.planner.model.families.lengths import YARN, factor_of, kind_of, longest_context
 
 IN_THREE_DIRECTIONS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_omni", "glm4v")
 """Families of models whose classes number positions so where the config does not say it."""
@@ -66,9 +66,9 @@ def _part(text: Config, rope: Mapping[str, Any]) -> float:
 
 
 def _positions(text: Config, rope: Mapping[str, Any]) -> int:
-    kind, before = rope.get("rope_type", rope.get("type", "default")), rope.get("original_max_position_embeddings")
-    factor, rows = rope.get("factor"), text.count("max_position_embeddings", longest_context(text))
-    if kind in YARN and isinstance(before, int) and isinstance(factor, (int, float)):
+    kind, before = kind_of(rope), rope.get("original_max_position_embeddings")
+    factor, rows = factor_of(rope), text.count("max_position_embeddings", longest_context(text))
+    if kind in YARN and isinstance(before, int) and factor is not None:
         rows = int(before * factor)
     elif kind in {"linear", "dynamic"}:
         rows = longest_context(text)

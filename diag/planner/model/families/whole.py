@@ -90,7 +90,8 @@ def widest_inner(layers: Iterable[Layer]) -> int:
 
 
 def drafts(text: Config) -> tuple[str, ...]:
-    return tuple(f"{text.count(key)} draft layers (multi-token prediction, {key})" for key in DRAFTS if text.get(key))
+    found = ((text.count(key), key) for key in DRAFTS if text.get(key))
+    return tuple(f"{count} draft layer{'s' * (count > 1)} (multi-token prediction, {key})" for count, key in found)
 
 
 def kv_heads(layer: Layer) -> int:

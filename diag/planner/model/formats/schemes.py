@@ -50,7 +50,7 @@ def _fp8(said: Said) -> Rule:
 def _deepseek_v4(said: Said, form: Format) -> Rule:
     """It says ``fp8`` and means: experts in FP4, scales of one byte for all else (deepseek_v4/quant_config.py)."""
     dtype = said.model.get("expert_dtype", "fp4")
-    if dtype not in {"fp4", "fp8"}:
+    if dtype not in ("fp4", "fp8"):
         raise NotKnown(f"expert_dtype {dtype!r} of DeepSeek-V4: the planner knows fp4 and fp8")
     if dtype == "fp8":
         return _all_but(said, form, "ignored_layers", "modules_to_not_convert")
