@@ -1,9 +1,8 @@
 """Do the planner's figures come true? `python bench/planner.py [--peers]`
 
 Replays start-ups that other people logged: the folder named by DIAG_PLANNER_CASES, else ../shared/planner-cases beside
-the project, else bench/startups. Figures are JSON lines on stdout, rows and outliers on stderr; exit status 1 where a bar
-bar is not met.
-``--peers`` prints what others answer on the same rows.
+the project, else bench/startups. Figures are JSON lines on stdout, rows and outliers are on stderr; exit status 1 where
+a bar is not met. ``--peers`` prints what others answer on the same rows.
 """
 
 from __future__ import annotations
