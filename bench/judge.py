@@ -34,6 +34,7 @@ CASES = (
 """Name, Snapshot, whether with faults, exit status."""
 NODES, INTERFACES, RUNS = 1000, 8, 5
 BAR_S, BAR_BYTES = 5.0, 1 << 30
+SLOWER = 1.2
 
 changed = msgspec.structs.replace
 
@@ -91,9 +92,18 @@ def _addressed(interface: Interface, address: str) -> Interface:
 
 
 def _faulty(node: Node) -> Node:
-    """Something of every kind: a limit, a version, a part, each interface, a fact that is not known."""
+    """Something of every kind: a limit, a version, a part, each interface, slow GPUs and links, an odd digest."""
+    speed = node.speed
     return changed(
         node,
+        speed=changed(
+            speed,
+            gemms=tuple(
+                changed(row, flops_per_s=tuple(each / SLOWER for each in row.flops_per_s)) for row in speed.gemms
+            ),
+            p2p=tuple(changed(row, times_s=tuple(SLOWER * each for each in row.times_s)) for row in speed.p2p),
+            fingerprints=tuple(changed(row, rounded="0" * len(row.rounded)) for row in speed.fingerprints),
+        ),
         limits=changed(node.limits, nofile_hard=256),
         software=changed(node.software, torch="2.7.1+cu128"),
         gpus=tuple(changed(gpu, used_bytes=peek(gpu, "total_bytes")) for gpu in node.gpus),

@@ -10,6 +10,7 @@ from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 PEER_MODULES = ("nvidia_peermem", "nv_peer_mem")
+FROM_NORMAL = ("normal", "burn")
 ONE_SWITCH = ("PIX", "PXB")
 """Paths that stay below the host bridge, unless ACS sends them up."""
 
@@ -141,6 +142,22 @@ def check_dcgm_finds_its_gpus_healthy(node: Node) -> None:
     $ ssh {node} dcgmi health --check
     """
     assert system(node).dcgm == "healthy", finding(f"{system(node).dcgm}", "healthy")
+
+
+@on_nvidia
+@pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="asked from level normal on")
+@pytest.mark.applies(lambda node: node.speed.dcgm_failures is not None, reason="DCGM is not installed")
+@pytest.mark.optional
+@pytest.mark.cause("gpu_hardware_fault")
+def check_dcgm_diagnosis_passes(node: Node) -> None:
+    """NVIDIA's own short diagnosis looks at what an engine needs: libraries, permissions, persistence, pages, rows.
+
+    Do: look at what it found, then dcgmi diag -r 2 on the idle node.
+    $ ssh {node} dcgmi diag -r 1
+    """
+    failures = node.speed.dcgm_failures or ()
+    more = f"; {len(failures) - 2} more" if len(failures) > 2 else ""
+    assert not failures, finding("; ".join(failures[:2]) + more, "every test of dcgmi diag -r 1 passed")
 
 
 def firmwares(node: Node) -> tuple[str, ...]:

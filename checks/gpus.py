@@ -6,6 +6,7 @@ from diag.facts.derived import accelerators, has_accelerator, idle_bytes, in_con
 from diag.facts.device import Gpu, PciDevice
 from diag.facts.node import Node
 from diag.facts.peers import Peers
+from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 from diag.units import size
 
@@ -71,6 +72,16 @@ def check_every_gpu_on_the_bus_answers(node: Node) -> None:
     lost = [vendor for vendor in vendors(node) if answering(node, vendor) < on_the_bus(node, vendor)]
     found = ", ".join(f"{answering(node, vendor)} GPUs answer ({vendor})" for vendor in lost)
     assert not lost, finding(found, ", ".join(f"{on_the_bus(node, vendor)}, as on the PCI bus" for vendor in lost))
+
+
+@pytest.mark.cause("xid79_gpu_off_bus")
+def check_driver_reaches_gpu(gpu: Gpu) -> None:
+    """The driver goes on listing a GPU that fell off the bus; every program that is given it ends, or hangs.
+
+    Do: look for Xid 79 in the kernel log; drain the node, reset or power-cycle it.
+    $ ssh {node} 'nvidia-smi -L; sudo dmesg | grep -i xid | tail'
+    """
+    assert gpu.lost is None, finding(f"gpu:{gpu.index}: {gpu.lost}", "a GPU that answers")
 
 
 def gpu_count(node: Node) -> int:
@@ -177,6 +188,8 @@ def check_driver_supports_the_cuda_of_torch(node: Node) -> None:
     Do: update the driver, or install the build of torch for an older CUDA.
     $ ssh {node} 'nvidia-smi | head -4'
     """
+    if not node.gpus:
+        raise NotMeasured("no GPU on the bus answers")
     supported, needed = node.gpus[0].cuda_driver, node.software.cuda or "0"
     enough = supported is not None and major(supported) >= major(needed)
     assert enough or is_bridged(node, needed), finding(

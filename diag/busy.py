@@ -32,6 +32,11 @@ def why_in_use(node: Node) -> str:
     return next((why for kind, why in _reasons(node) if kind in ("busy", "mps")), "")
 
 
+def why_stopped(node: Node) -> str:
+    """What ended the measurements of its GPUs early, and so speaks against more of them; empty: nothing did."""
+    return node.speed.stopped if is_known(node, "speed") else ""
+
+
 def _reasons(node: Node) -> Iterator[tuple[str, str]]:
     """Each with the permission that overrules it."""
     try:

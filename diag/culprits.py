@@ -37,7 +37,8 @@ SETTINGS = frozenset({
     "cuda_visible_devices_wrong", "mig_uuid_not_supported", "exclusive_compute_mode", "version_differs", "clock_skew",
     "ray_or_python_version_mismatch", "rendezvous_master_unresolvable", "rendezvous_master_not_recognised",
     "container_bridge_network_advertised", "duplicate_host_identity", "duplicate_address", "port_in_use",
-    "custom_allreduce_ipc_failure", "cuda_forward_compat_unsupported", "gdr_peermem_missing", "ray_node_ip_mismatch", "trust_remote_code_missing", "nccl_torch_library_mismatch",
+    "custom_allreduce_ipc_failure", "cuda_forward_compat_unsupported", "gdr_peermem_missing",
+    "ray_node_ip_mismatch", "trust_remote_code_missing", "nccl_torch_library_mismatch",
 })  # fmt: skip
 """Causes that are put right by changing a setting or a version; the others are a node's own, or those of its part."""
 
@@ -171,9 +172,19 @@ def _kind(check: Check) -> str:
 
 def _common(group: Sequence[Verdict]) -> str:
     """What was found: once where all found the same, else the first of it."""
-    found = list(dict.fromkeys(verdict.found or verdict.summary or "" for verdict in group))
+    said: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in group:
+        said[verdict.found or verdict.summary or ""].append(verdict)
+    found = [_with_gpu(text, verdicts) for text, verdicts in said.items()]
     more = f"; and {len(found) - SAID} more" if len(found) > SAID else ""
     return "; ".join(found[:SAID]) + more
+
+
+def _with_gpu(text: str, verdicts: Sequence[Verdict]) -> str:
+    """What was found on one GPU names it."""
+    subject = verdicts[0].subject or ""
+    alone = len(verdicts) == 1 and subject.startswith("gpu:") and subject not in text
+    return f"{subject}: {text}" if alone else text
 
 
 def _evidence(verdict: Verdict) -> str:

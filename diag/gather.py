@@ -268,8 +268,8 @@ class _Run:
     def _unwilling(self, name: str) -> str:
         if name not in self.sessions:
             return f"not reached: {self.nodes[name].reach.summary}"
-        lock = self.sessions[name].lock
-        return busy.why_busy(self.nodes[name], self.wishes.permitted) if lock.held else lock.why
+        lock, node = self.sessions[name].lock, self.nodes[name]
+        return (busy.why_busy(node, self.wishes.permitted) or busy.why_stopped(node)) if lock.held else lock.why
 
     def _keep_output(self, name: str, output: str, size_bytes: int) -> None:
         kept = Evidence(topic="collective", sha256=self.store(output.encode()), size_bytes=size_bytes)

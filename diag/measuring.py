@@ -5,17 +5,20 @@ Two kinds of work: how fast the model's files are read, and how fast the GPUs ar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from diag import busy, probes
+from diag.facts.device import GpuSystem
 from diag.facts.model import ReadSpeed
 from diag.facts.node import Node
 from diag.facts.rates import slow_together
-from diag.facts.record import NotMeasured, is_known, unknown
+from diag.facts.record import NotMeasured, is_known, peek, unknown
 from diag.facts.speed import Speed
+from diag.probes import dcgm
 from diag.remote import ladder, node_collectives, schedule
 from diag.remote.measurements import measure
 from diag.remote.session import Session
@@ -25,6 +28,9 @@ CONNECTIONS_AT_ONCE = 2048
 """A place for each host of all but the largest clusters: who hangs takes nobody's place."""
 SHARED_READERS_AT_ONCE = 4
 READ_S = 10.0
+ANSWER_S = 2.0
+END_S = 5.0
+"""Of a stage's time, for what was begun last to be ended and told: a node that was late would count as lost."""
 STAGGER_S = 1.0
 """Between the nodes of a burn: a room's power does not like them all at once."""
 
@@ -109,14 +115,38 @@ def _plan(node: Node, wishes: Wishes, *, late_s: float) -> schedule.Schedule:
 def _measuring(session: Session, node: Node, plan: schedule.Schedule, wishes: Wishes) -> Callable[[], Speed]:
     """The GPUs each and in pairs, then all of them together; a pair that was wedged is enough to leave that out."""
 
+    limit_s = wishes.deadline_s("speed") - END_S
+    in_time = msgspec.structs.replace(plan, seconds=max(END_S, min(plan.seconds, limit_s)))
+
     def work() -> Speed:
-        found = measure(session, plan)
+        began = time.monotonic()
+        found = diagnosed(session, node, plan.level, measure(session, in_time))
         if plan.level == "quick":
             return msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
-        together = node_collectives.measure(session, node, found, wishes.environment_of(node))
+        left_s = began + limit_s - time.monotonic()
+        together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s)
         return msgspec.structs.replace(found, collectives=together)
 
     return work
+
+
+def diagnosed(session: Session, node: Node, level: str, found: Speed) -> Speed:
+    """With what DCGM's short diagnosis says, where that is installed: only now nothing of ours runs on the GPUs."""
+    system = peek(node, "gpu_system")
+    installed = isinstance(system, GpuSystem) and is_known(system, "dcgm") and system.dcgm is not None
+    try:
+        if not installed:
+            said = None if isinstance(system, GpuSystem) else unknown("whether DCGM is installed is not known")
+        elif found.stopped:
+            said = unknown(f"not asked after this: {found.stopped}")
+        elif level == "quick":
+            said = unknown("DCGM is asked for its diagnosis from level normal on")
+        else:
+            answers = session.ask((dcgm.REQUEST,), dcgm.DEADLINE_S + ANSWER_S)
+            said = dcgm.read({answer.name: answer for answer in answers})
+    except NotMeasured as why:
+        said = unknown(str(why))
+    return msgspec.structs.replace(found, dcgm_failures=said)
 
 
 def ladders(scene: Scene) -> Work:
@@ -130,14 +160,15 @@ def ladders(scene: Scene) -> Work:
         late = behind.get(node.name)
         why = ladder.why_degraded(node, node.speed.collectives, late.share if late else None)
         if why and node.speed.collectives.backend == "nccl" and node.name in scene.sessions:
-            calls[node.name] = _climbing(scene.sessions[node.name], node)
+            calls[node.name] = _climbing(scene.sessions[node.name], node, scene.wishes.deadline_s("ladder") - END_S)
     return Work(stage="ladder", field="speed", calls=calls, left_out={}, deadline_s=scene.wishes.deadline_s("ladder"))
 
 
-def _climbing(session: Session, node: Node) -> Callable[[], Speed]:
+def _climbing(session: Session, node: Node, limit_s: float) -> Callable[[], Speed]:
     def work() -> Speed:
         found = node.speed.collectives
         log = found.log if is_known(found, "log") else None
-        return msgspec.structs.replace(node.speed, collectives=node_collectives.climb(session, node, found, log))
+        climbed = node_collectives.climb(session, node, found, log, limit_s)
+        return msgspec.structs.replace(node.speed, collectives=climbed)
 
     return work

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diag.data_interface import Place, choose
-from diag.facts.device import Gpu
+from diag.facts.device import Gpu, TorchView
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.inventory import fold
@@ -83,6 +83,13 @@ def without_torch(node: Node) -> str:
     return ""
 
 
+def without_gpus(node: Node) -> str:
+    """Why no program of torch there computes on a GPU, as torch itself says; empty: nothing speaks against it."""
+    view = peek(node, "torch_view")
+    blind = isinstance(view, TorchView) and not view.available
+    return f"torch sees no GPU ({view.why_not})" if blind else ""
+
+
 def _minority(nodes: Sequence[Node]) -> dict[str, str]:
     """Nodes with another torch than most: different versions may hang, or sum what is not alike."""
     versions = {node.name: _public(node.software.torch) for node in nodes}
@@ -116,12 +123,9 @@ def _gpus(nodes: Sequence[Node]) -> tuple[list[int], str]:
 
 def _visible(node: Node) -> int:
     """GPUs that a rank there would see: what the driver shows, less what CUDA_VISIBLE_DEVICES hides."""
-    there = len(node.gpus) if is_known(node, "gpus") else 0
-    for setting in node.settings if is_known(node, "settings") else ():
-        if setting.name == "CUDA_VISIBLE_DEVICES" and setting.source == "environment":
-            named = [name for name in setting.value.split(",") if name.strip() not in ("", "-1")]
-            return min(there, len(named))
-    return there
+    if not is_known(node, "gpus"):
+        return 0
+    return len(seen_gpus(node)[0]) if is_known(node, "settings") else len(node.gpus)
 
 
 def seen_gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
@@ -150,6 +154,8 @@ def _why_not_nccl(node: Node) -> str:
     torch = str(node.software.torch)
     if peek(node.software, "cuda") is None and "rocm" not in torch:
         return f"torch {torch} has no CUDA"
+    if reason := without_gpus(node):
+        return reason
     for gpu in node.gpus:
         if peek(gpu, "mig") is True:
             return f"gpu:{gpu.index} is in MIG mode"

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from diag.busy import why_busy, why_in_use
+from diag.busy import why_busy, why_in_use, why_stopped
 from diag.facts.device import Gpu, GpuProcess, GpuSystem, PciDevice
 from diag.facts.node import Node, Reach
 from diag.facts.record import Missing
 from diag.facts.software import Process
+from diag.facts.speed import Speed
 
 CARD = PciDevice(
     kind="accelerator", vendor="nvidia", address="0000:3b:00.0", vendor_id="10de", device_id="2330", driver="nvidia"
@@ -98,3 +99,10 @@ def test_who_works_there_is_known_also_where_it_may_be_loaded():
     assert why_in_use(node(**ENGINE)) == "busy: vllm runs there (pid 7)"
     assert why_in_use(node(gpus=(gpu(mig=True),))) == ""
     assert why_in_use(node()) == ""
+
+
+def test_what_ended_the_measurements_of_a_node_speaks_against_more_of_them():
+    newcomer = "another process began to use a GPU (pid 77)"
+    assert why_stopped(node(speed=Speed(level="normal", seconds=3.0, stopped=newcomer))) == newcomer
+    assert why_stopped(node(speed=Speed(level="normal", seconds=3.0))) == ""
+    assert why_stopped(node(speed=Missing("no accelerator"))) == ""

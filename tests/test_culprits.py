@@ -72,6 +72,13 @@ def test_a_part_says_of_which_kind_the_culprit_is():
     assert found(on("gpu02", gpus=item(0, having(used_bytes=1 << 36))))[0].kind == "gpu"
 
 
+def test_what_was_found_on_one_gpu_names_it():
+    (hot,) = found(on("gpu02", gpus=item(5, having(temperature_c=91))))
+    assert hot.summary == "gpu:5: 91 °C"
+    (both_hot,) = found(on("gpu02", gpus=item(lambda gpu: gpu.index > 5, having(temperature_c=91))))
+    assert both_hot.summary == "91 °C"
+
+
 def test_a_rank_that_did_not_come_through_is_named_with_its_phase_and_words():
     died = rank_of("gpu02", outcome="rank_died", phases=(("spawned", 0.1), ("imported", 3.2)), said="Bus error")
     (culprit,) = found(died)

@@ -10,9 +10,13 @@ import msgspec
 import pytest
 
 from diag.errors import NodeError
+from diag.facts.device import GpuSystem
 from diag.facts.node import Node
-from diag.facts.record import peek
-from diag.measuring import Scene, ladders, read_speeds, speeds
+from diag.facts.record import peek, unknown
+from diag.facts.speed import Speed
+from diag.measuring import Scene, diagnosed, ladders, read_speeds, speeds
+from diag.probes import dcgm
+from diag.probes.verbs import Answer, Request
 from diag.remote.session import JobEnd
 from diag.wishes import Wishes
 from tests.checks.hgx_speed import collectives
@@ -24,6 +28,7 @@ class FakeSession:
 
     def __init__(self) -> None:
         self.plans: list[dict[str, Any]] = []
+        self.asked: list[str] = []
 
     def job(
         self, argv: Sequence[str], env: Mapping[str, str], deadline_s: float, on_line: Callable[[Any], None]
@@ -32,6 +37,16 @@ class FakeSession:
         on_line({"phase": "spawned", "interpreter": "/opt/python3"})
         on_line({"phase": "done"})
         return JobEnd(status=0, signal=None, output="", seconds=1.0)
+
+    def ask(self, requests: Sequence[Request], _deadline_s: float) -> tuple[Answer, ...]:
+        """DCGM finds one test to have failed; nothing else is answered."""
+        self.asked = [request.name for request in requests]
+        if self.asked != [dcgm.REQUEST.name]:
+            raise NodeError("gpu01", "agent_silent", "no answer")
+        failed = {"name": "Denylist", "results": [{"gpu_id": "3", "status": "Fail"}]}
+        tree = {"DCGM Diagnostic": {"test_categories": [{"tests": [failed]}]}}
+        value = {"status": 226, "stdout": json.dumps(tree), "stderr": ""}
+        return tuple(Answer(name=request.name, value=value) for request in requests)
 
 
 def scene(*nodes: Node, unwilling: Mapping[str, str] | None = None, **wishes: Any) -> Scene:
@@ -110,3 +125,25 @@ def test_healthy_nodes_get_none():
 def test_files_are_not_read_where_no_model_was_named():
     work = read_speeds(scene(gpu_node(1)))
     assert (dict(work.calls), work.left_out, work.always) == ({}, {"gpu01": "no --model was named"}, False)
+
+
+def after(level: str, health: str | None) -> tuple[Any, list[str]]:
+    session, node = FakeSession(), msgspec.structs.replace(gpu_node(1), gpu_system=GpuSystem(dcgm=health))
+    found = diagnosed(session, node, level, Speed(level=level, seconds=1.0))
+    return peek(found, "dcgm_failures"), session.asked
+
+
+def test_dcgm_is_asked_for_its_diagnosis_where_it_is_installed():
+    assert after("normal", "healthy") == (("Denylist gpu:3",), ["dcgm diagnosis"])
+    assert after("normal", None) == (None, [])
+
+
+def test_dcgm_is_not_asked_at_level_quick():
+    found, asked = after("quick", "healthy")
+    assert (found.why, asked) == ("DCGM is asked for its diagnosis from level normal on", [])
+
+
+def test_whether_dcgm_is_installed_may_not_be_known():
+    node = msgspec.structs.replace(gpu_node(1), gpu_system=unknown("NVML did not answer"))
+    found = diagnosed(FakeSession(), node, "normal", Speed(level="normal", seconds=1.0))
+    assert "not known" in peek(found, "dcgm_failures").why

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.facts.device import Gpu
+from diag.facts.device import Gpu, TorchView
 from diag.facts.network import Interface
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import Missing, NotMeasured
@@ -13,6 +13,7 @@ from diag.participants import participants
 
 LO = Interface(name="lo", kind="loopback", state="unknown", mtu_bytes=65536, addresses=("127.0.0.1/8",))
 PYTHON = "/opt/venv/bin/python3"
+BLIND = TorchView(available=False, why_not="error 802", version="2.13.0+cu128", built_for="cuda 12.8")
 
 
 def a_node(number: int, *, torch: str | None = "2.13.0+cpu", gpus: int = 0, cuda: str | None = None, **fields: object):
@@ -57,6 +58,10 @@ def test_nodes_with_gpus_run_a_rank_of_nccl_on_each():
     [
         ([*gpu_nodes(8), a_node(2, torch="2.13.0+cu128")], "gloo: n2 has no GPU that its ranks would see"),
         ([a_node(1, gpus=8), a_node(2, gpus=8)], "gloo: torch 2.13.0+cpu has no CUDA on n1"),
+        (
+            [*gpu_nodes(8), a_node(2, torch="2.13.0+cu128", cuda="12.8", gpus=8, torch_view=BLIND)],
+            "gloo: torch sees no GPU (error 802) on n2",
+        ),
         (gpu_nodes(1), "gloo: one GPU, and NCCL needs one for each of two ranks"),
         (
             [*gpu_nodes(1), a_node(2, torch="2.13.0", cuda="12.8", gpus=0)],

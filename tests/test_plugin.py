@@ -44,6 +44,17 @@ def test_a_check_of_a_part_is_asked_for_each_of_them(say, subject, first, count)
     assert short(found)[0] == ("gpu01", first, "passed")
 
 
+def test_a_condition_of_the_node_is_asked_once_however_many_parts_it_has(say):
+    found = say("""
+        asked = []
+        @pytest.mark.applies(lambda node: asked.append(node.name) is None, reason="never")
+        def check_mine(gpu): pass
+        def check_nodes(cluster): assert not asked, finding(" ".join(asked), "none")
+    """)
+    assert [verdict.outcome for verdict in found] == [*["passed"] * 16, "failed"]
+    assert found[-1].found == "gpu01 gpu02"
+
+
 def test_a_check_of_the_cluster_is_asked_once_and_names_no_node(say):
     assert short(say("def check_mine(cluster): assert len(cluster.nodes) == 2")) == [(None, None, "passed")]
 

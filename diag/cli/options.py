@@ -16,6 +16,7 @@ FAIL_ON = ("failed", "missing", "never")
 RUNTIMES = ("docker", "nerdctl", "podman")
 FOLDER = click.Path(path_type=Path)
 LONGEST_S = 7 * 86400.0
+LONGEST_BURN_MINUTES = 24 * 60.0
 SMALLEST_MESSAGE_BYTES, LARGEST_MESSAGE_BYTES = 8 * KIB, 8 * GIB
 
 
@@ -45,6 +46,13 @@ def as_seconds(ctx: click.Context, param: click.Parameter, value: float | None) 
     """``nan`` and ``inf`` are floats, but no time to wait."""
     if value is not None and not 0 < value < LONGEST_S:
         raise click.BadParameter(f"{value:g} is no number of seconds; expected e.g. 5", ctx, param)
+    return value
+
+
+def as_minutes(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """``nan`` is a float too, and within any range."""
+    if value is not None and not 0 < value <= LONGEST_BURN_MINUTES:
+        raise click.BadParameter(f"{value:g} is no number of minutes up to a day's; expected e.g. 10", ctx, param)
     return value
 
 

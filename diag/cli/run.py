@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from diag.cli.options import FOLDER, RUNTIMES, as_deadlines, as_message_size, as_seconds, judging, telling
+from diag.cli.options import FOLDER, RUNTIMES, as_deadlines, as_message_size, as_minutes, as_seconds, judging, telling
 from diag.wishes import LEVELS, SHARED
 
 
@@ -30,9 +30,7 @@ from diag.wishes import LEVELS, SHARED
 @click.option("--model", metavar="PATH", help="Model directory as the nodes see it; it is read, and planned for.")
 @click.option("--engine", default="vllm", show_default=True, metavar="NAME[==VERSION]", help="What is to be launched.")
 @click.option("--level", type=click.Choice(LEVELS), default="normal", show_default=True, help="How much load to make.")
-@click.option(
-    "--minutes", type=click.FloatRange(0, 24 * 60, min_open=True), metavar="N", help="Of level burn; else 10."
-)
+@click.option("--minutes", type=float, callback=as_minutes, metavar="N", help="Of level burn; else 10.")
 @click.option("--even-if-busy", is_flag=True, help="Load busy nodes too; never fills their memory, never burns.")
 @click.option("--even-if-shared", type=click.Choice(SHARED), multiple=True, help="Load GPUs that are shared so, too.")
 @click.option(

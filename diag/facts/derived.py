@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,8 @@ def _chosen(node: Node, cluster: Snapshot) -> str | None:
     if not is_known(cluster, "collective"):
         return None
     collective = cluster.collective
-    return dict(collective.interfaces).get(node.name, collective.interface)
+    named = (interface for name, interface in collective.interfaces if name == node.name)
+    return next(named, collective.interface)
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -163,3 +164,10 @@ def usable_memory_bytes(node: Node) -> int:
     if limit is None:
         return available
     return min(available, limit - (node.memory.cgroup_used_bytes or 0))
+
+
+def gpu_users(gpus: Sequence[Gpu]) -> list[int] | None:
+    """Who used them when the facts were taken: whoever came since is a newcomer. None: that is not known."""
+    if not all(is_known(gpu, "processes") for gpu in gpus):
+        return None
+    return sorted({process.pid for gpu in gpus for process in gpu.processes})

@@ -166,6 +166,8 @@ class Gpu(Record, frozen=True, kw_only=True):
     """Near it, as the kernel writes lists: ``0-31,64-95``."""
     health: Known[str | None] = UNASKED
     """What its vendor's tool says of it as a whole: ``ok`` or its words; None: it has no word for that (NVIDIA)."""
+    lost: str | None = None
+    """The driver's words where it lists the GPU and reaches it no more; None: it does, as far as was asked."""
 
 
 class Between(Record, frozen=True, kw_only=True):

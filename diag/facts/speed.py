@@ -108,7 +108,7 @@ class Lost(Record, frozen=True, kw_only=True):
     topic: str
     gpus: tuple[int, ...]
     how: str
-    """``failed``, ``killed``, ``skipped``."""
+    """``failed``, ``killed``, ``skipped``: not begun, or stopped for the sake of others."""
     why: str
 
 
@@ -211,6 +211,8 @@ class Speed(Record, frozen=True, kw_only=True):
     torch: str = ""
     visible: str = ""
     """Why some GPUs were left out; empty: none was."""
+    stopped: str = ""
+    """Why all of it was ended early, for the sake of others; empty: it was not."""
     gemms: Known[tuple[Gemm, ...]] = UNASKED
     bandwidths: Known[tuple[Bandwidth, ...]] = UNASKED
     p2p: Known[tuple[P2p, ...]] = UNASKED
@@ -218,6 +220,8 @@ class Speed(Record, frozen=True, kw_only=True):
     contexts: Known[tuple[Context, ...]] = UNASKED
     fingerprints: Known[tuple[Fingerprint, ...]] = UNASKED
     collectives: Known[NodeCollectives] = UNASKED
+    dcgm_failures: Known[tuple[str, ...] | None] = UNASKED
+    """What DCGM's short diagnosis found wrong, a line each; None: DCGM is not installed."""
     lost: tuple[Lost, ...] = ()
 
 

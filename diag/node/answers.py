@@ -25,6 +25,7 @@ DEADLINE_S = 8.0
 PATIENCE_MS = 50
 REAP_S = 0.2
 HEAD_BYTES = 8  # index and length before each answer
+SPREAD = (1 << 32) - 1  # in place of an index: a tool was run
 
 
 class Answers:
@@ -37,7 +38,7 @@ class Answers:
         limit_s = message.get("deadline_s", DEADLINE_S)
         self.limits_s = [min(request.get("deadline_s", DEADLINE_S), limit_s) for request in self.requests]
         self.started = time.monotonic()
-        self.spread = any(request["verb"]["verb"] == "run" for request in self.requests)
+        self.spread = False
         """Whether processes may be left that are neither this child nor of its group."""
         self._texts: list[bytes | None] = [None] * len(self.requests)
         self._received = b""
@@ -73,7 +74,10 @@ class Answers:
             index, length = (int.from_bytes(self._received[at : at + 4], "big") for at in (0, 4))
             if len(self._received) < HEAD_BYTES + length:
                 break
-            self._texts[index] = self._texts[index] or self._received[HEAD_BYTES : HEAD_BYTES + length]
+            if index == SPREAD:
+                self.spread = True
+            else:
+                self._texts[index] = self._texts[index] or self._received[HEAD_BYTES : HEAD_BYTES + length]
             self._received = self._received[HEAD_BYTES + length :]
         if not chunk:
             self._give_up(self._how_it_ended(), time.monotonic(), everything=True)
@@ -131,7 +135,10 @@ def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int
     """Answer one after another, past one that takes its time side by side; end with the last, or with the agent.
 
     Threads that share one interpreter cost more CPU than they save time: there is a second one only where one hangs.
+    That a tool was run is told before the answer for which it was.
     """
+    import verbs
+
     lock, left = _thread.allocate_lock(), [len(requests)]
     waiting = list(range(len(requests)))[::-1]
 
@@ -143,6 +150,9 @@ def _answer_all(requests: list[dict[str, Any]], deadlines: list[float], out: int
                 return
             text = _answered(requests[index], deadlines[index])
             with lock:
+                if verbs.ran:
+                    _write(out, SPREAD.to_bytes(4, "big") + bytes(4))
+                    verbs.ran.clear()
                 _write(out, index.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text)
                 left[0] -= 1
                 if not left[0]:

@@ -26,11 +26,15 @@ SILENT_S = 6.0
 
 
 class Watch:
-    """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether pids that NVML shows can be ours}."""
+    """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether pids that NVML shows can be ours, "known": pids or null}.
+
+    ``ours``: every process of ours that there ever was: NVML may speak of one that has ended meanwhile.
+    """
 
     def __init__(self, wish: dict[str, Any]) -> None:
         self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"]
-        self.known: set[int] | None = None
+        self.known = None if wish.get("known") is None else set(wish["known"])
+        self.ours: set[int] = set()
         self._lines, self.pid = b"", 0
         self._heard = time.monotonic()
         self._out, end = os.pipe()
@@ -72,8 +76,8 @@ class Watch:
         if not self.newcomers:
             return
         pids = {process["pid"] for row in rows for process in row.get("processes") or ()}
-        ours = descendants.below([os.getpid()], descendants.running()) | {os.getpid()}
-        strangers = pids - ours
+        self.ours |= descendants.below([os.getpid()], descendants.running()) | {os.getpid()}
+        strangers = pids - self.ours
         if self.known is None:
             self.known = strangers
         elif strangers - self.known:
@@ -102,6 +106,8 @@ def look(nv: Any) -> None:
     import nvml_identity
 
     alive.watch()
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no answer
     reads = {
         "uuid": nvml_identity.READS["uuid"],
         "processes": nvml_identity.READS["processes"],
@@ -111,11 +117,11 @@ def look(nv: Any) -> None:
         nv.nvmlInit()
         handles = [nv.nvmlDeviceGetHandleByIndex(index) for index in range(nv.nvmlDeviceGetCount())]
     except nv.NVMLError as error:
-        os.write(1, json.dumps({"why": str(error)}).encode() + b"\n")
+        os.write(answer, json.dumps({"why": str(error)}).encode() + b"\n")
         return
     while True:
         rows = [{name: _answer(nv, read, handle) for name, read in reads.items()} for handle in handles]
-        os.write(1, json.dumps({"gpus": rows}).encode() + b"\n")
+        os.write(answer, json.dumps({"gpus": rows}).encode() + b"\n")
         time.sleep(EVERY_S)
 
 

@@ -74,7 +74,7 @@ class Child:
         self.deadline = self.begins + spec["deadline_s"]
         self.pid = 0
         self.ended = ""
-        self.why = ""
+        self.why, self.how = "", "killed"
 
     def end(self, how: str, why: str) -> None:
         self.ended = how
@@ -126,6 +126,8 @@ class Leader:
             child.pid = os.fork()
             if child.pid == 0:
                 _become(self.torch, child.spec, told, gate, (opener, *others))
+            if self.watch is not None:
+                self.watch.ours.add(child.pid)
 
     def _all_ready(self, ready: int) -> bool:
         """Whether as many have come to the gate as still run; those to be begun later are waited for."""
@@ -141,7 +143,9 @@ class Leader:
                 if not child.ended and time.monotonic() > child.deadline:
                     self._kill(child, f"no end within {child.spec['deadline_s']:g} s")
         for gpu, why in self.watch.alarms() if self.watch is not None else ():
-            self.stopped = self.stopped or ("" if gpu else why)
+            if not gpu and not self.stopped:
+                self.stopped = why
+                markers.say(stopped=why)
             for child in self.children:
                 if child.pid and not child.ended and (not gpu or gpu in child.spec.get("uuids", ())):
                     self._kill(child, why, wedged=False)
@@ -151,14 +155,17 @@ class Leader:
         if not pid:
             return False
         if os.WIFSIGNALED(status):
-            child.end("killed" if child.why else "failed", child.why or f"ended by signal {os.WTERMSIG(status)}")
+            child.end(child.how if child.why else "failed", child.why or f"ended by signal {os.WTERMSIG(status)}")
         else:
             child.end("failed" if os.WEXITSTATUS(status) else "done", "")
         return True
 
     def _kill(self, child: Child, why: str, *, wedged: bool = True) -> None:
-        """With all that it started. What does not die is left to the agent, which reports it."""
-        child.why = why
+        """With all that it started. What does not die is left to the agent, which reports it.
+
+        ``wedged``: it is at fault itself; else it was stopped for the sake of others, which says nothing of it.
+        """
+        child.why, child.how = why, "killed" if wedged else "skipped"
         with contextlib.suppress(OSError):
             os.killpg(child.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
@@ -166,7 +173,7 @@ class Leader:
         until = time.monotonic() + KILLED_WITHIN_S
         while not self._collect(child):
             if time.monotonic() > until:
-                child.end("killed", f"{why}; pid {child.pid} does not die")
+                child.end(child.how, f"{why}; pid {child.pid} does not die")
                 break
             time.sleep(LOOK_S)
         if wedged and child.spec.get("wedge"):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # ip, ethtool, ibstat; not on the PATH of every login
 LIMIT_BYTES = 65536
+ran: list[str] = []
+"""Tools that this process has run: each may have left processes behind that are nobody's child."""
+LOOK_S = 0.001
 MARGIN_S = 0.1  # a tool is ended before its request is, so that the answer can say so
 
 
@@ -77,16 +80,17 @@ def run(
     """
     began = time.monotonic()
     pid, streams = _spawned(argv, environment)
-    kept, in_time = kept or [b"", b""], False
+    kept, status = kept or [b"", b""], None
     try:
-        in_time = _collect(streams, kept, limit_bytes, deadline)
+        if _collect(streams, kept, limit_bytes, deadline):
+            status = _ended(pid, deadline)
     finally:
         for fd in streams:
             os.close(fd)
-        if not in_time:
+        if status is None:
             os.kill(pid, signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
-    if not in_time:
+            os.waitpid(pid, 0)
+    if status is None:
         raise TimeoutError(f"{argv[0]} was still running after {time.monotonic() - began:.1f} s, and was ended")
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
     return {"status": code, "stdout": kept[0].decode("utf-8", "replace"), "stderr": kept[1].decode("utf-8", "replace")}
@@ -110,7 +114,19 @@ def _spawned(argv: list[str], environment: dict[str, str]) -> tuple[int, list[in
     finally:
         os.close(out_end)
         os.close(err_end)
+    ran.append(argv[0])
     return pid, [out, err]
+
+
+def _ended(pid: int, deadline: float) -> int | None:
+    """Its status; None past the deadline: it may have closed its streams and go on."""
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(LOOK_S)
 
 
 def _collect(streams: list[int], kept: list[bytes], limit_bytes: int, deadline: float) -> bool:

@@ -151,6 +151,10 @@ class Nvml(msgspec.Struct, frozen=True):
     gpus: tuple[GpuRow, ...] = ()
 
 
+LOST = "GPU is lost"
+"""NVML's words for its error 15, also where a GPU falls off the bus while it is asked."""
+
+
 def gpu(row: GpuRow, nvml: Nvml) -> Gpu:
     """All but where the GPU hangs on the bus, which NVML does not know."""
 
@@ -203,6 +207,7 @@ def gpu(row: GpuRow, nvml: Nvml) -> Gpu:
         links=read("links", lambda rows: tuple(map(_link, rows))),
         fabric=read("fabric", _fabric),
         health=None,
+        lost=row.lost or next((why for field, why in row.why.items() if field != "pairs" and why.endswith(LOST)), None),
     )
 
 

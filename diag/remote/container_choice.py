@@ -98,12 +98,13 @@ def _not_found(host: Host, candidates: Sequence[Runtime], told: Mapping[str, Ans
     """Of those that answer: what they have. Else why those that are there do not."""
     open_ = [one for one in candidates if _ran(told[f"list {one.name}"])[0] is not None]
     names = " and ".join(one.name for one in open_)
+    closed = {one.name: why for one in candidates if (why := _ran(told[f"list {one.name}"])[1])}
+    beside = "".join(f"; {name} does not answer: {why[-200:]}" for name, why in closed.items())
     if open_ and host.image:
-        what = f"{names} has no image {host.image} there, and diag pulls none"
+        what = f"{names} has no image {host.image} there, and diag pulls none{beside}"
         return NodeError(host.name, NO_PLACE, what, do=f"{open_[0].name} pull {host.image}")
     if open_:
-        return _no_container(host, names, [row for one in open_ for row in _rows(told[f"list {one.name}"])])
-    closed = {one.name: why for one in candidates if (why := _ran(told[f"list {one.name}"])[1])}
+        return _no_container(host, names, [row for one in open_ for row in _rows(told[f"list {one.name}"])], beside)
     if not closed:
         names = " or ".join(one.name for one in candidates)
         return NodeError(host.name, NO_PLACE, f"no {names} on the PATH there", do="install it, or name --exec")
@@ -113,7 +114,7 @@ def _not_found(host: Host, candidates: Sequence[Runtime], told: Mapping[str, Ans
     return NodeError(host.name, NO_PLACE, f"{name} does not answer: {why[-200:]}", do=f"see '{name} ps' there")
 
 
-def _no_container(host: Host, names: str, rows: Sequence[Row]) -> NodeError:
+def _no_container(host: Host, names: str, rows: Sequence[Row], beside: str) -> NodeError:
     name = str(host.container)
     stopped = next((row.status or "created" for row in rows if row.is_called(name)), "")
     running = [row.name for row in rows if row.runs]
@@ -121,7 +122,7 @@ def _no_container(host: Host, names: str, rows: Sequence[Row]) -> NodeError:
     others = f"running are {', '.join(running[:SHOWN])}{more}" if running else "none runs"
     what = f"container {name} is not running ({stopped})" if stopped else f"no container {name}"
     do = "start it, or name another with --container" if stopped else "name another with --container"
-    return NodeError(host.name, NO_PLACE, f"{what} under {names} there; {others}", do=do)
+    return NodeError(host.name, NO_PLACE, f"{what} under {names} there; {others}{beside}", do=do)
 
 
 def _ran(answer: Answer) -> tuple[str | None, str]:

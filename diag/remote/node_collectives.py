@@ -54,8 +54,16 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool
 
 
-def measure(session: Session, node: Node, found: Speed, environment: EngineEnvironment) -> NodeCollectives:
-    """Raises NodeError when the node stops answering; ``Missing`` where no job was run."""
+def measure(
+    session: Session, node: Node, found: Speed, environment: EngineEnvironment, seconds: float = COLLECTIVES_S
+) -> NodeCollectives:
+    """Within ``seconds``. Raises NodeError when the node stops answering; ``Missing`` where no job was run."""
+    if seconds < LEAST_S:
+        too_late: NodeCollectives = unknown("no time was left for it")
+        return too_late
+    if found.stopped:
+        not_begun: NodeCollectives = unknown(f"not run after this: {found.stopped}")
+        return not_begun
     wedged = next((lost.why for lost in found.lost if lost.topic == "p2p" and lost.how == "killed"), "")
     if wedged:
         not_run: NodeCollectives = unknown(f"not run after a pair of GPUs that hung: {wedged}")
@@ -66,7 +74,7 @@ def measure(session: Session, node: Node, found: Speed, environment: EngineEnvir
         absent: NodeCollectives = unknown(str(why))
         return absent
     sizes = SIZES if who.backend == "nccl" else SIZES[:GLOO_SIZES]
-    return together(session, who, node, environment, sizes=sizes, until=time.monotonic() + COLLECTIVES_S)
+    return together(session, who, node, environment, sizes=sizes, until=time.monotonic() + min(COLLECTIVES_S, seconds))
 
 
 def among(node: Node, ranks: int | None = None) -> Participants:
@@ -122,11 +130,16 @@ def together(
     )
 
 
-def climb(session: Session, node: Node, found: NodeCollectives, log: Any) -> NodeCollectives:
-    """The ladder, on a degraded node; over as soon as a step names the cause."""
+def climb(
+    session: Session, node: Node, found: NodeCollectives, log: Any, seconds: float = float("inf")
+) -> NodeCollectives:
+    """The ladder, on a degraded node; over as soon as a step names the cause, or no other fits into ``seconds``."""
+    until = time.monotonic() + seconds
     who, chosen = among(node), ladder.steps(log)
     rungs: list[Rung] = []
     for place, step in enumerate(chosen):
+        if time.monotonic() + RUNG_S > until:
+            break
         sets = ladder.variables(chosen, place)
         told = run(session, who, {"kinds": KINDS[:1], "sizes": RUNG_SIZES, "log": ""}, sets, RUNG_S)
         rungs.append(_rung(step.name, sets, told, who.world_size))

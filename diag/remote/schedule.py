@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.derived import usable_memory_bytes
+from diag.facts.derived import gpu_users, usable_memory_bytes
 from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.speed import Lost
-from diag.participants import seen_gpus, without_torch
+from diag.participants import seen_gpus, without_gpus, without_torch
 from diag.units import GIB, MIB
 
 SECONDS: Mapping[str, float] = {"quick": 30.0, "normal": 180.0}
@@ -110,6 +110,8 @@ def _gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
     gpus, hidden = seen_gpus(node)
     if not gpus:
         raise NotMeasured(hidden or "no GPU answered")
+    if reason := without_gpus(node):
+        raise NotMeasured(reason)
     return gpus, hidden
 
 
@@ -118,7 +120,8 @@ def _watch(node: Node, gpus: Sequence[Gpu], level: str) -> dict[str, Any] | None
     if not all(gpu.vendor == "nvidia" for gpu in gpus):
         return None
     contained = not is_known(node, "container") or node.container.kind is not None
-    return {"stop_c": _stop_c(gpus) if level == "burn" else {}, "newcomers": not contained}
+    stop_c = _stop_c(gpus) if level == "burn" else {}
+    return {"stop_c": stop_c, "newcomers": not contained, "known": gpu_users(node.gpus)}
 
 
 def _stop_c(gpus: Sequence[Gpu]) -> dict[str, int]:

@@ -35,6 +35,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     ended: str | None = None
     why: str = ""
     phase: str | None = None
+    stopped: str = ""
     interpreter: str = ""
     torch: str = ""
 
@@ -62,6 +63,7 @@ def speed(plan: Schedule, lines: Iterable[Mapping[str, Any]], end: JobEnd | None
         interpreter=next((line.interpreter for line in heard if line.interpreter), ""),
         torch=next((line.torch for line in heard if line.torch), ""),
         visible=plan.hidden,
+        stopped=next((line.stopped for line in heard if line.stopped), ""),
         lost=tuple(lost),
         **_fields(plan, told),
     )

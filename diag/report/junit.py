@@ -21,6 +21,8 @@ from diag.facts.verdict import About, Verdict, Verdicts
 from diag.report.places import place
 
 NOT_XML = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+PLAIN = re.compile(r"[\w .,:;/()\[\]-]*", re.ASCII)
+"""Of such characters most names consist; nothing in them has to be escaped."""
 ELEMENTS = {"failed": "failure", "broken": "error", "not_measured": "error", "skipped": "skipped"}
 COUNTED = ("failure", "error", "skipped")
 
@@ -107,7 +109,7 @@ def _text(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(NOT_XML.sub(_shown, text))
+    return f'"{text}"' if PLAIN.fullmatch(text) else quoteattr(NOT_XML.sub(_shown, text))
 
 
 def _shown(match: re.Match[str]) -> str:

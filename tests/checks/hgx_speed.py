@@ -38,6 +38,7 @@ def speed(node: int) -> Speed:
         seconds=131.0,
         interpreter="/opt/venv/bin/python3",
         torch="2.8.0+cu128",
+        dcgm_failures=(),
         gemms=tuple(_gemm(node, gpu, dtype) for dtype in GEMMS for gpu in each),
         bandwidths=(
             *(_copy(node, gpu, kind) for kind in COPIES for gpu in each),

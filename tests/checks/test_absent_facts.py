@@ -51,9 +51,9 @@ def reads(monkeypatch) -> dict[tuple[int, str], set[str]]:
         note(held, name)
         return plain(held, name)
 
-    def look(held: Record, name: str) -> Any:
+    def look(held: Record, name: str, plain: Any = record.peek) -> Any:
         note(held, name)
-        return object.__getattribute__(held, name)
+        return plain(held, name)
 
     monkeypatch.setattr(Record, "__getattribute__", read)
     monkeypatch.setattr(record, "peek", look)

@@ -80,3 +80,8 @@ def test_memory_that_an_idle_npu_keeps_for_itself_is_free():
     answers["accelerators"]["vendors"][0].update(vendor="ascend", tool="npu-smi")
     cluster = on("*", gpus=read("gpus", **answers))(gpu_cluster(1))
     assert {outcome for _, outcome in outcomes(cluster, "gpu_memory_is_free")} == {"passed"}
+
+
+def test_gpus_of_which_none_answers_are_not_judged_by_the_driver_of_the_first():
+    cluster = on("gpu02", gpus=())(gpu_cluster(2))
+    assert ("gpu02", "not_measured") in outcomes(cluster, "driver_supports_the_cuda_of_torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -33,6 +34,11 @@ def faulty(tmp_path) -> Path:
     limits = msgspec.structs.replace(snapshots.load(RECORDED).nodes[0].limits, nofile_hard=1024)
     assert isinstance(limits, Limits)
     return altered(tmp_path, limits=limits)
+
+
+def test_memory_is_collected_again_once_it_has_judged(diag):
+    diag("check", RECORDED)
+    assert gc.isenabled()
 
 
 def test_a_healthy_snapshot_ends_with_0(diag):

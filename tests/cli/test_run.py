@@ -232,7 +232,8 @@ def test_an_option_that_makes_no_sense_says_what_would(diag, arguments, words):
     ("words", "said"),
     [
         (("--minutes", "5"), "--minutes: only level burn lasts for minutes"),
-        (("--level", "burn", "--minutes", "0"), "0.0 is not in the range"),
+        (("--level", "burn", "--minutes", "0"), "--minutes: 0 is no number of minutes"),
+        (("--level", "burn", "--minutes", "nan"), "--minutes: nan is no number of minutes"),
         (("--even-if-shared", "vgpu"), "'vgpu' is not one of"),
         (("--baseline", "/nonexistent"), "/nonexistent: no such Snapshot"),
     ],

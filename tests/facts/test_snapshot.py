@@ -57,6 +57,12 @@ def test_a_missing_fact_can_be_looked_at_without_raising():
     assert peek(node, "memory") == Missing("no answer within 8 s")
 
 
+def test_only_what_may_be_unknown_can_be_missing_in_a_file(tmp_path):
+    save(msgspec.structs.replace(a_snapshot(), level=Missing("lost")), tmp_path / "snapshot.json")
+    with pytest.raises(DiagError, match=r"Expected `str`, got `object` - at `\$\.level`"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"not json", b"\x1f\x8bbroken", b'{"record":"snapshot","schema":1}'])
 def test_what_is_no_snapshot_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "snapshot.json"

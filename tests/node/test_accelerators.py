@@ -12,9 +12,8 @@ import pytest
 
 from diag.probes import vendors
 from tests.node.asking import Refused, ask, interpreters, zipped
-from tests.node.trees import H200, MI300X, VIRTIO_NET, pci_device, plant
+from tests.node.trees import H200, METAX, MI300X, VIRTIO_NET, pci_device, plant
 
-METAX = "pci:v00009999d00004001sv00009999sd00004001bc03sc80i00"
 HYGON = "pci:v00001D94d00006320sv00001D94sd00006320bc12sc00i00"
 MTHREADS = "pci:v00001ED5d00000301sv00001ED5sd00000301bc12sc00i00"
 TABLE = {name: msgspec.to_builtins(vendor.TOOLS) for name, vendor in vendors.VENDORS.items()}

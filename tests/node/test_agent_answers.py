@@ -57,6 +57,11 @@ def test_a_tool_past_its_deadline_is_ended_and_named(workshop):
     workshop.assert_nothing_is_left()
 
 
+def test_a_tool_that_closes_its_streams_and_goes_on_is_ended_too(workshop):
+    argv = ("sh", "-c", "exec >&- 2>&-; exec sleep 300")
+    assert "sh was still running" in asked(workshop.session(), Run(argv=argv), deadline_s=0.5).why
+
+
 def test_an_exception_is_an_answer_in_one_line(workshop):
     assert asked(workshop.session(), Ask("os:stat", {"path": "/no\nsuch"})).why == (
         "FileNotFoundError: [Errno 2] No such file or directory: '/no\\nsuch'"

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from diag.errors import NodeError
-from diag.probes.verbs import Request, Run
+from diag.probes.verbs import Ask, Request, Run
 from diag.remote import frames, heartbeat, payload
+from tests.node.trees import METAX, pci_device, plant
 from tests.remote.agents import is_running, shell, until
 
 STUBBORN = "trap '' TERM HUP INT; (setsid sleep 300 &); echo @diag $$; sleep 300; sleep 300"
@@ -111,6 +112,21 @@ def test_killed_with_sigkill_while_it_answers_nothing_is_left(workshop):
     assert until(lambda: len(workshop.processes()) >= 4)  # agent, watcher, the child that answers, sleep
     os.kill(session.hello.pid, signal.SIGKILL)
     workshop.assert_nothing_is_left()
+
+
+def test_what_a_vendor_s_tool_left_behind_is_ended(workshop, tmp_path):
+    """The tool was run for a function and ended in time; its own child is nobody's."""
+    root = plant(tmp_path / "root", pci_device("0000:01:00.0", METAX))
+    tool = tmp_path / "mx-smi"
+    tool.write_text("#!/bin/sh\nsetsid sleep 300 >/dev/null 2>&1 &\n")
+    tool.chmod(0o755)
+    about = {"name": "mx-smi", "places": [str(tmp_path)], "libraries": [], "commands": {"table": []}}
+    verb = Ask("accelerators:tools", {"vendors": {"metax": [about]}, "seconds": 5, "root": root})
+    session = workshop.session()
+    (answer,) = session.ask([Request(name="it", verb=verb)], 10)
+    assert answer.value["vendors"][0]["said"]["table"]["status"] == 0
+    assert session.end(8) == ()
+    assert until(lambda: not workshop.processes())
 
 
 def test_its_controller_killed_with_sigkill_nothing_is_left(workshop):

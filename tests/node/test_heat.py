@@ -25,9 +25,9 @@ def watch(monkeypatch) -> Any:
 
     assert heat.CHILD == CHILD
     one = heat.Watch.__new__(heat.Watch)
-    one.stop_c, one.newcomers, one.known = {"GPU-a": 82}, True, None
+    one.stop_c, one.newcomers, one.known, one.ours = {"GPU-a": 82}, True, None, set()
     yield one
-    for name in ("heat", "descendants", "gpus", "pci", "verbs", "proc"):
+    for name in ("heat", "descendants", "gpus", "own_code", "pci", "verbs", "proc"):
         sys.modules.pop(name, None)
 
 
@@ -62,6 +62,21 @@ def test_somebody_who_begins_to_use_a_gpu_ends_it_all(watch):
     assert alarms(watch, row("GPU-a", 40, 4000001, 4000002)) == [
         ("", "another process began to use a GPU (pid 4000002)")
     ]
+
+
+def test_whoever_came_since_the_facts_were_taken_is_a_newcomer(watch):
+    watch.known = {4000001}
+    assert alarms(watch, row("GPU-a", 40, 4000001)) == []
+    assert alarms(watch, row("GPU-a", 40, 4000001, 4000002)) == [
+        ("", "another process began to use a GPU (pid 4000002)")
+    ]
+
+
+def test_a_measurement_that_has_just_ended_is_no_stranger(watch):
+    """NVML spoke of it before it ended, or goes on to: by now it is none of our living processes."""
+    watch.known = set()
+    watch.ours.add(4000003)
+    assert alarms(watch, row("GPU-a", 40, 4000003)) == []
 
 
 class NoDriver:

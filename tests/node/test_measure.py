@@ -118,8 +118,9 @@ def test_what_was_to_be_watched_and_cannot_be_is_ended(workshop: Workshop):
         watch={"stop_c": {"GPU-a": 82}, "newcomers": False},
     )
     how = ended(lines)
-    assert how[1] == ("killed", "the temperature cannot be watched: no NVIDIA GPU")
+    assert how[1] == ("skipped", "the temperature cannot be watched: no NVIDIA GPU")
     assert how[2][0] == "skipped"
+    assert [line["stopped"] for line in lines if "stopped" in line] == [how[1][1]]
 
 
 def test_the_agent_s_end_ends_every_child(workshop: Workshop):

@@ -132,7 +132,14 @@ def test_a_lost_gpu_keeps_its_place():
     (found,) = read("gpus", gpus=nvml({"index": 3, "why": {}, "lost": "GPU is lost"}), pci=on_bus("nvidia"))
     assert (found.index, found.name) == (3, "unknown")
     assert peek(found, "total_bytes") == Missing("GPU is lost")
+    assert found.lost == "GPU is lost"
     assert found.driver == "575.57.08"
+
+
+def test_a_gpu_that_is_lost_while_it_is_asked_is_told_and_its_neighbour_is_not():
+    words = "NVML: GPU is lost"
+    beside, gone = gpu(why={"pairs": words}), gpu(index=1, why={"temperature_c": words})
+    assert [one.lost for one in read("gpus", gpus=nvml(beside, gone), pci=on_bus("nvidia"))] == [None, words]
 
 
 def test_a_gpu_whose_library_fails_is_missing_and_its_driver_named():

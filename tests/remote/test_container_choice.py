@@ -125,3 +125,11 @@ def test_what_is_not_there_is_one_line(line):
 def test_a_runtime_that_lets_us_in_goes_before_one_that_does_not():
     node = Node(list_docker=ran(status=1, stderr="permission denied"), list_podman=ran(""), image_podman=ran("5c1f"))
     assert chosen(node, image="a:1").runtime.name == "podman"
+
+
+@pytest.mark.parametrize("wanted", [{"container": "vllm"}, {"image": "a:1"}])
+def test_beside_one_that_has_it_not_the_one_that_does_not_answer_is_named(wanted):
+    """It may well be the one that has it."""
+    down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
+    node = Node(list_docker=ran(status=1, stderr=down), list_podman=ran(""), image_podman=NO_IMAGE)
+    assert f"; docker does not answer: {down}" in refused(node, **wanted)

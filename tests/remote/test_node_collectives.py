@@ -91,6 +91,13 @@ def test_after_a_wedge_no_collective_is_begun(here):
     )
 
 
+def test_after_a_newcomer_no_collective_is_begun(here):
+    session, node = here
+    ended = Speed(level="normal", seconds=1.0, stopped="another process began to use a GPU (pid 77)")
+    why = peek(_holder(measure(session, node, ended, EngineEnvironment())), "collectives").why
+    assert why == "not run after this: another process began to use a GPU (pid 77)"
+
+
 def _holder(collectives: object) -> Speed:
     return Speed(level="normal", seconds=0.0, collectives=collectives)
 

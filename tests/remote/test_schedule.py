@@ -5,12 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from diag.facts.device import GpuProcess, TorchView
 from diag.facts.node import Node
 from diag.facts.record import Missing, NotMeasured
 from diag.facts.software import Setting
 from diag.remote.schedule import COLLECTIVES_S, SECONDS, Schedule, schedule
 from diag.units import GIB, MIB
 from tests.checks.machines import cpu_node, gpu_node
+
+BLIND = TorchView(available=False, why_not="error 802", version="2.8.0", built_for="cuda 12.8")
 
 
 def node(**fields: object) -> Node:
@@ -139,6 +142,14 @@ def test_newcomers_are_looked_for_where_pids_can_be_known():
     assert schedule(msgspec.structs.replace(having(), container=inside), "normal").watch["newcomers"] is False
 
 
+def test_who_used_a_gpu_when_the_facts_were_taken_is_no_newcomer():
+    assert schedule(having(), "normal").watch["known"] == []
+    used = having(processes=(GpuProcess(pid=77, ours=False),))
+    assert schedule(used, "normal").watch["known"] == [77]
+    unseen = having(processes=Missing("NVML: No Permission"))
+    assert schedule(unseen, "normal").watch["known"] is None
+
+
 def test_gpus_that_the_environment_hides_are_left_out_and_named():
     hidden = (Setting(name="CUDA_VISIBLE_DEVICES", value="0,GPU-5", source="environment"),)
     plan = schedule(msgspec.structs.replace(having(), settings=hidden), "quick")
@@ -153,6 +164,7 @@ def test_gpus_that_the_environment_hides_are_left_out_and_named():
         (node(software=msgspec.structs.replace(gpu_node(1).software, torch=None)), "no torch under"),
         (node(settings=(Setting(name="CUDA_VISIBLE_DEVICES", value="", source="environment"),)), "hides 8 of 8"),
         (node(gpus=Missing("NVML did not answer within 8 s")), "NVML did not answer"),
+        (node(torch_view=BLIND), "torch sees no GPU \\(error 802\\)"),
     ],
 )
 def test_where_nothing_can_be_measured_the_reason_is_said(one, why):

@@ -68,6 +68,12 @@ def test_a_child_that_was_killed_or_failed_is_lost_with_its_words():
     assert lost["hbm", (1,)] == ("killed", "no end within 13 s")
 
 
+def test_why_all_of_it_was_ended_early_is_kept():
+    why = "another process began to use a GPU (pid 77)"
+    assert read(PLAN, [*lines({}), {"stopped": why, "at": 5.0}]).stopped == why
+    assert read(PLAN, lines({})).stopped == ""
+
+
 def test_when_torch_cannot_be_imported_everything_is_lost_for_that():
     said = [{"phase": "spawned", "at": 0.1}, {"failed": "ImportError: libcudnn.so.9", "at": 2.0}]
     assert {one.why for one in read(PLAN, said).lost} == {"ImportError: libcudnn.so.9"}

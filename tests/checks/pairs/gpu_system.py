@@ -35,5 +35,10 @@ PAIRS = (
     two("gpus_are_not_shared_by_mps", system(mps=True), "the MPS daemon runs"),
     two("driver_stays_loaded_when_idle", gpu(persistence=False), "persistence off on gpu:3"),
     two("dcgm_finds_its_gpus_healthy", system(dcgm="Warning: GPU 3 has replays"), "Warning: GPU 3"),
+    two(
+        "dcgm_diagnosis_passes",
+        on("gpu02", speed=having(dcgm_failures=("Denylist gpu:3: nouveau",))),
+        "Denylist gpu:3: nouveau",
+    ),
     two("vbios_is_the_same_on_all_nodes", every_gpu(vbios="96.00.74.00.01"), "96.00.74.00.01"),
 )

@@ -15,6 +15,7 @@ PAIRS = (
     two("accelerator_has_its_driver", on("gpu02", devices=item(3, having(driver=None))), "driver none"),
     two("hca_has_its_driver", on("gpu02", devices=item(9, having(driver="vfio-pci"))), "vfio-pci"),
     two("every_gpu_on_the_bus_answers", on("gpu02", gpus=lambda gpus: gpus[:7]), "7 GPUs answer"),
+    two("driver_reaches_gpu", on("gpu02", gpus=item(3, having(lost="GPU is lost"))), "GPU is lost"),
     two(
         "gpus_are_as_many_as_on_peers",
         on("gpu02", devices=lambda old: (*old[:7], *old[8:]), gpus=lambda gpus: gpus[:7]),

@@ -100,9 +100,7 @@ _V0_21 = msgspec.structs.replace(_V0_20_1, since=(0, 21), overlay="padded", late
 _V0_24 = msgspec.structs.replace(_V0_21, since=(0, 24), pads=True, packed_always=(12,))
 _V0_26 = msgspec.structs.replace(_V0_24, since=(0, 26), overlaps=True, may_cache_states=True)
 _V0_27 = msgspec.structs.replace(_V0_26, since=(0, 27), overlay="dense")
-_V0_28 = msgspec.structs.replace(
-    _V0_27, since=(0, 28), latent_unit=128, gives_up_windows=True, caches_states=True
-)
+_V0_28 = msgspec.structs.replace(_V0_27, since=(0, 28), latent_unit=128, gives_up_windows=True, caches_states=True)
 _V0_29 = msgspec.structs.replace(_V0_28, since=(0, 29), packs=True, keeps_null_block=True, checkpoints=(_MAMBA2, _KDA))
 _V0_33 = msgspec.structs.replace(_V0_29, since=(0, 33), checkpoints=(_MAMBA2, _KDA, _GDN), wide_8bit_block=64)
 
