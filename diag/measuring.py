@@ -114,7 +114,6 @@ def _plan(node: Node, wishes: Wishes, *, late_s: float) -> schedule.Schedule:
 
 def _measuring(session: Session, node: Node, plan: schedule.Schedule, wishes: Wishes) -> Callable[[], Speed]:
     """The GPUs each and in pairs, then all of them together; a pair that was wedged is enough to leave that out."""
-
     limit_s = wishes.deadline_s("speed") - END_S
     in_time = msgspec.structs.replace(plan, seconds=max(END_S, min(plan.seconds, limit_s)))
 

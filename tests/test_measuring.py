@@ -71,6 +71,23 @@ def test_quick_measures_each_gpu_and_no_collective():
     assert plan["seconds"] == 30 < plan["deadline_s"]
 
 
+def test_what_is_measured_ends_within_the_stage_s_time_and_loses_no_node():
+    here = scene(gpu_node(1), level="normal", deadlines_s={"speed": 20})
+    found = speeds(here).calls["gpu01"]()
+    (plan,) = here.sessions["gpu01"].plans
+    assert plan["seconds"] == 15
+    short = scene(gpu_node(1), level="normal", deadlines_s={"speed": 12})
+    found = speeds(short).calls["gpu01"]()
+    assert peek(found, "collectives").why == "no time was left for it"
+
+
+def test_dcgm_is_not_asked_where_somebody_else_began_to_use_a_gpu():
+    session, node = FakeSession(), msgspec.structs.replace(gpu_node(1), gpu_system=GpuSystem(dcgm="healthy"))
+    ended = Speed(level="normal", seconds=1.0, stopped="another process began to use a GPU (pid 77)")
+    assert "another process" in peek(diagnosed(session, node, "normal", ended), "dcgm_failures").why
+    assert session.asked == []
+
+
 def test_a_node_without_gpus_torch_or_leave_is_left_out_with_its_reason():
     bare = msgspec.structs.replace(gpu_node(3), software=msgspec.structs.replace(gpu_node(3).software, torch=None))
     here = scene(gpu_node(1), gpu_node(2), bare, cpu_node(4), unwilling={"gpu02": "busy: vllm runs there (pid 7)"})

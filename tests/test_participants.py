@@ -80,6 +80,12 @@ def test_gpus_that_the_environment_hides_get_no_rank():
     assert participants(nodes, {}).ranks == (8, 2)
 
 
+def test_what_cuda_cannot_read_in_the_environment_ends_its_list():
+    odd = (Setting(name="CUDA_VISIBLE_DEVICES", value="0,9,1", source="environment"),)
+    nodes = [a_node(n, torch="2.13.0", cuda="12.8", gpus=8, settings=odd if n == 2 else ()) for n in (1, 2)]
+    assert participants(nodes, {}).ranks == (8, 1)
+
+
 def test_a_gpu_in_mig_mode_is_not_loaded():
     sliced = Node(
         name="n1",

@@ -108,7 +108,7 @@ class Lost(Record, frozen=True, kw_only=True):
     topic: str
     gpus: tuple[int, ...]
     how: str
-    """``failed``, ``killed``, ``skipped``: not begun, or stopped for the sake of others."""
+    """``failed``, ``killed``, ``skipped``: not begun, or stopped for the sake of others or for want of time."""
     why: str
 
 

@@ -122,7 +122,6 @@ class Leader:
         if why:
             child.end("skipped", why)
         elif time.monotonic() >= child.begins:
-            child.deadline = min(child.deadline, self.until)
             child.pid = os.fork()
             if child.pid == 0:
                 _become(self.torch, child.spec, told, gate, (opener, *others))
@@ -142,6 +141,8 @@ class Leader:
                 self._collect(child)
                 if not child.ended and time.monotonic() > child.deadline:
                     self._kill(child, f"no end within {child.spec['deadline_s']:g} s")
+                elif not child.ended and time.monotonic() > self.until:
+                    self._kill(child, "no time was left for it", wedged=False)
         for gpu, why in self.watch.alarms() if self.watch is not None else ():
             if not gpu and not self.stopped:
                 self.stopped = why
@@ -163,7 +164,7 @@ class Leader:
     def _kill(self, child: Child, why: str, *, wedged: bool = True) -> None:
         """With all that it started. What does not die is left to the agent, which reports it.
 
-        ``wedged``: it is at fault itself; else it was stopped for the sake of others, which says nothing of it.
+        ``wedged``: it is at fault itself; else it was stopped for others' sake or want of time: that accuses nobody.
         """
         child.why, child.how = why, "killed" if wedged else "skipped"
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import pytest
 
 from diag.facts.node import Node
 from diag.facts.record import peek
-from diag.facts.speed import Lost, Speed
+from diag.facts.speed import Lost, NodeCollectives, Speed
 from diag.remote.hearing import Hearing, Measured
 from diag.remote.node_collectives import KINDS, _times, among, busbw, climb, measure, run, together
 from diag.remote.session import Session
@@ -89,6 +89,12 @@ def test_after_a_wedge_no_collective_is_begun(here):
     assert peek(_holder(measure(session, node, hung, EngineEnvironment())), "collectives").why.startswith(
         "not run after a pair of GPUs that hung"
     )
+
+
+def test_the_ladder_begins_no_step_that_does_not_fit_into_its_time(here):
+    session, node = here
+    nothing = NodeCollectives(backend="nccl", world_size=2)
+    assert climb(session, node, nothing, None, seconds=5).ladder == ()
 
 
 def test_after_a_newcomer_no_collective_is_begun(here):
