@@ -33,8 +33,8 @@ def xids(seconds: float, root: str = "/") -> list[list[object]]:
         for at_s, line in _records(os.path.join(root, LOG), until):
             _keep(last, at_s, line)
     except FileNotFoundError:  # a container has no such file; the tool asks the kernel in another way
-        for at_s, line in _of_tool(until):
-            _keep(last, at_s, line)
+        for told_s, line in _of_tool(until):
+            _keep(last, told_s, line)
     except PermissionError:
         raise PermissionError("the kernel log needs root") from None
     return list(last.values())[-ROWS_AT_MOST:]

@@ -6,6 +6,7 @@ first: a driver that hangs, or a process that dies, costs the rest, and a line b
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ import nvml_links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Callable
 
     Tell = Callable[[dict[str, Any]], None]
@@ -72,11 +74,11 @@ def node(nv: Any, sample_s: float, tell: Tell) -> None:
 def _each(nv: Any, what: str, reads: dict[str, Callable[[Any, Any], Any]], there: dict[int, Any], tell: Tell) -> None:
     for index, handle in there.items():
         tell({"asking": f"{what} of gpu:{index}"})
-        bound = {field: lambda read=read: read(nv, handle) for field, read in reads.items()}  # noqa: B023
+        bound = {field: functools.partial(read, nv, handle) for field, read in reads.items()}
         tell({"gpu": index, **fill(nv, bound)})
 
 
-def fill(nv: Any, reads: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+def fill(nv: Any, reads: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """Each field's value (None: the device has no such thing), or NVML's words in ``why``: none hides the others."""
     row: dict[str, Any] = {"why": {}}
     for field, read in reads.items():
@@ -97,7 +99,8 @@ def _handle(nv: Any, index: int) -> Any:
 
 def _utilisation(nv: Any, there: dict[int, Any], sample_s: float, tell: Tell) -> None:
     """Each reading covers the last 1/6 to 1 s; several over ``sample_s`` see what comes in bursts."""
-    sums, why = dict.fromkeys(there, 0), {}
+    sums = dict.fromkeys(there, 0)
+    why: dict[int, str] = {}
     for sample in range(SAMPLES):
         if sample:
             time.sleep(sample_s / (SAMPLES - 1))

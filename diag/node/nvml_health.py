@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 from nvml_identity import has
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Callable
 
 CORRECTED, UNCORRECTED, VOLATILE, AGGREGATE = 0, 1, 0, 1
@@ -21,7 +24,7 @@ SM_CLOCK, MEMORY_CLOCK = 1, 2
 MILLI = 1000
 
 
-def several(nv: Any, reads: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+def several(nv: Any, reads: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """Each value, or ``[NVML's words]`` in its place: a record's fields fail one by one."""
     row: dict[str, Any] = {}
     for field, read in reads.items():
@@ -36,11 +39,12 @@ def _ecc(nv: Any, handle: Any) -> dict[str, Any] | None:
     modes = has(nv, lambda: nv.nvmlDeviceGetEccMode(handle))
     if modes is None:
         return None
-    counts = {
-        field: lambda kind=kind: nv.nvmlDeviceGetTotalEccErrors(handle, *kind) if modes[0] else None
-        for field, kind in COUNTS.items()
-    }
+    counts = {field: functools.partial(_count, nv, handle, kind, on=bool(modes[0])) for field, kind in COUNTS.items()}
     return {"enabled": bool(modes[0]), "pending": bool(modes[1]), **several(nv, counts)}
+
+
+def _count(nv: Any, handle: Any, kind: tuple[int, int], *, on: bool) -> Any:
+    return nv.nvmlDeviceGetTotalEccErrors(handle, *kind) if on else None
 
 
 def _retired(nv: Any, handle: Any) -> dict[str, Any] | None:
@@ -66,18 +70,18 @@ def _retired(nv: Any, handle: Any) -> dict[str, Any] | None:
 
 def _temperature(nv: Any, handle: Any) -> int:
     try:
-        return nv.nvmlDeviceGetTemperature(handle, DIE)
+        return int(nv.nvmlDeviceGetTemperature(handle, DIE))
     except nv.NVMLError_FunctionNotFound:
-        return nv.nvmlDeviceGetTemperatureV(handle, DIE)
+        return int(nv.nvmlDeviceGetTemperatureV(handle, DIE))
 
 
 def _slowdown(nv: Any, handle: Any) -> int | None:
     """Newer devices say how far it is to their limit instead of where it is."""
     try:
-        return nv.nvmlDeviceGetTemperatureThreshold(handle, SLOWDOWN)
+        return int(nv.nvmlDeviceGetTemperatureThreshold(handle, SLOWDOWN))
     except nv.NVMLError_NotSupported:
         margin = has(nv, lambda: nv.nvmlDeviceGetMarginTemperature(handle))
-        return None if margin is None else _temperature(nv, handle) + margin
+        return None if margin is None else _temperature(nv, handle) + int(margin)
 
 
 def _memory_temperature(nv: Any, handle: Any) -> int | None:
@@ -110,9 +114,9 @@ def _clocks(nv: Any, handle: Any) -> dict[str, Any]:
 def _throttle(nv: Any, handle: Any) -> int:
     """The bits of why its clocks are lower than they could be; drivers before 535 know the older name only."""
     try:
-        return nv.nvmlDeviceGetCurrentClocksEventReasons(handle)
+        return int(nv.nvmlDeviceGetCurrentClocksEventReasons(handle))
     except nv.NVMLError_FunctionNotFound:
-        return nv.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+        return int(nv.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
 
 
 def _pcie(nv: Any, handle: Any) -> dict[str, Any] | None:

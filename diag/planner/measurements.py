@@ -9,7 +9,8 @@ from diag.facts.record import is_known
 from diag.facts.speed import Speed
 from diag.planner.memory.attempt import Measured
 
-WEDGED = ("failed", "killed")
+WEDGED = "killed"
+"""At its deadline; what failed with an error of its own, out of memory say, tells nothing of a pair."""
 P2P = "p2p"
 
 
@@ -42,7 +43,7 @@ def wrong_pairs(nodes: Sequence[Node]) -> str:
             wrong += [
                 " and ".join(f"gpu:{gpu}" for gpu in lost.gpus)
                 for lost in speed.lost
-                if lost.topic == P2P and lost.how in WEDGED
+                if lost.topic == P2P and lost.how == WEDGED
             ]
             if wrong:
                 return f"{wrong[0]} on {node.name} did not deliver what was sent"

@@ -92,6 +92,7 @@ def test_memory_that_was_not_read_back_right_says_nothing(llama_70b):
         ({"p2p": (), "lost": (Lost(topic="p2p", gpus=(3, 5), how="killed", why="8 s"),)},
          "gpu:3 and gpu:5 on gpu01 did not deliver what was sent"),
         ({"p2p": (pair(),), "lost": (Lost(topic="p2p", gpus=(1, 2), how="skipped", why="no time"),)}, ""),
+        ({"p2p": (pair(),), "lost": (Lost(topic="p2p", gpus=(1, 2), how="failed", why="out of memory"),)}, ""),
         ({"p2p": (pair(verified=False, direct=False),)}, ""),
         ({}, ""),
     ],
