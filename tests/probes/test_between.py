@@ -111,6 +111,7 @@ def test_gpus_of_which_nothing_is_known_are_not_said_to_be_apart():
     assert found == Missing("no two GPUs say what joins them")
 
 
+@pytest.mark.shared
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="real outputs of others are not here")
 def test_a_real_matrix_of_eight_gpus_and_eight_hcas_is_what_such_a_bus_gives():
     """GPU n and HCA n share a switch, each pair below a host bridge of its own, four to a NUMA node."""
