@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from _replay import Prediction, Replayed
+from _cases import Prediction
+from _replay import Replayed
 
 from diag.units import GIB
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from _replay import Inputs, Prediction
+from _cases import Inputs, Prediction
 from msgspec.structs import replace
 
 from diag.engines import lmdeploy, ollama, sglang, vllm

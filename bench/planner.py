@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import _cases
 import _figures
 import _logged
 import _peers
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no logged start-ups in {folder}: nothing replayed (DIAG_PLANNER_CASES names another folder)")
         return 0
     rows = _logged.rows(folder)
-    counted, left_out = _replay.cases(rows, folder.parent / "models", _predict.device_bytes)
+    counted, left_out = _cases.cases(rows, folder.parent / "models", _predict.device_bytes)
     replayed = [_replay.replay(case, _predict.predict) for case in counted]
     _say_rows(len(rows), left_out, replayed)
     if "--peers" in arguments:
@@ -95,7 +96,7 @@ def _say_rows(total: int, left_out: Mapping[str, str], replayed: Sequence[Replay
     for why, count in Counter(left_out.values()).most_common():
         who = ", ".join(row for row, said in left_out.items() if said == why)
         print(f"  {count:3} do not: {why} ({who})", file=told)
-    for row, flags in _replay.SAID.items():
+    for row, flags in _cases.SAID.items():
         print(f"  {row} tells in its text: {', '.join(f'{name} {value}' for name, value in flags.items())}", file=told)
     for one in replayed:
         why_not = f"not known: {one.not_known[:100]}" if one.not_known else one.refuted

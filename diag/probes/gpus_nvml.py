@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -151,21 +151,20 @@ class Nvml(msgspec.Struct, frozen=True):
     gpus: tuple[GpuRow, ...] = ()
 
 
+NO_RESERVE = "this driver does not say"
 LOST = "GPU is lost"
 """NVML's words for its error 15, also where a GPU falls off the bus while it is asked."""
 
 
+AS_TOLD = (
+    "uuid", "serial", "vbios", "compute_capability", "compute_mode", "persistence", "mig", "utilisation",
+    "temperature_c", "memory_temperature_c", "slowdown_c", "power_w", "power_cap_w", "power_default_w",
+)  # fmt: skip
+"""Fields of a Gpu that stand in the row as they are."""
+
+
 def gpu(row: GpuRow, nvml: Nvml) -> Gpu:
     """All but where the GPU hangs on the bus, which NVML does not know."""
-
-    def known(field: str, value: object) -> Any:
-        if value is not UNSET:
-            return value
-        return gap(row.lost or row.why.get(field) or nvml.rest or "NVML did not say")
-
-    def read(field: str, reader: Any) -> Any:
-        value = known(field, getattr(row, field))
-        return reader(value) if value is getattr(row, field) and value is not None else value
 
     def of_node(field: str, value: str | None) -> Any:
         return gap(nvml.why.get(field) or nvml.rest or "NVML did not say") if value is None else value
@@ -174,41 +173,24 @@ def gpu(row: GpuRow, nvml: Nvml) -> Gpu:
         index=row.index,
         name=row.name or "unknown",
         vendor="nvidia",
-        uuid=known("uuid", row.uuid),
-        serial=known("serial", row.serial),
-        pci_address=read("pci_address", pci_address),
-        total_bytes=read("memory", lambda memory: memory[0]),
-        used_bytes=read("memory", lambda memory: memory[1]),
-        free_bytes=read("memory", lambda memory: memory[2]),
-        reserved_bytes=read(
-            "memory", lambda memory: gap("this driver does not say") if memory[3] is None else memory[3]
-        ),
         driver=of_node("driver", nvml.driver),
         cuda_driver=of_node("cuda_driver", nvml.cuda_driver),
-        vbios=known("vbios", row.vbios),
-        compute_capability=known("compute_capability", row.compute_capability),
-        compute_mode=known("compute_mode", row.compute_mode),
-        persistence=known("persistence", row.persistence),
-        mig=known("mig", row.mig),
-        mig_instances=read("mig_instances", lambda rows: tuple(_instance(*each) for each in rows)),
-        utilisation=known("utilisation", row.utilisation),
-        processes=read("processes", lambda rows: tuple(map(_process, rows))),
-        ecc=read("ecc", lambda found: Ecc(**_fields(found))),
-        retired=read("retired", lambda found: Retired(**_fields(found))),
-        temperature_c=known("temperature_c", row.temperature_c),
-        memory_temperature_c=known("memory_temperature_c", row.memory_temperature_c),
-        slowdown_c=known("slowdown_c", row.slowdown_c),
-        power_w=known("power_w", row.power_w),
-        power_cap_w=known("power_cap_w", row.power_cap_w),
-        power_default_w=known("power_default_w", row.power_default_w),
-        clocks=read("clocks", lambda found: Clocks(**_fields(found))),
-        throttled_by=read("throttle", _throttles),
-        pcie=read("pcie", lambda found: Pcie(**_fields(found))),
-        links=read("links", lambda rows: tuple(map(_link, rows))),
-        fabric=read("fabric", _fabric),
         health=None,
         lost=row.lost or next((why for field, why in row.why.items() if field != "pairs" and why.endswith(LOST)), None),
+        **{field: _known(field, row, nvml) for field in AS_TOLD},
+        **{field: _made(told, reader, row, nvml) for field, (told, reader) in READ.items()},
     )
+
+
+def _known(field: str, row: GpuRow, nvml: Nvml) -> Any:
+    value = getattr(row, field)
+    return value if value is not UNSET else gap(row.lost or row.why.get(field) or nvml.rest or "NVML did not say")
+
+
+def _made(told: str, reader: Callable[[Any], Any], row: GpuRow, nvml: Nvml) -> Any:
+    """By ``reader`` of what the row tells; what it does not tell, and what the device has not, stays that."""
+    value = getattr(row, told)
+    return _known(told, row, nvml) if value is UNSET or value is None else reader(value)
 
 
 def _fields(row: msgspec.Struct) -> dict[str, Any]:
@@ -257,3 +239,22 @@ def pci_address(bus_id: str) -> str:
     """NVML writes eight digits of domain in capitals: ``00000000:3B:00.0`` -> ``0000:3b:00.0``."""
     domain, _, rest = bus_id.lower().partition(":")
     return f"{domain[-4:]}:{rest}"
+
+
+READ: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "pci_address": ("pci_address", pci_address),
+    "total_bytes": ("memory", lambda memory: memory[0]),
+    "used_bytes": ("memory", lambda memory: memory[1]),
+    "free_bytes": ("memory", lambda memory: memory[2]),
+    "reserved_bytes": ("memory", lambda memory: gap(NO_RESERVE) if memory[3] is None else memory[3]),
+    "mig_instances": ("mig_instances", lambda rows: tuple(_instance(*each) for each in rows)),
+    "processes": ("processes", lambda rows: tuple(map(_process, rows))),
+    "ecc": ("ecc", lambda found: Ecc(**_fields(found))),
+    "retired": ("retired", lambda found: Retired(**_fields(found))),
+    "clocks": ("clocks", lambda found: Clocks(**_fields(found))),
+    "throttled_by": ("throttle", _throttles),
+    "pcie": ("pcie", lambda found: Pcie(**_fields(found))),
+    "links": ("links", lambda rows: tuple(map(_link, rows))),
+    "fabric": ("fabric", _fabric),
+}
+"""Field of a Gpu -> field of the row, and what it makes of that."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tests.node.measuring import programs
 from tests.node.nvml_library import ask_gpus, library
 from tests.remote.agents import workshop
 
-__all__ = ["ask_gpus", "library", "workshop"]
+__all__ = ["ask_gpus", "library", "programs", "workshop"]

@@ -85,16 +85,7 @@ def _shape(config: Config, name: str, projections: tuple[str, str, str, str], *,
     hidden, heads = config.count("hidden_size"), config.count("num_attention_heads")
     if hidden % heads:
         raise config.bad("hidden_size", f"a multiple of {heads} heads")
-    return parts.Attention(
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=hidden // heads,
-        qkv_bias=bias,
-        o_bias=bias,
-        name=name,
-        projections=projections,
-    )
+    return parts.of_as_many_heads(name, hidden, heads, projections, bias=bias)
 
 
 def _scores(config: Config, known: tuple[str, ...], dense: str) -> tuple[Weight, ...]:

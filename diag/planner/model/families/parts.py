@@ -51,6 +51,22 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     norms: tuple[str, str] = ("q_norm", "k_norm")
 
 
+def of_as_many_heads(
+    name: str, hidden: int, heads: int, projections: tuple[str, str, str, str], *, bias: bool
+) -> Attention:
+    """Keys and values for each head of the queries, as encoders and vision towers have them."""
+    return Attention(
+        hidden=hidden,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=hidden // heads,
+        qkv_bias=bias,
+        o_bias=bias,
+        name=name,
+        projections=projections,
+    )
+
+
 def attention(shape: Attention) -> tuple[Weight, ...]:
     """q: A·D × H, k and v: K·D × H, o: H × A·D."""
     v_head_dim = shape.v_head_dim or shape.head_dim

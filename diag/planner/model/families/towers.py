@@ -227,17 +227,7 @@ def blocks(weights: Iterable[Weight], count: int) -> tuple[Weight, ...]:
 def attention(
     name: str, hidden: int, heads: int, projections: tuple[str, str, str, str], *, bias: bool
 ) -> tuple[Weight, ...]:
-    shape = parts.Attention(
-        hidden=hidden,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=hidden // heads,
-        qkv_bias=bias,
-        o_bias=bias,
-        name=name,
-        projections=projections,
-    )
-    return parts.attention(shape)
+    return parts.attention(parts.of_as_many_heads(name, hidden, heads, projections, bias=bias))
 
 
 def fc(
