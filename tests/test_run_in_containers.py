@@ -239,11 +239,12 @@ def test_this_machines_own_container_is_entered_and_left_clean(docker_container,
     argv += ["--runtime", "docker", "--out", str(out), "--level", "quick", *QUICK]
     environment = {**os.environ, "DOCKER_HOST": docker_container.docker_host, "SSH_AUTH_SOCK": ""}
     host, before = docker_container.host, {(one.pid, one.started) for one in docker_container.host.processes()}
-    run = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if end != "by itself":
-        wait_for(lambda: bool(left(docker_container, before)), "the agent inside")
-        run.kill()
-    _, said = run.communicate(timeout=90)
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        if end != "by itself":
+            wait_for(lambda: bool(left(docker_container, before)) or run.poll() is not None, "the agent inside")
+            run.kill()
+        _, said = run.communicate(timeout=90)
+    assert end == "by itself" or run.returncode == -signal.SIGKILL, said
     wait_for(lambda: not left(docker_container, before), "the end of what ran inside", 30)
     assert host.run(("docker", "exec", own_container, "sh", "-c", LEFT.format("/tmp/diag-*"))).split() == []
     if end == "by itself":

@@ -246,6 +246,7 @@ class Agent:
         """End everything, remove everything, say what could not be."""
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(HARD_END_S)
+        self.lock.say_ending()
         left = self.around_end(self._end_processes) + self._remove_folders()
         self.lock.release()
         self._end_watcher()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PATHS = ("/tmp/diag.lock", "/dev/shm/diag.lock")  # noqa: S108 - opened with O_NOFOLLOW, never trusted
 TRIES = 10
+ENDING_S = 6.0
+"""How long a holder that says it is ending is waited for: a run that was interrupted still tidies up behind itself."""
 FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -38,20 +40,24 @@ class Lock:
         return {"held": False, "pid": None, "started": None, "user": None, "why": "no lock: " + "; ".join(reasons)}
 
     def _take(self, path: str, user: str) -> dict[str, Any]:
+        until = time.monotonic() + ENDING_S
         for _ in range(TRIES):
             fd = _open(path)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = _holder(fd)
+            holder = _flocked(fd, until)
+            if holder is not None:
                 os.close(fd)
                 return {"held": False, **holder, "why": _told(holder)}
             if _is_at(path, fd):
                 self.path, self.fd = path, fd
-                _sign(fd, user)
+                _sign(fd, {"pid": os.getpid(), "started": time.time(), "user": user})
                 return {"held": True}
             os.close(fd)  # its last holder removed it between our open and our flock
         raise OSError(11, "other runs come and go too fast")
+
+    def say_ending(self) -> None:
+        """From here to ``release`` a newcomer waits instead of giving up."""
+        if self.path is not None:
+            _sign(self.fd, {**_holder(self.fd), "ending": True})
 
     def release(self) -> None:
         if self.path is None:
@@ -109,10 +115,24 @@ def _is_at(path: str, fd: int) -> bool:
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
-def _sign(fd: int, user: str) -> None:
+def _flocked(fd: int, until: float) -> dict[str, Any] | None:
+    """None once it is ours; else who holds it. One that is ending is waited for."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(fd)
+            if not holder.pop("ending") or time.monotonic() > until:
+                return holder
+            time.sleep(0.05)
+        else:
+            return None
+
+
+def _sign(fd: int, holder: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a full disk or another user's file: the lock counts, the name is a courtesy
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "started": time.time(), "user": user}).encode(), 0)
+        signed = json.dumps(holder).encode()
+        os.ftruncate(fd, os.pwrite(fd, signed, 0))
 
 
 def _holder(fd: int) -> dict[str, Any]:
@@ -121,9 +141,10 @@ def _holder(fd: int) -> dict[str, Any]:
         signed = json.loads(os.pread(fd, 500, 0))
         user = "".join(filter(str.isprintable, str(signed["user"])))[:64]
         time.gmtime(signed["started"])
-        return {"pid": int(signed["pid"]), "started": float(signed["started"]), "user": user}
+        ending = signed.get("ending") is True
+        return {"pid": int(signed["pid"]), "started": float(signed["started"]), "user": user, "ending": ending}
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
-        return {"pid": None, "started": None, "user": None}
+        return {"pid": None, "started": None, "user": None, "ending": False}
 
 
 def _told(holder: dict[str, Any]) -> str:

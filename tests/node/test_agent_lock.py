@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from diag.errors import DiagError
 from diag.probes.verbs import Ask, Request
 from tests.remote.agents import Workshop, shell, until
 
@@ -33,6 +37,36 @@ def test_the_second_agent_says_who_holds_the_lock_and_answers_all_the_same(works
 def test_the_lock_is_free_again_when_its_holder_ended(workshop):
     workshop.session().end(5)
     assert workshop.session().hello.lock.held
+
+
+def test_a_holder_that_is_tidying_up_is_waited_for(workshop):
+    """A run was interrupted, and is started again at once."""
+    first = workshop.session()
+    lock = workshop.folder / "diag.lock"
+    lock.write_text(json.dumps({**json.loads(lock.read_text()), "ending": True}))
+    threading.Timer(0.7, first.end, (5,)).start()
+    began = time.monotonic()
+    assert workshop.session().hello.lock.held
+    assert time.monotonic() - began > 0.6
+
+
+def test_an_agent_signs_that_it_ends_before_it_tidies_up(workshop):
+    """A job that is hard to end gives us the time to look."""
+    first = workshop.session()
+    script = "for i in $(seq 60); do setsid sleep 60 & done; echo there; wait"
+
+    def work() -> None:
+        with contextlib.suppress(DiagError, OSError):
+            shell(first, script)
+
+    threading.Thread(target=work, daemon=True).start()
+    assert until(lambda: len(workshop.processes()) > 60)
+    lock, seen = workshop.folder / "diag.lock", set()
+    os.kill(first.hello.pid, signal.SIGTERM)
+    while lock.exists():
+        with contextlib.suppress(OSError, ValueError):
+            seen.add(json.loads(lock.read_text()).get("ending", False))
+    assert True in seen
 
 
 def test_a_killed_holder_does_not_keep_the_lock(workshop):
