@@ -7,6 +7,7 @@ from diag.facts.device import Between, Gpu, GpuSystem, PciDevice, TorchView, Xid
 from diag.facts.inside import Inside
 from diag.facts.model import ModelFiles, ReadSpeed
 from diag.facts.network import EphemeralPorts, Hostname, Interface, Listener, Route
+from diag.facts.rdma import Hca, Increase, RdmaSystem
 from diag.facts.record import UNASKED, Known, Record
 from diag.facts.software import Process, Setting, Software
 from diag.facts.speed import Speed
@@ -80,6 +81,12 @@ class Node(Record, frozen=True, kw_only=True):
     """Each pair of GPUs, and of a GPU and an HCA."""
     gpu_system: Known[GpuSystem | None] = UNASKED
     """None: no accelerator."""
+    hcas: Known[tuple[Hca, ...]] = UNASKED
+    """RDMA devices that have a driver; the bus may hold more (``devices``)."""
+    rdma_system: Known[RdmaSystem | None] = UNASKED
+    """None: no RDMA device, and none on the bus."""
+    increases: Known[tuple[Increase, ...]] = UNASKED
+    """Counters of its NICs and HCAs that rose while diag measured; empty: none did."""
     xids: Known[tuple[Xid, ...]] = UNASKED
     torch_view: Known[TorchView | None] = UNASKED
     """None: no accelerator for it to see, or no torch under this interpreter."""

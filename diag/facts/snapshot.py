@@ -11,6 +11,7 @@ import msgspec
 from diag.errors import DiagError
 from diag.facts.baseline import Baseline
 from diag.facts.collective import Collective
+from diag.facts.links import Links
 from diag.facts.network import Resolution
 from diag.facts.node import Node
 from diag.facts.record import UNASKED, Known, Record
@@ -47,7 +48,10 @@ class Snapshot(Record, frozen=True, kw_only=True):
     model_path: str | None = None
     nodes: tuple[Node, ...]
     resolutions: Known[tuple[Resolution, ...]] = UNASKED
+    links: Known[Links] = UNASKED
     collective: Known[Collective] = UNASKED
+    without: Known[Collective | None] = UNASKED
+    """The collective once more without those at fault; None: there was no need."""
     stages: tuple[Stage, ...] = ()
     interrupted: bool = False
     baseline: Baseline | None = None

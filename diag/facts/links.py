@@ -1,0 +1,96 @@
+"""What did the links between nodes carry, one direction of one pair at a time, and what does not pass between them?"""
+
+from __future__ import annotations
+
+from diag.facts.record import UNASKED, Known, Record
+
+TCP = "tcp"
+"""Method of a flow that the agents carried themselves; others are the tools of perftest: ``ib_write_bw``, …"""
+
+
+class Flow(Record, frozen=True, kw_only=True):
+    """One direction of one pair, ``source`` to ``target`` (nodes), measured alone on both while the round lasted.
+
+    ``rail``: what carried it on both nodes, ``mlx5_0`` or ``eth0``; None: each node's data interface. A flow that could
+    not be measured keeps its place: ``bytes_per_s`` says why, ``cause`` which of the known causes that is.
+    """
+
+    source: str
+    target: str
+    round: int
+    method: str = TCP
+    rail: str | None = None
+    bytes_per_s: Known[float] = UNASKED
+    """Of payload that the receiver verified, from after the warm-up to the end."""
+    windows_bytes_per_s: tuple[float, ...] = ()
+    """The same in equal parts of its time: the spread of one flow."""
+    latency_s: Known[float] = UNASKED
+    """Half a round trip of a few bytes on the idle pair, the median."""
+    retransmits: Known[int] = UNASKED
+    path_mtu_bytes: Known[int] = UNASKED
+    """The largest packet that came through in one piece; smaller than the interface's MTU: not all of it fits."""
+    cause: str = ""
+    """Of ``facts.causes``, where it failed and that is known: ``firewall_blocks_ports``, ``mtu_mismatch``, …"""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Both nodes, the same for both directions."""
+        return (self.source, self.target) if self.source < self.target else (self.target, self.source)
+
+
+class Round(Record, frozen=True, kw_only=True):
+    """Disjoint pairs measured at once. ``why``: ``ring 1/2``, ``all 3/15``, ``suspects against proven-good``, …"""
+
+    number: int
+    why: str
+    pairs: int
+    seconds: float
+
+
+class ClosedPorts(Record, frozen=True, kw_only=True):
+    """Folded: none of ``sources`` could reach any of ``targets`` at ``ports``, all for the same reason."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    ports: tuple[int, ...]
+    error: str
+    """Name of the errno: ``ECONNREFUSED``, ``ETIMEDOUT``, …"""
+    why: str
+
+
+class PortMatrix(Record, frozen=True, kw_only=True):
+    """Every port tried from every node to every other, for real: ``tried`` connections, ``closed`` what failed."""
+
+    ports: tuple[int, ...]
+    tried: int
+    closed: tuple[ClosedPorts, ...] = ()
+    not_tried: tuple[tuple[str, str], ...] = ()
+    """What, e.g. ``n001:8000``, and why: in use there already, no time left, …"""
+
+
+class Background(Record, frozen=True, kw_only=True):
+    """What others sent and received at a node's data interface in the second before anything of ours."""
+
+    node: str
+    interface: str
+    bytes_per_s: float
+    line_bytes_per_s: float | None = None
+    """None: its driver reports none."""
+
+
+class Links(Record, frozen=True, kw_only=True):
+    """The links between the nodes of a run. ``mode``: ``all``, ``ring``, ``sample`` or ``none``."""
+
+    mode: str
+    nodes: tuple[str, ...] = ()
+    """Those that took part, in the order of the collective's ring."""
+    rounds: tuple[Round, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    background: tuple[Background, ...] = ()
+    ports: Known[PortMatrix] = UNASKED
+    excluded: tuple[tuple[str, str], ...] = ()
+    """Nodes that were spared or could not take part, with why."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """What was to be measured and was not, e.g. ``60 of 120 pairs``, and why."""
+    stopped: str = ""
+    """Why the sweep ended early: errors or pauses rose at a NIC, the budget was spent; empty: it did not."""
