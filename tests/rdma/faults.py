@@ -1,6 +1,6 @@
 """What can go wrong on a guest? Each fault is a name, what plants it and what takes it back.
 
-``plain_memlock`` concerns only who logs in as the plain user, the others everybody.
+``plain_memlock`` and ``no_permission`` concern only who logs in as the plain user, the others everybody.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _UNTIL_ACTIVE = "until rdma link show rxe0/1 | grep -q ACTIVE; do sleep 0.1; don
 FAULTS = {
     "link_down": ("ip link set eth1 down", f"ip link set eth1 up; {_UNTIL_ACTIVE}"),
     "plain_memlock": (f"echo '{USER} - memlock {LOW_MEMLOCK_KIB}' > {_LIMIT}", f"rm {_LIMIT}"),
+    "no_permission": ("chmod 600 /dev/infiniband/uverbs0", "chmod 666 /dev/infiniband/uverbs0"),
     "no_tools": (f"for t in {_TOOLS}; do mv $t $t.away; done", f"for t in {_TOOLS}; do mv $t.away $t; done"),
     "large_mtu": (f"ip link set eth1 mtu {LARGE_MTU}", "ip link set eth1 mtu 1500"),
     "no_roce_packets": (f"nft '{_FILTER}'", "nft delete table inet fault"),

@@ -1,7 +1,7 @@
 """How do the two machines come and go, and what can a test do to one and see of it?
 
 guests = Guests.up(folder)
-guests[0].run("ibv_devinfo")
+guests.both[0].run("ibv_devinfo")
 guests.down()
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,7 +145,8 @@ class Guests:
             guest.heal()
 
     def look(self) -> dict[str, Seen]:
-        return {guest.name: guest.look() for guest in self.both}
+        with ThreadPoolExecutor() as at_once:
+            return dict(zip(self.names, at_once.map(Guest.look, self.both), strict=True))
 
     def left_since(self, before: Mapping[str, Seen], grace_s: float = 10) -> list[str]:
         """What is there that was not ``before``, once nothing more goes away or the grace is over."""

@@ -22,9 +22,8 @@ CACHE = Path("/var/tmp/diag-rdma-image")
 RC = Path(__file__).with_name("rc.sh")
 PACKAGES = (
     "bash", "busybox-static", "ethtool", "findutils", "ibverbs-providers", "ibverbs-utils", "infiniband-diags",
-    "iproute2",
-    "iputils-ping", "kmod", "linux-image-amd64", "nftables", "openssh-server", "pciutils", "perftest", "procps",
-    "python3", "rdma-core", "rdmacm-utils", "util-linux",
+    "iproute2", "iputils-ping", "kmod", "libc-bin", "linux-image-amd64", "nftables", "openssh-server", "pciutils",
+    "perftest", "procps", "python3", "rdma-core", "rdmacm-utils", "util-linux",
 )  # fmt: skip
 MODULES = (
     "virtio_pci", "virtio_net", "virtio_rng", "qemu_fw_cfg", "rdma_rxe", "ib_uverbs", "rdma_ucm", "ib_umad",
@@ -97,6 +96,7 @@ def _make(room: Path) -> None:
     for surplus in SURPLUS:
         shutil.rmtree(root / surplus, ignore_errors=True)
     _write_files(root)
+    subprocess.run(("chroot", str(root), "/sbin/ldconfig"), check=True, env={"PATH": needs.SYSTEM_PATH})
     _compile_python(root)
     _archive(root, made / "files")
 
