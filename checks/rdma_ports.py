@@ -6,6 +6,7 @@ from diag.facts.derived import has_rdma, rdma_ends
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rails import ETHERNET, End, speaking_gid
+from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s
 
@@ -80,16 +81,28 @@ def check_port_has_a_subnet_manager(port: End) -> None:
     assert managed, finding(found, "active, with a LID and a subnet manager")
 
 
+some_active = pytest.mark.applies(lambda node: bool(active_ends(node)), reason="no RDMA port of it is active")
+
+
+def compared_ends(node: Node) -> list[End]:
+    """A node without an active port is told by its links: what it lacks makes no other node differ."""
+    ends = active_ends(node)
+    if not ends:
+        raise NotMeasured("no RDMA port of it is active")
+    return ends
+
+
 def rate(end: End) -> str:
     """With its board: a second, slower kind of card is no slow link."""
     return f"{end.hca.board or end.hca.vendor or end.hca.driver} {gbit_per_s(end.port.rate_bits_per_s / 8)}"
 
 
 def rates(node: Node) -> tuple[str, ...]:
-    return tuple(sorted({rate(end) for end in active_ends(node)}))
+    return tuple(sorted({rate(end) for end in compared_ends(node)}))
 
 
 @on_rdma
+@some_active
 @pytest.mark.cause("link_slow")
 def check_port_rates_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
     """A link that came up at a lower rate or with fewer lanes than its peers' slows every collective down to its own.
@@ -120,10 +133,11 @@ def check_port_uses_several_lanes(port: End) -> None:
 
 
 def link_layers(node: Node) -> tuple[str, ...]:
-    return tuple(sorted({end.port.link_layer for end in active_ends(node)}))
+    return tuple(sorted({end.port.link_layer for end in compared_ends(node)}))
 
 
 @on_rdma
+@some_active
 @pytest.mark.needs("check_ports_that_peers_use_have_a_link")
 @pytest.mark.cause("rdma_bad_hca_selected")
 def check_link_layers_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
@@ -137,10 +151,11 @@ def check_link_layers_are_the_same_on_all_nodes(node: Node, peers: Peers) -> Non
 
 
 def mtus(node: Node) -> tuple[int, ...]:
-    return tuple(sorted({end.port.mtu_active_bytes for end in active_ends(node)}))
+    return tuple(sorted({end.port.mtu_active_bytes for end in compared_ends(node)}))
 
 
 @on_rdma
+@some_active
 @pytest.mark.optional
 @pytest.mark.cause("mtu_mismatch")
 def check_rdma_mtu_is_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
