@@ -212,7 +212,9 @@ def check_roce_port_has_a_gid_to_speak_with(port: End) -> None:
 
 
 def gid_indexes(node: Node) -> tuple[str, ...]:
-    ends = [end for end in active_ends(node) if end.port.link_layer == ETHERNET]
+    ends = [end for end in compared_ends(node) if end.port.link_layer == ETHERNET]
+    if not ends:
+        raise NotMeasured("no RoCE port of it is active")
     chosen = [(end.name, speaking_gid(end.port)) for end in ends]
     return tuple(f"{name}: {gid.index if gid is not None else 'none'}" for name, gid in chosen)
 

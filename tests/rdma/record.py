@@ -1,6 +1,6 @@
 """What did the guests say, and the tools that the product ran on them? Written to ``tests/data/rdma/vm``.
 
-    python -m tests.rdma.record    # boots both, runs every case, 2 minutes
+    python -m tests.rdma.record facts pairs    # or one of both; boots the guests, 2 minutes
 
 ``facts.json``: fault -> guest -> its answers to the facts' requests; ``healthy`` is without one. ``pairs.json``: each
 run of perftest in the cases of ``cases``, both ends as the product saw them.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from diag.probes.perftest_failures import Ended
 from diag.probes.verbs import Answer
 from diag.remote import perftest, perftest_run
 from tests.rdma import faults
-from tests.rdma.cases import CASES, told
+from tests.rdma.cases import CASES, Case, told
 from tests.rdma.guests import ROOT, USER, Guests
 from tests.rdma.meeting import Meeting
 
@@ -38,21 +39,22 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     server: Ended
 
 
-Facts = dict[str, dict[str, tuple[Answer, ...]]]
-
-
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         guests = Guests.up(Path(folder))
         try:
-            facts = {fault: _facts(guests, fault, user) for fault, user in SEEN_IN_FACTS.items()}
-            pairs = [recorded for case in CASES for recorded in _pairs(guests, case)]
+            if "facts" in sys.argv:
+                _write("facts", {fault: _facts(guests, fault, user) for fault, user in SEEN_IN_FACTS.items()})
+            if "pairs" in sys.argv:
+                _write("pairs", [recorded for case in CASES for recorded in _pairs(guests, case)])
         finally:
             guests.down()
+
+
+def _write(name: str, content: Any) -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, content in (("facts", facts), ("pairs", pairs)):
-        encoded = msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1)
-        (FOLDER / f"{name}.json").write_bytes(encoded + b"\n")
+    encoded = msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1)
+    (FOLDER / f"{name}.json").write_bytes(encoded + b"\n")
 
 
 def _facts(guests: Guests, fault: str, user: str) -> dict[str, tuple[Answer, ...]]:
@@ -67,11 +69,11 @@ def _facts(guests: Guests, fault: str, user: str) -> dict[str, tuple[Answer, ...
         guests.heal()
 
 
-def _pairs(guests: Guests, case) -> list[Recorded]:
+def _pairs(guests: Guests, case: Case) -> list[Recorded]:
     print(case, file=sys.stderr)
     found: list[Recorded] = []
 
-    def run(test: Trial, client: perftest_run.Party, server: perftest_run.Party, seconds: float):
+    def run(test: Trial, client: perftest_run.Party, server: perftest_run.Party, seconds: float) -> tuple[Ended, Ended]:
         ended = perftest_run.run(test, client, server, seconds)
         found.append(Recorded(case=case.name, trial=test, seconds=seconds, client=ended[0], server=ended[1]))
         return ended
