@@ -34,12 +34,13 @@ def free(*, address: str, ports: list[int]) -> list[int]:
     return [port for port in ports if dials.is_free(address, port)]
 
 
-def knock(  # noqa: PLR0913 - one request
+def knock(
     *, address: str, ports: list[int], token: str, callers: list[str], dial: dict[str, list[Any]], seconds: float
 ) -> dict[str, Any]:
-    """``callers``: addresses of the others. ``dial``: node -> [address, its open ports]. ``failed``: [port, errno's name, [nodes]]; ``tried``, ``untried``.
+    """``callers``: addresses of the others. ``dial``: node -> [address, its open ports].
 
-    ``not_opened``: ports of ours that could not be listened at after all.
+    ``failed``: [port, errno's name, [nodes]]; ``tried``, ``untried``: connections. ``not_opened``: ports of ours that
+    could not be listened at after all.
     """
     door = _Door(address, ports, token, set(callers))
     targets = [(name, there, port) for name, (there, open_) in dial.items() for port in open_]
@@ -105,7 +106,7 @@ class _Door:
 
     def _answer(self, fd: int) -> None:
         """The token comes in one piece or is none; who dials closes first, so that no port of ours waits."""
-        connection, until = self.held[fd]
+        connection, _ = self.held[fd]
         try:
             shown = connection.recv(TOKEN_BYTES)
             if shown and hmac.compare_digest(shown, self.token):

@@ -1,7 +1,7 @@
-"""How fast do bytes go between this node and one other, first one way, then the other? Over TCP, and every byte checked.
+"""How fast do bytes go between this node and one other, first one way, then the other? Over TCP, every byte checked.
 
-Both nodes call ``pair`` at once: one listens on its data address, for a token and this one peer, the other dials. Beside
-the rate: half a round trip on the idle pair, retransmissions, and the largest packet that passes unfragmented.
+Both nodes call ``pair`` at once: one listens on its data address, for a token and this one peer, the other dials.
+Beside the rate: half a round trip on the idle pair, retransmissions, and the largest packet that passes unfragmented.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TCP_INFO_RETRANSMITS = 100
 THERE, BACK = b"there", b"back"
 
 
-class Broken(Exception):
+class StepError(Exception):
     """A step that failed: connect, accept, receive, send; with the name of its errno."""
 
     def __init__(self, step: str, error: OSError) -> None:
@@ -47,7 +47,7 @@ class Broken(Exception):
         return {"step": self.step, "error": dials.name_of(self.error), "why": markers.one_line(self.error)}
 
 
-def pair(  # noqa: PLR0913 - one request
+def pair(
     *, listens: bool, address: str, port: int, peer: str, token: str, streams: int, seconds: float, mtu: int
 ) -> dict[str, Any]:
     """``port``: of the one that listens. Each tells what it received: ``rate``, ``windows``, bytes per second.
@@ -65,7 +65,7 @@ def pair(  # noqa: PLR0913 - one request
         send = _sent(control, connections[:-1], token, BACK if listens else THERE, seconds)
         for step in (receive, send) if listens else (send, receive):
             told.update(step())
-    except Broken as broken:
+    except StepError as broken:
         told["failed"] = broken.told()
     finally:
         for connection in connections:
@@ -99,7 +99,7 @@ def _accepted(
     except OSError as error:
         for connection in found.values():
             connection.close()
-        raise Broken("accept", error) from error
+        raise StepError("accept", error) from error
     return found.pop(0), [found[number] for number in sorted(found)]
 
 
@@ -125,7 +125,7 @@ def _connected(
     except OSError as error:
         for connection in found:
             connection.close()
-        raise Broken("connect" if len(found) <= streams else "receive", error) from error
+        raise StepError("connect" if len(found) <= streams else "receive", error) from error
     return found[0], found[1:]
 
 
@@ -147,7 +147,7 @@ def _dialled(address: str, port: int, peer: str) -> socket.socket:
 # -- what is small
 
 
-def _paths(  # noqa: PLR0913, PLR0917 - of one call
+def _paths(  # noqa: PLR0917 - of one call
     control: socket.socket, listens: bool, address: str, port: int, peer: str, token: str, mtu: int
 ) -> dict[str, Any]:
     """Half a round trip, and the largest packet from here to there: the one who dials first, then the other."""
@@ -169,7 +169,7 @@ def _paths(  # noqa: PLR0913, PLR0917 - of one call
                 else:
                     paths.answer_until(control)
     except OSError as error:
-        raise Broken("receive", error) from error
+        raise StepError("receive", error) from error
     return told
 
 
@@ -207,7 +207,7 @@ def _sent(control: socket.socket, connections: list[socket.socket], token: str, 
 
         _side_by_side(send, connections)
         if failures:
-            raise Broken("send", failures[0])
+            raise StepError("send", failures[0])
         return {"retransmits": sum(_retransmits(connection) for connection in connections)}
 
     return work
@@ -219,7 +219,7 @@ def _await_go(control: socket.socket) -> None:
         control.settimeout(STALL_S * 2)
         dials.read_exactly(control, 1)
     except OSError as error:
-        raise Broken("receive", error) from error
+        raise StepError("receive", error) from error
 
 
 def _received(control: socket.socket, connections: list[socket.socket], token: str, way: bytes, seconds: float) -> Any:
@@ -239,12 +239,12 @@ def _received(control: socket.socket, connections: list[socket.socket], token: s
         try:
             control.sendall(b"!")
         except OSError as error:
-            raise Broken("receive", error) from error
+            raise StepError("receive", error) from error
         samples = _sampled(threads, counts, seconds)
         if -1 in counts:
             return {"wrong": True}
         if failures:
-            raise Broken("receive", failures[0])
+            raise StepError("receive", failures[0])
         return _rates(samples, seconds)
 
     return work

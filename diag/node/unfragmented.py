@@ -17,8 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}
+HEADERS: dict[int, int] = {socket.AF_INET: 28, socket.AF_INET6: 48}
 """Of IP and UDP."""
+LARGEST = 65535
 SIZES = (9000, 8192, 4200, 4096, 2048, 1500, 1450, 1400, 1280, 576)
 """Tried below the interface's own MTU, the largest first."""
 TRIES, ANSWER_S = 3, 0.12
@@ -43,7 +44,7 @@ class Paths:
             self.socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PROBE)
         self.socket.bind((address, port))
 
-    def __enter__(self) -> Paths:
+    def __enter__(self) -> Paths:  # noqa: PYI034 - Self is not in the oldest Python that runs this
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +63,7 @@ class Paths:
     def try_sizes(self, mtu: int) -> dict[str, Any]:
         """``path_mtu``: the largest that came through; 0: not even the smallest datagram did."""
         for size in (mtu, *(size for size in SIZES if size < mtu)):
-            if size > self.headers + QUESTION.size and size <= 65535 and self._passes(size):
+            if size > self.headers + QUESTION.size and size <= LARGEST and self._passes(size):
                 return {"path_mtu": size}
         return {"path_mtu": 0}
 
@@ -85,7 +86,7 @@ class Paths:
         return False
 
     def answer_until(self, control: socket.socket) -> None:
-        """Answer with a small datagram that says which size came, until the other says on ``control`` that it is done."""
+        """Say with a small datagram which size came, until the other says on ``control`` that it is done."""
         until = time.monotonic() + TRIES * ANSWER_S * (len(SIZES) + 1) + 1
         while time.monotonic() < until:
             ready = select.select([self.socket, control], [], [], max(0.0, until - time.monotonic()))[0]

@@ -160,7 +160,7 @@ def _flows(pair: Pair, told: Mapping[str, _Told], spots: Mapping[str, Spot], num
     return there, back
 
 
-def _flow(  # noqa: PLR0913, PLR0917 - of one call
+def _flow(  # noqa: PLR0917 - of one call
     ends: Pair, sender: _Told, receiver: _Told, latency_s: float | None, spots: Mapping[str, Spot], number: int
 ) -> Flow:
     """One direction: what left and what came, each told by its own end."""
@@ -173,7 +173,7 @@ def _flow(  # noqa: PLR0913, PLR0917 - of one call
         source=source,
         target=target,
         round=number,
-        bytes_per_s=unknown(why) if why else receiver.rate,
+        bytes_per_s=unknown(why) if why or receiver.rate is None else receiver.rate,
         windows_bytes_per_s=receiver.windows,
         latency_s=latency_s if latency_s is not None else unknown("they exchanged nothing"),
         retransmits=sender.retransmits if sender.retransmits is not None else unknown("it was not sent to its end"),
