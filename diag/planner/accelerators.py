@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -60,8 +60,10 @@ class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.devices, key=lambda device: device.total_bytes)
 
 
-def selections(found: Accelerators) -> tuple[Accelerators, ...]:
-    """All nodes; and, where some have fewer GPUs or less free memory than the others, those others alone.
+def selections(found: Accelerators, slow: Mapping[str, str]) -> tuple[Accelerators, ...]:
+    """All nodes; and, where some have fewer GPUs, less free memory or slower links than the others, those others alone.
+
+    ``slow``: node -> what its links carried.
 
     A plan for fewer nodes is worth it only where the whole is worse: who plans compares them.
     """
@@ -75,7 +77,8 @@ def selections(found: Accelerators) -> tuple[Accelerators, ...]:
         tight = min(_of(found, node), key=_free_share)
         return tight.told if idlest - _free_share(tight) > TAKEN else ""
 
-    several = (found, fullest, *(_without(one, taken) for one in (found, fullest) if one is not None))
+    quickest = _without(found, lambda node: slow.get(node.name, ""))
+    several = (found, fullest, *(_without(one, taken) for one in (found, fullest) if one is not None), quickest)
     return tuple(dict.fromkeys(one for one in several if one is not None))
 
 

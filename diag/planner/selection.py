@@ -1,7 +1,7 @@
 """Which nodes is a plan for: all of them, or all but those that would spoil it?
 
-A node that is busy or has fewer GPUs than the others is left out only where the plan is better for it: where it fits
-and did not, or where the others alone hold more.
+A node that is busy, has fewer GPUs or slower links than the others is left out only where the plan is better for it:
+where it fits and did not, where the others alone hold more, or where as many replicas no longer go over slow links.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from diag.planner.case import Case
+from diag.planner.network.rates import SLOW
 from diag.planner.search import Found, search
 from diag.planner.trial import RANK
 from diag.planner.unknown import NotKnown
@@ -26,7 +27,7 @@ def chosen(cases: Iterable[Case]) -> tuple[Case, Found]:
             found = case, search(case)
         except NotKnown:
             continue
-        if _better(found, best):
+        if _better(found, best) or _faster(found, best):
             best = found
     return best
 
@@ -36,6 +37,18 @@ def _better(one: tuple[Case, Found], than: tuple[Case, Found]) -> bool:
     return (rank, length) > (old_rank, old_length) or (
         (rank, length) == (old_rank, old_length) and tokens > MUCH_MORE * old_tokens
     )
+
+
+def _faster(one: tuple[Case, Found], than: tuple[Case, Found]) -> bool:
+    """As many replicas that fit as well, over links that carry far more."""
+    if not one[1].trials or not than[1].trials or _worth(one)[:2] < _worth(than)[:2]:
+        return False
+    best, old = one[1].trials[0], than[1].trials[0]
+    carried = than[0].domains.way(old.deployment)[1]
+    if old.deployment.nodes == 1 or best.replicas < old.replicas or carried is None:
+        return False
+    carries = one[0].domains.way(best.deployment)[1]
+    return best.deployment.nodes == 1 or (carries is not None and carried < SLOW * carries)
 
 
 def _worth(searched: tuple[Case, Found]) -> tuple[int, int, int]:
