@@ -60,10 +60,8 @@ class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.devices, key=lambda device: device.total_bytes)
 
 
-def selections(found: Accelerators, slow: Mapping[str, str]) -> tuple[Accelerators, ...]:
-    """All nodes; and, where some have fewer GPUs, less free memory or slower links than the others, those others alone.
-
-    ``slow``: node -> what its links carried.
+def selections(found: Accelerators) -> tuple[Accelerators, ...]:
+    """All nodes; and, where some have fewer GPUs or less free memory than the others, those others alone.
 
     A plan for fewer nodes is worth it only where the whole is worse: who plans compares them.
     """
@@ -77,9 +75,14 @@ def selections(found: Accelerators, slow: Mapping[str, str]) -> tuple[Accelerato
         tight = min(_of(found, node), key=_free_share)
         return tight.told if idlest - _free_share(tight) > TAKEN else ""
 
-    quickest = _without(found, lambda node: slow.get(node.name, ""))
-    several = (found, fullest, *(_without(one, taken) for one in (found, fullest) if one is not None), quickest)
+    several = (found, fullest, *(_without(one, taken) for one in (found, fullest) if one is not None))
     return tuple(dict.fromkeys(one for one in several if one is not None))
+
+
+def quicker(found: Accelerators, slow: Mapping[str, str]) -> tuple[Accelerators, ...]:
+    """Without the ``slow`` nodes (name -> what its links carried); nothing where there is none, or no other."""
+    quickest = _without(found, lambda node: slow.get(node.name, ""))
+    return () if quickest is None else (quickest,)
 
 
 def _without(found: Accelerators, why: Callable[[Node], str]) -> Accelerators | None:

@@ -49,11 +49,11 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
 
     def way(self, deployment: Deployment) -> tuple[str, float | None]:
         """Between the nodes of its replicas, the slowest of them: that of all nodes, unless it goes around a link."""
-        if self.rates is None or deployment.nodes == 1 or not self.rates.slow():
+        if self.rates is None or deployment.nodes == 1 or not self.rates.slow:
             return self.between, self.between_bytes_per_s
         neighbours = deployment.tp * deployment.dp <= self.per_node
         slowest = self.rates.of(self.groups(deployment).pairs(neighbours=neighbours))
-        if slowest is None or slowest[0] in self.rates.slow():
+        if slowest is None or slowest[0] in self.rates.slow:
             return self.between, self.between_bytes_per_s
         around = self.rates.of(self.rates.pairs)
         assert around is not None

@@ -73,7 +73,8 @@ def plan_gpus(
         return _refused(whole, guessing.refused, lever=guessing.lever or OTHER)
     if whole.offloaded_bytes and not rules.offloads:
         return _refused(whole, f"{rules.engine} keeps no part of the weights in the host's memory")
-    case, result = chosen(_of(whole, selected) for selected in accelerators.selections(found, _slow(whole)))
+    every = (_of(whole, selected) for selected in accelerators.selections(found))
+    case, result = chosen(every, (_of(whole, one) for one in accelerators.quicker(found, _slow(whole))))
     return _planned(case, run, result)
 
 
@@ -82,11 +83,8 @@ def _slow(whole: Case) -> dict[str, str]:
     found = whole.domains.rates
     if found is None:
         return {}
-    usual = gbit_per_s(found.median)
-    return {
-        name: f"{found.method} {gbit_per_s(rate)} to the others, whose pairs carry {usual}"
-        for name, rate in found.slow_nodes().items()
-    }
+    told = f"{found.method} {{}} at most to any other node, usual {gbit_per_s(found.usual)}"
+    return {name: told.format(gbit_per_s(rate)) for name, rate in found.slow_nodes.items()}
 
 
 def _of(whole: Case, found: accelerators.Accelerators) -> Case:

@@ -82,16 +82,16 @@ def _offloaded(case: Case) -> str:
 def _grouped(case: Case, best: Trial) -> str:
     """Which nodes form a replica where links are slow, and whether one of those is still in use."""
     rates = case.domains.rates
-    if rates is None or best.deployment.nodes == 1 or not rates.slow():
+    if rates is None or best.deployment.nodes == 1 or not rates.slow:
         return ""
     found = case.domains.groups(best.deployment)
     told = " and ".join(", ".join(group) for group in found.groups)
     idle = f"; {', '.join(found.idle)} idle" if found.idle else ""
     slowest = rates.of(rates.pairs)
-    used = rates.slow() & set(found.pairs(neighbours=best.deployment.tp * best.deployment.dp <= case.domains.per_node))
+    used = rates.slow & set(found.pairs(neighbours=best.deployment.tp * best.deployment.dp <= case.domains.per_node))
     around = f"; no grouping goes around {len(used)} slow links" if used else ""
     why = rates.told(slowest[0]) if slowest else ""
-    return f"replicas over {told}{idle}: {why}, the median pair {gbit_per_s(rates.median)}{around}"
+    return f"replicas over {told}{idle}: {why}, usual {gbit_per_s(rates.usual)}{around}"
 
 
 def _drafted(case: Case) -> str:

@@ -22,7 +22,7 @@ def hcas(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterato
     out = left_out(nodes, links_of(snapshot))
     if not any(out.values()):
         return
-    values = tuple((node.name, value) for node in nodes if (value := _spelled(active(node), out[node.name], library)))
+    values = tuple((node.name, _spelled(active(node), out[node.name], library)) for node in nodes if out[node.name])
     yield Variable(name=f"{library.prefix}IB_HCA", values=values, why=_why_out(out))
 
 
@@ -38,8 +38,6 @@ def _spelled(ports: Sequence[Port], out: Mapping[tuple[str, int], str], library:
     """By exact names: those to leave out where they are fewer, else those to take."""
     leave = _words(ports, {port.key for port in ports if port.key in out})
     take = _words(ports, {port.key for port in ports if port.key not in out})
-    if not leave:
-        return library.named(take)
     return "^" + library.named(leave) if library.exact and len(leave) < len(take) else library.named(take)
 
 

@@ -7,6 +7,7 @@ stages of a pipeline talk to their neighbours only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 
@@ -26,40 +27,44 @@ class Groups(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def grouped(names: Sequence[str], size: int, found: Rates | None) -> Groups:
-    among = frozenset(names)
-    slow = frozenset(pair for pair in (found.slow() if found is not None else ()) if pair <= among)
-    count = len(names) // size
+    among, count = frozenset(names), len(names) // size
+    slow = frozenset(pair for pair in (found.slow if found is not None else ()) if pair <= among)
     if not slow:
         return Groups(groups=_cut(names, size), idle=tuple(names[count * size :]))
-    of_each = {name: sum(name in pair for pair in slow) for name in names}
-    by_slow = sorted(names, key=lambda name: of_each[name])
-    kept, idle = by_slow[: count * size], by_slow[count * size :]
-    left = sorted(kept, key=lambda name: -of_each[name])
-    groups = []
-    while left:
-        groups.append(_group(left, size, slow, names))
-    groups.sort(key=lambda group: names.index(group[0]))
-    return Groups(groups=tuple(groups), idle=tuple(name for name in names if name in idle))
+    of_each = Counter(name for pair in slow for name in pair)
+    kept = set(sorted(names, key=lambda name: of_each[name])[: count * size])
+    left = [name for name in names if name in kept]
+    first = sorted(kept, key=lambda name: (-of_each[name], name))
+    groups = [_group(name, left, size, slow) for name in first if name in left]
+    place = {name: at for at, name in enumerate(names)}
+    rows = [_in_a_row(sorted(group, key=lambda name: place[name]), slow) for group in groups]
+    rows.sort(key=lambda row: place[row[0]])
+    return Groups(groups=tuple(rows), idle=tuple(name for name in names if name not in kept))
 
 
 def _cut(names: Sequence[str], size: int) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names[at : at + size]) for at in range(0, len(names) - size + 1, size))
 
 
-def _group(left: list[str], size: int, slow: frozenset[Pair], names: Sequence[str]) -> tuple[str, ...]:
-    """The next of ``left``, which it takes out, with whom it has fewest slow links."""
-    members = [left.pop(0)]
+def _group(name: str, left: list[str], size: int, slow: frozenset[Pair]) -> list[str]:
+    """``name`` and those of ``left``, which it takes out, with whom it has fewest slow links."""
+    members = [name]
+    left.remove(name)
     while len(members) < size:
-        chosen = min(left, key=lambda name: (sum(frozenset((name, one)) in slow for one in members), names.index(name)))
+        good = (other for other in left if not _slow_links(other, members, slow))
+        chosen = next(good, None) or min(left, key=lambda other: _slow_links(other, members, slow))
         left.remove(chosen)
         members.append(chosen)
-    return _in_a_row(sorted(members, key=names.index), slow)
+    return members
+
+
+def _slow_links(name: str, members: Sequence[str], slow: frozenset[Pair]) -> int:
+    return sum(frozenset((name, one)) in slow for one in members)
 
 
 def _in_a_row(members: list[str], slow: frozenset[Pair]) -> tuple[str, ...]:
     """Who has most slow links inside stands at an end."""
-    of_each = {name: sum(frozenset((name, other)) in slow for other in members) for name in members}
-    rest = sorted(members, key=lambda name: -of_each[name])
+    rest = sorted(members, key=lambda name: -_slow_links(name, members, slow))
     row = [rest.pop(0)]
     while rest:
         chosen = min(rest, key=lambda name: frozenset((row[-1], name)) in slow)

@@ -108,8 +108,9 @@ def left_out(nodes: Sequence[Node], links: Links | None) -> Out:
         for name, why in rule(_kept(own, out)).items():
             out[name] |= why
     if links is not None:
-        measured = _by_flows(_kept(own, out), links)
-        out = {name: found | _aligned(own, measured, name) for name, found in out.items()}
+        for name, why in _by_flows(_kept(own, out), links).items():
+            out[name] |= why
+    out = _aligned(own, out)
     return out if all(_kept(own, out).values()) else {}
 
 
@@ -159,11 +160,17 @@ def _other_fabric(own: Mapping[str, Sequence[Port]]) -> Out:
 
 
 def _by_flows(own: Mapping[str, Sequence[Port]], links: Links) -> Out:
-    return {name: _slow_or_failed(name, ports, links) for name, ports in own.items()}
+    flows: dict[tuple[str, str], list[Flow]] = defaultdict(list)
+    for flow in links.flows:
+        if flow.rail is not None and flow.method.startswith(RDMA_METHODS):
+            for end in (flow.source, flow.target):
+                flows[end, flow.rail.partition(":")[0]].append(flow)
+    return {
+        name: _slow_or_failed(name, {port.key: flows[name, port.hca] for port in ports}) for name, ports in own.items()
+    }
 
 
-def _slow_or_failed(name: str, ports: Sequence[Port], links: Links) -> dict[tuple[str, int], str]:
-    flows = {port.key: flows_of(links, name, port.hca) for port in ports}
+def _slow_or_failed(name: str, flows: Mapping[tuple[str, int], list[Flow]]) -> dict[tuple[str, int], str]:
     rates = {key: found for key, each in flows.items() if (found := rate_of(each)) is not None}
     out = {key: f"failed: {why}" for key, each in flows.items() if rates and (why := _failed(each))}
     return out | _slow(name, rates)
@@ -180,11 +187,6 @@ def _slow(name: str, rates: Mapping[tuple[str, int], float]) -> dict[tuple[str, 
     told = f"carried {gbit_per_s(rates[slowest])} on {name}, its other ports {gbit_per_s(rest)}"
     left = {key: rate for key, rate in rates.items() if key != slowest}
     return {slowest: told} | _slow(name, left)
-
-
-def flows_of(links: Links, node: str, hca: str) -> list[Flow]:
-    found = (one for one in links.flows if one.rail is not None and node in (one.source, one.target))
-    return [one for one in found if one.method.startswith(RDMA_METHODS) and (one.rail or "").partition(":")[0] == hca]
 
 
 def rate_of(flows: Sequence[Flow]) -> float | None:
@@ -207,7 +209,11 @@ def why_failed(flow: Flow) -> str:
         return str(why)
 
 
-def _aligned(own: Mapping[str, Sequence[Port]], out: Out, name: str) -> dict[tuple[str, int], str]:
-    """Where HCAs have the same names on all nodes, a rail that one node leaves out all do: so rails stay rails."""
-    alike = len({frozenset(port.key for port in ports) for ports in own.values()}) == 1
-    return {key: why for found in out.values() for key, why in found.items()} if alike else dict(out[name])
+def _aligned(own: Mapping[str, Sequence[Port]], out: Out) -> Out:
+    """Where ports have the same names on all nodes, a rail that one node leaves out all do: so rails stay rails."""
+    if len({frozenset(port.key for port in ports) for ports in own.values()}) > 1:
+        return out
+    every: dict[tuple[str, int], str] = {}
+    for found in out.values():
+        every = found | every
+    return {name: dict(every) for name in out}

@@ -18,7 +18,7 @@ from diag.facts.snapshot import Snapshot
 from diag.units import gbit_per_s
 
 SLOW = 0.5
-"""Of the median of all pairs: below, it is worth to go around one."""
+"""Of the usual rate: below, it is worth to go around a link."""
 METHODS = ("ib_write_bw", "ib_read_bw", TCP)
 """The first with which every node came through is what the library takes."""
 
@@ -26,18 +26,17 @@ Pair = frozenset[str]
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """``pairs``: 0 where what failed is known to fail; a pair that was not measured has none."""
+    """``pairs``: 0 where what failed is known to fail; a pair that was not measured has none.
+
+    ``usual``: the median of what each node's best pair carries: a slow node spoils other pairs of its partners.
+    ``slow``: pairs far below; ``slow_nodes``: those of which even the best pair is, with what it carries.
+    """
 
     method: str
     pairs: Mapping[Pair, float]
-
-    @property
-    def median(self) -> float:
-        return median(self.pairs.values())
-
-    def slow(self) -> frozenset[Pair]:
-        floor = SLOW * self.median
-        return frozenset(pair for pair, rate in self.pairs.items() if rate < floor)
+    usual: float
+    slow: frozenset[Pair]
+    slow_nodes: Mapping[str, float]
 
     def of(self, pairs: Iterable[Pair]) -> tuple[Pair, float] | None:
         """The slowest of ``pairs``; None: none was measured."""
@@ -50,21 +49,6 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         carried = gbit_per_s(rate) if rate else "failed"
         return f"{self.method} {carried} between {' and '.join(sorted(pair))}"
 
-    def of_node(self, name: str) -> float | None:
-        """The median of its pairs."""
-        own = [rate for pair, rate in self.pairs.items() if name in pair]
-        return median(own) if own else None
-
-    def slow_nodes(self) -> dict[str, float]:
-        """Those whose median is far below the median of all nodes, with it; two nodes have one link and no culprit."""
-        each = {
-            name: rate for name in {n for pair in self.pairs for n in pair} if (rate := self.of_node(name)) is not None
-        }
-        if len(each) < 3:  # noqa: PLR2004 - of two nodes neither is the slow one
-            return {}
-        floor = SLOW * median(each.values())
-        return {name: each[name] for name in sorted(each) if each[name] < floor}
-
 
 def rates(snapshot: Snapshot, names: Sequence[str]) -> Rates | None:
     """Between ``names``. None: nothing was measured."""
@@ -73,8 +57,19 @@ def rates(snapshot: Snapshot, names: Sequence[str]) -> Rates | None:
     for method in METHODS:
         pairs = _pairs(snapshot.links, frozenset(names), method)
         if pairs and {name for pair, rate in pairs.items() if rate for name in pair} == set(names):
-            return Rates(method=method, pairs=pairs)
+            return _rates(method, pairs)
     return None
+
+
+def _rates(method: str, pairs: Mapping[Pair, float]) -> Rates:
+    best: dict[str, float] = {}
+    for pair, rate in pairs.items():
+        for name in pair:
+            best[name] = max(best.get(name, 0.0), rate)
+    usual = median(best.values())
+    slow = frozenset(pair for pair, rate in pairs.items() if rate < SLOW * usual)
+    nodes = {name: rate for name, rate in sorted(best.items()) if rate < SLOW * usual}
+    return Rates(method=method, pairs=pairs, usual=usual, slow=slow, slow_nodes=nodes)
 
 
 def _pairs(links: Links, names: frozenset[str], method: str) -> dict[Pair, float]:
