@@ -1,7 +1,7 @@
 """Probes × nodes -> Snapshot: what is done on which nodes, in which order, and until when?
 
-Four stages, each on the nodes still there, each with a deadline: reach, facts, measure, collectives. A node that fails
-keeps its place in the Snapshot with the reason; nothing is lost when the run is interrupted.
+Five stages, each on the nodes still there, each with a deadline: reach, facts, measure, links, collectives. A node that
+fails keeps its place in the Snapshot with the reason; nothing is lost when the run is interrupted.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from diag import __version__, busy, columns, measuring, probes, roster
+from diag import __version__, busy, columns, measuring, probes, roster, sweeping
 from diag.columns import Asked
 from diag.errors import NodeError
 from diag.facts.collective import Collective
+from diag.facts.links import Links
 from diag.facts.network import Resolution
 from diag.facts.node import Evidence, Reach
 from diag.facts.record import UNASKED, Known, NotMeasured, is_known, peek, unknown
@@ -67,7 +68,7 @@ def gather(
     taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         with interruptible():
-            for stage in (run.reach, run.facts, run.measure, run.collectives):
+            for stage in (run.reach, run.facts, run.measure, run.links, run.collectives):
                 stage()
     except KeyboardInterrupt:
         interrupted = True
@@ -84,6 +85,7 @@ def gather(
         model_path=wishes.model_path,
         nodes=tuple(run.nodes[host.name] for host in hosts),
         resolutions=run.resolutions,
+        links=run.known_links,
         collective=run.collective,
         stages=tuple(run.stages),
         interrupted=interrupted,
@@ -109,6 +111,7 @@ class _Run:
         self.sessions: dict[str, Session] = {}
         self.nodes = {host.name: roster.unreached(host, None) for host in hosts}
         self.resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
+        self.known_links: Known[Links] = unknown("the run ended before the links were measured")
         self.collective: Known[Collective] = unknown("the run ended before the collectives")
         self.stages: list[Stage] = []
 
@@ -168,6 +171,38 @@ class _Run:
 
         if work.calls or work.always:
             self._stage(work.stage, work.calls, keep, width=work.at_once)
+
+    def links(self) -> None:
+        """Of several nodes: what passes between them, before any rank could hang in it."""
+        why_not = "level passive loads no link" if self.wishes.level == "passive" else ""
+        if len(self.hosts) < 2:  # noqa: PLR2004 - a link has two ends
+            why_not = "one node: it has no link to another"
+        if why_not:
+            self.known_links = unknown(why_not)
+            return
+        began, willing = time.monotonic(), self._willing()
+        self.progress.stage("links", willing)
+        order = sweeping.Order(
+            mode=self.wishes.pairs,
+            level=self.wishes.level,
+            until=began + self.wishes.deadline_s("links"),
+            max_pairs=self.wishes.max_pairs,
+            on_done=self.progress.done,
+        )
+        note, done = "", 0
+        try:
+            sweep = sweeping.Sweep(self.sessions, [self.nodes[name] for name in willing], order)
+            try:
+                sweep.run()
+            finally:
+                self.known_links, done, note = sweep.known(), len(sweep.places), sweep.note()
+            for name, error in sweep.lost.items():
+                self._lose(name, "links", error)
+        except NotMeasured as why:
+            self.known_links, note = unknown(str(why)), f"not measured: {why}"
+        finally:
+            self.stages.append(_stage("links", began, done, len(self.hosts)))
+            self.progress.ended(note)
 
     def collectives(self) -> None:
         if self.wishes.level == "passive":

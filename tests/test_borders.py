@@ -79,9 +79,9 @@ def test_only_jobs_import_torch_and_only_the_child_that_asks_nvml_its_bindings()
         assert {path.stem for path in NODE if library in tops(path)} == users
 
 
-def test_only_the_meeting_and_the_board_bind_an_address():
+def test_only_what_nodes_meet_at_binds_an_address():
     bound = {path.stem for path in NODE if ".bind" in set(called(path))}
-    assert bound == {"dials", "board", "netlink"}, "netlink speaks to the kernel, not to a network"
+    assert bound == {"dials", "board", "unfragmented", "netlink"}, "netlink speaks to the kernel, not to a network"
 
 
 def test_nothing_of_the_controller_imports_what_runs_on_a_node():
