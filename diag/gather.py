@@ -1,7 +1,8 @@
 """Probes × nodes -> Snapshot: what is done on which nodes, in which order, and until when?
 
-Four stages, each on the nodes still there, each with a deadline: reach, facts, measure, collectives. A node that fails
-keeps its place in the Snapshot with the reason; nothing is lost when the run is interrupted.
+Its stages, each on the nodes still there, each with a deadline: reach, facts, measure, collectives, and a retry where
+somebody was at fault. A node that fails keeps its place in the Snapshot with the reason; nothing is lost when the run
+is interrupted.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from diag import __version__, busy, columns, measuring, probes, roster
+from diag import __version__, busy, collecting, columns, measuring, probes, roster
 from diag.columns import Asked
 from diag.errors import NodeError
 from diag.facts.collective import Collective
@@ -27,7 +28,7 @@ from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
 from diag.inventory import Host
 from diag.measuring import CONNECTIONS_AT_ONCE
 from diag.probes.verbs import Answer
-from diag.remote import collective, fanout
+from diag.remote import fanout
 from diag.remote.inside import open_node
 from diag.remote.session import Session
 from diag.remote.transport import Transport
@@ -67,7 +68,7 @@ def gather(
     taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         with interruptible():
-            for stage in (run.reach, run.facts, run.measure, run.collectives):
+            for stage in (run.reach, run.facts, run.measure, run.collectives, run.survivors):
                 stage()
     except KeyboardInterrupt:
         interrupted = True
@@ -85,6 +86,7 @@ def gather(
         nodes=tuple(run.nodes[host.name] for host in hosts),
         resolutions=run.resolutions,
         collective=run.collective,
+        without=run.without,
         stages=tuple(run.stages),
         interrupted=interrupted,
     )
@@ -110,6 +112,7 @@ class _Run:
         self.nodes = {host.name: roster.unreached(host, None) for host in hosts}
         self.resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
         self.collective: Known[Collective] = unknown("the run ended before the collectives")
+        self.without: Known[Collective | None] = unknown("the run ended before the collectives")
         self.stages: list[Stage] = []
 
     def reach(self) -> None:
@@ -170,35 +173,43 @@ class _Run:
             self._stage(work.stage, work.calls, keep, width=work.at_once)
 
     def collectives(self) -> None:
-        if self.wishes.level == "passive":
-            self.collective = unknown("level passive starts no collective")
-            return
-        willing = self._willing()
-        excluded = {name: self._unwilling(name) for name in self.hosts if name not in willing}
-        done = 0
-        began = time.monotonic()
-        self.progress.stage("collectives", willing)
+        self.collective, work = unknown("the run was interrupted before the all-reduce ended"), self._scene()
+        self.collective = self._all_reduce(collecting.first(work))
+
+    def survivors(self) -> None:
+        """The all-reduce once more without the nodes at fault; no stage where nobody is."""
+        self.without, work = unknown("the run was interrupted before it ended"), self._scene()
+        self.without = self._all_reduce(collecting.again(work, self.collective))
+
+    def _scene(self) -> collecting.Scene:
+        reasons = {name: self._unwilling(name) for name in self.hosts}
+        willing = [name for name, why in reasons.items() if not why]
+        return collecting.Scene(
+            nodes={name: self.nodes[name] for name in willing},
+            sessions={name: self.sessions[name] for name in willing},
+            excluded={name: why for name, why in reasons.items() if why},
+            wishes=self.wishes,
+        )
+
+    def _all_reduce(self, work: collecting.Work) -> Any:
+        if work.call is None:
+            return work.answer
+        done, note, began = 0, "interrupted", time.monotonic()
+        self.progress.stage(work.stage, work.nodes)
         try:
-            self.collective = collective.measure(
-                {name: self.sessions[name] for name in willing},
-                [self.nodes[name] for name in willing],
-                excluded=excluded,
-                deadline_s=self.wishes.deadline_s("collectives"),
-                max_size_bytes=self.wishes.max_size_bytes,
+            found = work.call(
                 on_done=self.progress.done,
                 keep=self._keep_output,
-                lose=lambda name, error: self._lose(name, "collectives", error),
+                lose=lambda name, error: self._lose(name, work.stage, error),
             )
-            done, note = len(self.collective.nodes_through), self.collective.summary
+            done, note = len(found.nodes_through), found.summary
         except NotMeasured as why:
-            self.collective = unknown(str(why))
             note = f"not measured: {why}"
-        except KeyboardInterrupt:
-            self.collective, note = unknown("the run was interrupted before the all-reduce ended"), "interrupted"
-            raise
+            return unknown(str(why))
         finally:
-            self.stages.append(_stage("collectives", began, done, len(self.hosts)))
+            self.stages.append(_stage(work.stage, began, done, len(self.hosts)))
             self.progress.ended(note)
+        return found
 
     def mark_interrupted(self) -> None:
         for name, node in self.nodes.items():
@@ -261,11 +272,8 @@ class _Run:
         lost = [topic for topic in probes.TOPICS if not is_known(self.nodes[name], topic)]
         self._set(name, **roster.not_known([*lost, "left_behind"], f"not measured: {summary}"))
 
-    def _willing(self) -> list[str]:
-        """Nodes that may be loaded: reached, not locked by another run, not busy; in an order that every run has."""
-        return [name for name in self.hosts if not self._unwilling(name)]
-
     def _unwilling(self, name: str) -> str:
+        """Why a node may not be loaded: not reached, locked by another run, busy; empty: it may."""
         if name not in self.sessions:
             return f"not reached: {self.nodes[name].reach.summary}"
         lock, node = self.sessions[name].lock, self.nodes[name]

@@ -32,6 +32,8 @@ class Rank(Record, frozen=True, kw_only=True):
     """Its last words (error line), one line."""
     missed: tuple[int, ...] = ()
     """Ranks it found absent at the roll call."""
+    wrong_bytes: tuple[int, ...] = ()
+    """Sizes at which its sum was wrong."""
 
 
 class Blocked(Record, frozen=True, kw_only=True):
@@ -84,6 +86,11 @@ class Collective(Record, frozen=True, kw_only=True):
     """Pairs that could not exchange data; ``excluded`` says what followed for whom."""
     summary: str = ""
     """One line: how it ended."""
+
+    @property
+    def guilty(self) -> tuple[Rank, ...]:
+        """Ranks with a cause of their own; ``stopped`` ones only went down with them."""
+        return tuple(rank for rank in self.ranks if rank.outcome not in ("done", "stopped"))
 
     @property
     def nodes_through(self) -> tuple[str, ...]:

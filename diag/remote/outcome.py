@@ -170,9 +170,9 @@ def _last_output(heard: Hearing, node: int) -> str:
 
 def _rank(heard: Hearing, guilty: Mapping[int, tuple[str, str]], node: int, rank: int) -> Rank:
     outcome, said = guilty.get(rank, ("done" if heard.is_done(rank) else "stopped", ""))
-    wrong = [size(size_bytes) for size_bytes, ranks in sorted(heard.wrong.items()) if rank in ranks]
+    wrong = tuple(size_bytes for size_bytes, ranks in sorted(heard.wrong.items()) if rank in ranks)
     if wrong:
-        said = f"wrong sum at {', '.join(wrong)}"
+        said = f"wrong sum at {', '.join(map(size, wrong))}"
     elif outcome == "stopped":
         said = _felt(heard, rank)
     return Rank(
@@ -183,6 +183,7 @@ def _rank(heard: Hearing, guilty: Mapping[int, tuple[str, str]], node: int, rank
         outcome=outcome,
         said=said,
         missed=_missed(heard, rank),
+        wrong_bytes=wrong,
     )
 
 

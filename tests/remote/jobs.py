@@ -33,13 +33,15 @@ MIB = 1024**2
 class InsideTransport:
     """Starts the agent inside a host of the lab without SSH: this machine's pipes, the host's everything else."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, environments: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.hosts = {host.name: host for host in lab.hosts}
+        self.environments = environments or {}
         self.channels: list[LocalChannel] = []
 
     def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:
         there = self.hosts[host.name]
-        environment = (f"{name}={value}" for name, value in ENVIRONMENT.items())
+        own = self.environments.get(host.name, {})
+        environment = (f"{name}={value}" for name, value in {**ENVIRONMENT, **own}.items())
         channel = LocalTransport().open(host, ("env", "-i", *environment, *there.inside(argv)), timeout_s)
         channel.address = there.address
         self.channels.append(channel)
@@ -47,9 +49,9 @@ class InsideTransport:
 
 
 @contextmanager
-def lab_sessions(lab: Lab) -> Iterator[dict[str, Session]]:
-    """An agent on every host; ended, or dropped where it does not answer, at the end."""
-    transport = InsideTransport(lab)
+def lab_sessions(lab: Lab, environments: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[dict[str, Session]]:
+    """An agent on every host; ended, or dropped where it does not answer, at the end. ``environments``: of some."""
+    transport = InsideTransport(lab, environments)
     sessions = {name: open_session(Host(name=name, python=str(lab.python)), transport, 20) for name in lab.names}
     try:
         yield sessions
