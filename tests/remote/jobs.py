@@ -97,8 +97,17 @@ def facts(sessions: Mapping[str, Session]) -> list[Node]:
 class Running:
     """A job in a thread of its own: a test plants its fault when a rank has come to a phase."""
 
-    def __init__(self, sessions: Mapping[str, Session], *, max_size_bytes: int, deadline_s: float = 60) -> None:
-        self.who: Participants = participants(facts(sessions), {})
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        *,
+        max_size_bytes: int,
+        deadline_s: float = 60,
+        ranks: int | None = None,
+        program: str = "allreduce",
+    ) -> None:
+        """``ranks``: on each node; ``program``: a module that the nodes find, called as the all-reduce is."""
+        self.who: Participants = participants(facts(sessions), {}, ranks)
         self.port = meet(sessions, self.who.places).port
         self.began = time.monotonic()
         self.job = Job(
@@ -108,6 +117,7 @@ class Running:
             sizes_bytes=sizes_bytes(max_size_bytes),
             until=self.began + deadline_s,
             on_done=lambda _: None,
+            program=(program, ",".join(map(str, sizes_bytes(max_size_bytes)))),
         )
         self.thread = threading.Thread(target=self.job.run, daemon=True)
         self.thread.start()
