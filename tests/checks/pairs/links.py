@@ -27,7 +27,20 @@ def used(bytes_per_s: float) -> Change:
     return of_cluster(links=having(background=busy))
 
 
+def slow(*ways: tuple[str, str]) -> Change:
+    """A fifth of what these carried."""
+    rates = having(bytes_per_s=lambda rate: rate / 5)
+    flows = item(lambda each: (each.source, each.target) in ways, rates)
+    return of_cluster(links=having(flows=flows))
+
+
 PAIRS = (
+    Pair(
+        check="link_is_as_fast_as_the_others",
+        change=slow(("gpu01", "gpu02"), ("gpu02", "gpu01"), ("gpu02", "gpu03"), ("gpu03", "gpu02")),
+        named=("gpu01", "gpu02", "gpu02", "gpu03"),
+        found="7.5",
+    ),
     two("path_passes_full_packets", of_flow("gpu02", "gpu03", path_mtu_bytes=1500), "packets of 1500 bytes pass to"),
     two(
         "ports_are_open_between_nodes",
