@@ -5,7 +5,6 @@ The kernel is asked over rtnetlink (dcbnl.h), as ``dcb`` and ``lldptool`` do; EC
 
 from __future__ import annotations
 
-import _socket as socket  # the module around it costs every node 4 ms of CPU
 import os
 import struct
 
@@ -16,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-RTM_GETDCB, REQUEST = 78, 1
+RTM_GETDCB = 78
 IEEE_GET = 21
 ATTR_IFNAME, ATTR_IEEE = 1, 13
 IEEE_PFC, IEEE_APPS = 2, 3
@@ -52,19 +51,7 @@ def _asked(interface: str) -> bytes:
     name = interface.encode() + b"\0"
     attribute = struct.pack("=HH", 4 + len(name), ATTR_IFNAME) + name
     body = struct.pack("=BBH", 0, IEEE_GET, 0) + attribute + bytes(-len(attribute) % 4)
-    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-    try:
-        kernel.settimeout(netlink.TIMEOUT_S)
-        kernel.bind((0, 0))
-        kernel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETDCB, REQUEST, 1, 0) + body)
-        for kind, answer in netlink.messages(kernel.recv(1 << 16)):
-            if kind == netlink.NLMSG_ERROR:
-                code = -struct.unpack("i", answer[:4])[0]
-                raise OSError(code, os.strerror(code))
-            return bytes(answer[4:])
-    finally:
-        kernel.close()
-    raise OSError("no answer")
+    return netlink.ask(RTM_GETDCB, body)[4:]
 
 
 def told(body: bytes) -> dict[str, Any]:

@@ -97,9 +97,7 @@ def attribute(kind: int, body: bytes) -> bytes:
 
 @pytest.mark.parametrize(("mode", "word"), [(0, "exclusive"), (1, "shared")])
 def test_the_kernels_answer_names_the_namespace_mode(mode: int, word: str):
-    body = attribute(66, bytes([mode]))
-    packet = struct.pack("=IHHII", 16 + len(body), 5 << 10 | 6, 0, 1, 0) + body
-    assert in_node("rdma_tools", "namespace_mode", packet) == word
+    assert in_node("rdma_tools", "namespace_mode", attribute(66, bytes([mode]))) == word
 
 
 def test_pfc_and_trust_are_read_from_the_kernels_answer():
