@@ -1,13 +1,17 @@
 """Do the links between the nodes carry what they should: packets of full size, on every port, as fast as the others?"""
 
+from itertools import product
+
 import pytest
 
 from diag.facts.derived import Link, data_interface, several_nodes
 from diag.facts.links import Background, ClosedPorts
 from diag.facts.node import Node
-from diag.facts.record import NotMeasured
+from diag.facts.peers import Peers
+from diag.facts.record import Missing, NotMeasured, peek
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
+from diag.localise import Suspect, suspects
 from diag.units import gbit_per_s
 
 BUSY_SHARE = 0.05
@@ -15,9 +19,18 @@ BUSY_SHARE = 0.05
 BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
 """The same of 10 Gbit/s, where a driver does not know its rate."""
 SHOWN = 4
+NONE = "--pairs none"
+
+
+def why_not(cluster: Snapshot) -> str:
+    """Of links that were not measured; empty: they were."""
+    links = peek(cluster, "links")
+    return links.why if isinstance(links, Missing) else ""
+
 
 several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
 active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+wanted = pytest.mark.applies(lambda cluster: why_not(cluster) != NONE, reason="--pairs none: no link was measured")
 measured = pytest.mark.applies(
     lambda link: link.flow is not None, reason="only that it carries data was tried, not measured"
 )
@@ -25,6 +38,7 @@ measured = pytest.mark.applies(
 
 @several
 @active
+@wanted
 @measured
 @pytest.mark.needs("check_link_carries_data", "check_named_interface_exists")
 @pytest.mark.cause("mtu_mismatch")
@@ -40,18 +54,58 @@ def check_path_passes_full_packets(link: Link, node: Node, cluster: Snapshot) ->
     assert passes >= interface.mtu_bytes, finding(found, f"{interface.mtu_bytes} bytes, the MTU of {interface.name}")
 
 
-def closed_for(node: Node, cluster: Snapshot) -> list[ClosedPorts]:
+def slow_flows(cluster: Snapshot) -> dict[tuple[str, str], Suspect]:
+    """Direction -> the first suspect for which it speaks; of those that carry too little, not of those that failed."""
+    links = cluster.links
+    found: dict[tuple[str, str], Suspect] = {}
+    for suspect in suspects(links.nodes, links.flows):
+        for way in suspect.evidence if suspect.found_bytes_per_s else ():
+            source, _, target = way.partition(">")
+            found.setdefault((source, target), suspect)
+    return found
+
+
+@several
+@active
+@wanted
+@measured
+@pytest.mark.needs("check_link_carries_data")
+def check_link_is_as_fast_as_the_others(link: Link, peers: Peers) -> None:
+    """A ring moves at the pace of its slowest link: one cable, port or NIC slows every collective of the cluster.
+
+    Do: see the culprits: they tell the node from the link; look at its cable, transceiver, port and driver.
+    $ ssh {node} 'ip -s -brief link; dmesg | grep -i "link is" | tail'
+    """
+    suspect = peers.once(slow_flows).get((link.source, link.target))
+    found = f"{gbit_per_s(link.measured.bytes_per_s)} to {link.target}"
+    usual = suspect.expected_bytes_per_s if suspect else None
+    expected = f"{gbit_per_s(usual)}, says the {suspect.referee}" if suspect and usual else "what the others carry"
+    assert suspect is None, finding(found, expected)
+
+
+def closed_for(node: Node, cluster: Snapshot, peers: Peers) -> list[ClosedPorts]:
     """What is closed at this node, or for it. Raises NotMeasured where nobody knocked, or it took no part."""
     if node.name not in cluster.links.nodes:
         raise NotMeasured(dict(cluster.links.excluded).get(node.name, "took no part"))
-    return [row for row in cluster.links.ports.closed if blamed(node, row)]
+    return peers.once(closed_ports).get(node.name, [])
 
 
-def blamed(node: Node, row: ClosedPorts) -> bool:
-    """Closed at few nodes for many: theirs. Closed for few nodes at many: theirs. Else both ends have it."""
-    at, by = node.name in row.targets, node.name in row.sources
-    few_targets, few_sources = len(row.targets) < len(row.sources), len(row.sources) < len(row.targets)
-    return (at and not few_sources) or (by and not few_targets)
+def closed_ports(cluster: Snapshot) -> dict[str, list[ClosedPorts]]:
+    """Node -> what is closed because of it. Who is cut off from most others has it; of the rest, both ends."""
+    rows = cluster.links.ports.closed
+    cut_off: dict[str, set[str]] = {}
+    for row in rows:
+        for one, other in product(row.sources, row.targets):
+            cut_off.setdefault(one, set()).add(other)
+            cut_off.setdefault(other, set()).add(one)
+    guilty = {name for name, others in cut_off.items() if 2 * len(others) > len(cluster.links.nodes) - 1 > 1}
+    found: dict[str, list[ClosedPorts]] = {}
+    for row in rows:
+        ends = dict.fromkeys((*row.sources, *row.targets))
+        explained = guilty.issuperset(row.sources) or guilty.issuperset(row.targets)
+        for name in ends if not explained else guilty.intersection(ends):
+            found.setdefault(name, []).append(row)
+    return found
 
 
 def told(row: ClosedPorts, node: Node) -> str:
@@ -67,14 +121,15 @@ def told(row: ClosedPorts, node: Node) -> str:
 
 @several
 @active
+@wanted
 @pytest.mark.cause("firewall_blocks_ports")
-def check_ports_are_open_between_nodes(node: Node, cluster: Snapshot) -> None:
+def check_ports_are_open_between_nodes(node: Node, cluster: Snapshot, peers: Peers) -> None:
     """Rendezvous, Ray, NCCL and GLOO connect on these ports; ping passes a firewall that stops every one of them.
 
     Do: open all TCP ports between the nodes' data addresses, in the host's firewall and the security group.
     $ ssh {node} 'nft list ruleset; iptables -S'
     """
-    closed = closed_for(node, cluster)
+    closed = closed_for(node, cluster, peers)
     found = "; ".join(told(row, node) for row in closed[:2]) + (f"; and {len(closed) - 2} more" if closed[2:] else "")
     assert not closed, finding(found, "every port between all nodes")
 
@@ -88,6 +143,7 @@ def background(node: Node, cluster: Snapshot) -> Background:
 
 @several
 @active
+@wanted
 @pytest.mark.advice
 def check_nobody_else_uses_the_data_link(node: Node, cluster: Snapshot) -> None:
     """What others send there is missing in every collective, and what was measured beside it is less than the link has.

@@ -175,6 +175,7 @@ class _Run:
     def links(self) -> None:
         """Of several nodes: what passes between them, before any rank could hang in it."""
         why_not = "level passive loads no link" if self.wishes.level == "passive" else ""
+        why_not = why_not or ("--pairs none" if self.wishes.pairs == "none" else "")
         if len(self.hosts) < 2:  # noqa: PLR2004 - a link has two ends
             why_not = "one node: it has no link to another"
         if why_not:

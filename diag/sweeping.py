@@ -18,7 +18,7 @@ from diag.errors import NodeError
 from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Interface
 from diag.facts.node import Node
-from diag.facts.record import UNASKED, Known, NotMeasured, is_known, unknown
+from diag.facts.record import UNASKED, Known, NotMeasured, is_known
 from diag.remote import nic_counters, pairs, port_matrix
 from diag.remote.pairs import Pair, Spot
 from diag.remote.session import Session
@@ -31,11 +31,12 @@ BUSY_SHARE = 0.05
 """Of the line rate: a NIC that carries more for others is not loaded."""
 BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
 """The same of 10 Gbit/s, for a NIC that does not know its rate."""
-KNOCK_S = 8.0
+KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
 STREAMS_FOR, FEWEST_STREAMS, MOST_STREAMS = 10e9, 2, 8
 """A stream for each 10 Gbit/s: one core moves little more."""
-SAMPLE_OF = 4
-"""Rounds of mode ``sample``."""
+SAMPLE_OF, SEED = 4, 7
+"""Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
+MOST_CONFIRMED = 2
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +72,7 @@ class Sweep:
 
     def run(self) -> None:
         self._look_at_others()
-        self._knock()
-        if self.order.mode != "none" and len(self.places) > 1:
+        if len(self.places) > 1:
             self._measure()
 
     def known(self) -> Links:
@@ -98,8 +98,9 @@ class Sweep:
     # -- before
 
     def _look_at_others(self) -> None:
+        """The knocking meanwhile is a few kilobytes."""
         interfaces = {name: place.interface for name, place in self.places.items()}
-        rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S)
+        rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S, self._knock)
         self._lose(lost)
         told = []
         for name, bytes_per_s in rates.items():
@@ -116,10 +117,7 @@ class Sweep:
         self.background = tuple(told)
 
     def _knock(self) -> None:
-        if len(self.places) < 2:  # noqa: PLR2004 - nobody is left to knock at
-            self.ports = unknown("fewer than two nodes were left")
-            return
-        seconds = min(KNOCK_S, max(2.0, self._left_s() / 2))
+        seconds = min(KNOCK_S + KNOCK_S_A_NODE * len(self.places), max(2.0, self._left_s() / 2))
         wanted = port_matrix.ports_for(list(self.nodes.values()))
         self.ports, lost = port_matrix.measure(self.sessions, self.places, wanted, seconds)
         self._lose(lost)
@@ -132,24 +130,31 @@ class Sweep:
             self._leave_alone(name, f"it has no port to listen at: {why}")
         spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
         names = tuple(self.places)
-        for why, chosen in self._planned(names):
+        planned = self._planned(names)
+        for why, chosen in planned:
             self._round(why, chosen, spots)
-        further = 0
-        while not self.stopped and further < localise.FURTHER_ROUNDS:
-            chosen = localise.next_round(tuple(self.places), self.flows)
-            if not chosen:
-                break
-            further += 1
-            self._round("suspects against proven-good ones", chosen, spots)
+        spread = localise.spread_of(self.flows)
+        for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
+            self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
+        self._confirm(spots, localise.confirm_repeats(names, spread))
         for name in self.places:
             self.order.on_done(name)
+
+    def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
+        """Node or link? What is suspicious meets what is proven good; seldom more than once."""
+        for _ in range(MOST_CONFIRMED):
+            chosen = localise.next_round(tuple(self.places), self.flows)
+            for _ in range(repeats if chosen else 0):
+                self._round("suspects against proven-good ones", chosen, spots)
+            if not chosen or self.stopped:
+                return
 
     def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
         mode = self.order.mode
         rounds = {
             "ring": lambda: localise.ring_rounds(names),
             "all": lambda: localise.all_rounds(names),
-            "sample": lambda: localise.all_rounds(names)[:SAMPLE_OF],
+            "sample": lambda: localise.sample_rounds(names, SAMPLE_OF * (len(names) // 2), SEED),
         }[mode]()
         every = sum(len(chosen) for chosen in rounds)
         if self.order.max_pairs is not None and every > self.order.max_pairs:

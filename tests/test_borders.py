@@ -48,7 +48,8 @@ def called(path: Path) -> Iterator[str]:
 
 
 def of_facts(name: str) -> bool:
-    return name in ("diag.facts", "diag.units") or name.startswith("diag.facts.")
+    """Facts, and what follows from them without I/O."""
+    return name in ("diag.facts", "diag.units", "diag.localise") or name.startswith("diag.facts.")
 
 
 @pytest.mark.parametrize("path", CHECKS, ids=lambda p: p.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -35,12 +35,14 @@ def read(
 
 
 def rates(
-    sessions: Mapping[str, Session], interfaces: Mapping[str, str], seconds: float
+    sessions: Mapping[str, Session], interfaces: Mapping[str, str], seconds: float, meanwhile: Callable[[], None]
 ) -> tuple[dict[str, float], dict[str, str], dict[str, NodeError]]:
-    """Bytes per second that each node's interface carried meanwhile, of the two directions the busier one."""
+    """Bytes per second that each interface carried for at least ``seconds``, of its directions the busier one."""
     wanted: dict[str, list[str] | None] = {name: [interface] for name, interface in interfaces.items()}
     before, failed, lost = read(sessions, wanted)
-    time.sleep(seconds)
+    until = time.monotonic() + seconds
+    meanwhile()
+    time.sleep(max(0.0, until - time.monotonic()))
     after, failed_then, lost_then = read(sessions, {name: wanted[name] for name in before})
     found: dict[str, float] = {}
     for name in after:
