@@ -1,7 +1,5 @@
 """Do the nodes exchange data, and did the all-reduce come through, right and at the rate that its links allow?"""
 
-from collections.abc import Iterable
-
 import pytest
 
 from diag.facts.collective import Collective, Rank
@@ -56,11 +54,6 @@ def took_part(ranks: tuple[Rank, ...], node: Node, collective: Collective) -> tu
     return ranks
 
 
-def guilty(ranks: Iterable[Rank]) -> list[Rank]:
-    """Those with a cause of their own; ``stopped`` ones only went down with them."""
-    return [rank for rank in ranks if rank.outcome not in ("done", "stopped")]
-
-
 def ended(rank: Rank) -> str:
     phase, at_s = rank.phases[-1] if rank.phases else ("nothing", 0.0)
     how = rank.outcome.removeprefix("rank_").replace("_", " ")
@@ -75,11 +68,12 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) 
     $ ssh {node} 'uptime; dmesg | tail -20'
     """
     own = took_part(peers.ranks(node), node, cluster.collective)
-    lost = guilty(own)
+    lost = [rank for rank in own if rank in cluster.collective.guilty]
     if not lost and own[0].outcome == "stopped":
         raise NotMeasured(f"stopped when others did not come through: {cluster.collective.summary}")
     found = "; ".join(ended(rank) for rank in lost[:2]) + (f"; {len(lost) - 2} more" if len(lost) > 2 else "")
-    assert not lost, finding(found, "every rank done")
+    cited = f"; {cluster.collective.cited}" if cluster.collective.cited else ""
+    assert not lost, finding(found + cited, "every rank done")
 
 
 @active
@@ -90,9 +84,11 @@ def check_collective_finishes(cluster: Snapshot) -> None:
     $ diag run --level normal --deadline collectives=300
     """
     collective = cluster.collective
-    if guilty(collective.ranks) or (collective.blocked and not collective.nodes):
+    if collective.guilty or (collective.blocked and not collective.nodes):
         raise NotMeasured(f"ended by what failed on a node: {collective.summary}")
-    assert collective.finished, finding(collective.summary or "it did not finish", "all sizes, within the deadline")
+    cited = f"; {collective.cited}" if collective.cited else ""
+    found = (collective.summary or "it did not finish") + cited
+    assert collective.finished, finding(found, "all sizes, within the deadline")
 
 
 @active

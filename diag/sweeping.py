@@ -40,13 +40,12 @@ MOST_CONFIRMED = 2
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """``until``: by the clock of ``time.monotonic``. ``max_pairs`` None: as many as the mode has."""
+    """``limit_s``: for all of it. ``max_pairs`` None: as many as the mode has."""
 
     mode: str
     level: str
-    until: float
+    limit_s: float
     max_pairs: int | None = None
-    on_done: Callable[[str], None]
 
 
 class Sweep:
@@ -68,12 +67,25 @@ class Sweep:
         self.rounds: list[Round] = []
         self.left_out: list[tuple[str, str]] = []
         self.lost: dict[str, NodeError] = {}
-        self.stopped = ""
+        self.stopped, self.until = "", time.monotonic() + order.limit_s
 
-    def run(self) -> None:
+    def measure(
+        self,
+        *,
+        on_done: Callable[[str], None] = lambda _: None,
+        keep: object = None,  # noqa: ARG002 - there is no output to keep
+        lose: Callable[[str, NodeError], None] = lambda _, __: None,
+    ) -> Links:
+        """``on_done``: of each node that took part to the end; ``lose``: of each that answers no more."""
+        self.until = time.monotonic() + self.order.limit_s
         self._look_at_others()
         if len(self.places) > 1:
             self._measure()
+        for name in self.places:
+            on_done(name)
+        for name, error in self.lost.items():
+            lose(name, error)
+        return self.known()
 
     def known(self) -> Links:
         return Links(
@@ -87,13 +99,6 @@ class Sweep:
             left_out=tuple(self.left_out),
             stopped=self.stopped,
         )
-
-    def note(self) -> str:
-        """One line for who watches: how much was measured, and what the slowest link carries."""
-        rates = [flow.bytes_per_s for flow in self.flows if is_known(flow, "bytes_per_s")]
-        failed = len(self.flows) - len(rates)
-        slowest = f", the slowest {gbit_per_s(min(rates))}" if rates else ""
-        return f"{len(rates)} directions{slowest}" + (f", {failed} carry nothing" if failed else "")
 
     # -- before
 
@@ -133,12 +138,10 @@ class Sweep:
         planned = self._planned(names)
         for why, chosen in planned:
             self._round(why, chosen, spots)
-        spread = localise.spread_of(self.flows)
+        spread = localise.spread_of(names, self.flows)
         for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
             self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
         self._confirm(spots, localise.confirm_repeats(names, spread))
-        for name in self.places:
-            self.order.on_done(name)
 
     def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
         """Node or link? What is suspicious meets what is proven good; seldom more than once."""
@@ -203,7 +206,7 @@ class Sweep:
             self.excluded[name] = why
 
     def _left_s(self) -> float:
-        return self.order.until - time.monotonic()
+        return self.until - time.monotonic()
 
 
 def _line(interface: Interface) -> float | None:

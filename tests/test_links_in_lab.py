@@ -5,7 +5,6 @@ One standing set of hosts at 200 Mbit/s, two cores carry no more; their links ar
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -49,10 +48,8 @@ def healed(standing) -> Iterator[None]:
 
 
 def swept(standing: Standing, nodes: list[Node] | None = None, mode: str = "ring") -> Links:
-    order = sweeping.Order(mode=mode, level="quick", until=time.monotonic() + 60, on_done=lambda _: None)
-    sweep = sweeping.Sweep(standing.sessions, nodes or standing.healthy, order)
-    sweep.run()
-    return sweep.known()
+    order = sweeping.Order(mode=mode, level="quick", limit_s=60)
+    return sweeping.Sweep(standing.sessions, nodes or standing.healthy, order).measure()
 
 
 def culprits(standing: Standing, nodes: list[Node] | None = None) -> dict[str, tuple[str, ...]]:

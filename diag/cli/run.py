@@ -39,7 +39,7 @@ from diag.wishes import LEVELS, PAIRS, SHARED
     multiple=True,
     callback=as_deadlines,
     metavar="STAGE=SECONDS",
-    help="Of reach, facts, measure, speed, ladder, links, collectives, judge or plan; may be given several times.",
+    help="Of reach, facts, measure, speed, ladder, links, collectives, retry, judge or plan; several times.",
 )
 @click.option(
     "--max-size",

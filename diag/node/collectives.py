@@ -55,7 +55,9 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
     if on_gpu:
         torch.cuda.set_device(rank.local_rank)
     rank.phase = "imported"
-    rank.roll.say("imported", allreduce.IMPORT_PATIENCE_S, **allreduce.versions(torch, rank.backend))
+    loaded = allreduce.versions(torch, rank.backend)
+    rank.roll.say("imported", allreduce.IMPORT_PATIENCE_S, **loaded)
+    rank.watch.nccl = loaded.get("nccl", "")
     rank.say()
     if not rank.roll.await_all("imported", rank.left_s()):
         raise TimeoutError("the roll call did not end")
@@ -88,6 +90,7 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
 def measure(rank: allreduce.Rank, torch: Any, dist: Any, kind: str, size_bytes: int, *, captured: bool) -> None:
     """Say times and whether all was right; or why this kind cannot be had. All ranks decide alike."""
     what = {"collective": kind, "captured": captured, "size_bytes": size_bytes}
+    rank.go_for(f"{kind}_{size_bytes}")
     try:
         exchange = Exchange(torch, dist, kind, size_bytes, rank)
         once = graph(torch, exchange.run) if captured else exchange.run

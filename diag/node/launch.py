@@ -14,6 +14,7 @@ import time
 
 import alive
 import markers
+import ras
 from rollcall import PLACE, Roll
 
 TYPE_CHECKING = False
@@ -78,6 +79,8 @@ def main(pyz: str) -> None:
     markers.start_clock()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (pyz, os.environ.get("PYTHONPATH"))))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if os.environ["DIAG_BACKEND"] == "nccl":
+        os.environ[ras.ADDRESS] = ras.own_address()
     launcher = Launcher()
     try:
         launcher.become_torchrun(launcher.meet_the_others())

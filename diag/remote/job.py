@@ -28,6 +28,8 @@ STOP_S = 3.0
 SILENT = "it answers no more, and neither do its ranks"
 MONITOR_S = 0.3
 """torchrun ends the ranks beside a dead one this late at the earliest, so the board can tell who was first."""
+RECORDER = {"TORCH_FR_BUFFER_SIZE": "2000", "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000"}
+"""The flight recorder's own default since torch 2.6; before, it recorded nothing without. Two names of one size."""
 LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); import launch; launch.main(sys.path[0])"
 BOARD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import board; board.main()"
 
@@ -134,6 +136,7 @@ class Job:
             "GLOO_SOCKET_IFNAME": name,
             "NCCL_SOCKET_IFNAME": f"={name}",  # without the sign NCCL takes every name that begins so
             "TORCH_CPP_LOG_LEVEL": "ERROR",
+            **RECORDER,
             **self.more,
         }
 

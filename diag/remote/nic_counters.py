@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from diag.errors import NodeError
-from diag.probes.verbs import Ask, Request
+from diag.probes.increases import Reading, request
 from diag.remote.pairs import ask
 from diag.remote.session import Session
 
 READ_S = 5.0
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """Name -> counter -> value; ``hcas`` by device and port (``mlx5_0/1``). ``at_s``: by the node's own clock."""
-
-    nics: dict[str, dict[str, int]]
-    hcas: dict[str, dict[str, int]]
-    at_s: float
-
-
 def read(
-    sessions: Mapping[str, Session], interfaces: Mapping[str, list[str] | None]
-) -> tuple[dict[str, Counted], dict[str, str], dict[str, NodeError]]:
+    sessions: Mapping[str, Session], interfaces: Mapping[str, Sequence[str] | None]
+) -> tuple[dict[str, Reading], dict[str, str], dict[str, NodeError]]:
     """Of each node those ``interfaces`` (None: all), or why not, or that it is lost."""
     requests = {
-        name: Request(name="counters", verb=Ask("nic_counters:read", {"interfaces": names}), deadline_s=READ_S - 1)
-        for name, names in interfaces.items()
+        name: msgspec.structs.replace(request(names), deadline_s=READ_S - 1) for name, names in interfaces.items()
     }
-    return ask(sessions, requests, READ_S, Counted)
+    return ask(sessions, requests, READ_S, Reading)
 
 
 def rates(
     sessions: Mapping[str, Session], interfaces: Mapping[str, str], seconds: float, meanwhile: Callable[[], None]
 ) -> tuple[dict[str, float], dict[str, str], dict[str, NodeError]]:
     """Bytes per second that each interface carried for at least ``seconds``, of its directions the busier one."""
-    wanted: dict[str, list[str] | None] = {name: [interface] for name, interface in interfaces.items()}
+    wanted: dict[str, Sequence[str] | None] = {name: [interface] for name, interface in interfaces.items()}
     before, failed, lost = read(sessions, wanted)
     until = time.monotonic() + seconds
     meanwhile()

@@ -8,7 +8,7 @@ from statistics import median
 
 from diag.facts.derived import accelerators, hcas
 from diag.facts.node import Node
-from diag.facts.record import is_known, peek
+from diag.facts.record import Missing, is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.inventory import fold
 from diag.report.ink import Ink
@@ -18,6 +18,8 @@ from diag.report.sides import side_lines
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 LABEL = 13
+ALL_REDUCES = {"collectives": "collective", "retry": "without"}
+"""Stage -> the field that it fills."""
 NEAR = 0.9
 """A node that reads slower than this share of the median is named."""
 
@@ -42,10 +44,12 @@ def _took(duration_s: float) -> str:
 
 
 def _note(stage: str, shown: Shown) -> str:
-    if stage != "collectives":
+    if stage not in ALL_REDUCES:
         return f"slowest {shown.slowest[stage]}" if stage in shown.slowest else ""
-    collective = peek(shown.snapshot, "collective")
-    if not is_known(shown.snapshot, "collective"):
+    collective = peek(shown.snapshot, ALL_REDUCES[stage])
+    if collective is None:
+        return ""
+    if isinstance(collective, Missing):
         return f"not measured: {collective.why}"
     return collective.summary or f"{collective.backend}, {collective.world_size} ranks"
 

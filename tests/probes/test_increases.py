@@ -35,8 +35,8 @@ def test_what_was_not_counted_before_or_began_anew_did_not_rise():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("symbol_error", ERROR), ("retry_exceeded_err", ERROR), ("rx_crc_errors_phy", ERROR),
-     ("port_xmit_discards", CONGESTION), ("tx_prio5_pause", CONGESTION), ("rx_pfc_ena_frames_pri3", CONGESTION), ("rx_prio0_discards", CONGESTION),
-     ("rx_drops", CONGESTION)],
+     ("port_xmit_discards", CONGESTION), ("tx_prio5_pause", CONGESTION), ("rx_pfc_ena_frames_pri3", CONGESTION),
+     ("rx_prio0_discards", CONGESTION), ("rx_drops", CONGESTION)],
 )  # fmt: skip
 def test_what_a_counter_means(name: str, kind: str):
     counter = meaning_of(name)

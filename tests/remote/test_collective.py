@@ -89,6 +89,26 @@ def test_a_frozen_rank_is_named_by_the_other_and_nothing_is_left_of_it(workshop)
     assert [rank.outcome for rank in ended.ranks] == ["rank_frozen", "stopped"]
     assert ended.ranks[1].said.startswith("rank 0: silent for 10 s in phase ")
     assert ended.summary.startswith("n1: rank 0 frozen after phase size_")
+    assert ended.summary.endswith("; rank 1 waits for it")
+    assert "rank 1 in collective " in ended.cited
+    assert ended.cited.endswith("; rank 0 gave none")
+    session.end(5)
+    workshop.assert_nothing_is_left()
+
+
+def test_a_rank_that_stands_still_between_two_collectives_is_named_by_torchs_flight_recorder(workshop):
+    """It breathes, so the board has nothing to say; all others only wait."""
+    session = workshop.session(first=f"import os;os.environ['PYTHONPATH']={str(Path(__file__).parent)!r}")
+    running = Running({"n1": session}, max_size_bytes=MIB, deadline_s=25, ranks=3, program="hanging_allreduce")
+    ended = running.result(40)
+    assert [rank.outcome for rank in ended.ranks] == ["stopped", "rank_frozen", "stopped"], ended.summary
+    assert ended.ranks[1].said.startswith("has not entered collective "), ended.ranks[1]
+    assert ended.ranks[1].said.endswith(", in which ranks 0, 2 wait")
+    assert ended.summary.endswith("; ranks 0, 2 wait for it")
+    assert ", in size 64.0 KiB since " in ended.summary
+    recorder = ended.witnesses[1]
+    assert (recorder.name, recorder.spoke, recorder.behind) == ("torch's flight recorder", True, (1,))
+    assert ended.witnesses[0].said == "the collective is not NCCL's"
     session.end(5)
     workshop.assert_nothing_is_left()
 

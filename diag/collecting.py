@@ -1,0 +1,95 @@
+"""What do the nodes of a run do together, and until when? Their links; an all-reduce; one without who was at fault.
+
+It starts nothing: it says what is to be called, or why nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from diag import sweeping
+from diag.facts.collective import Collective
+from diag.facts.node import Node
+from diag.facts.record import Known, Missing, NotMeasured, unknown
+from diag.remote import collective, retry
+from diag.remote.session import Session
+from diag.wishes import Wishes
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """``nodes``: those that may be loaded, in an order that every run has; ``excluded``: the others, with why."""
+
+    nodes: Mapping[str, Node]
+    sessions: Mapping[str, Session]
+    excluded: Mapping[str, str]
+    wishes: Wishes
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """``call`` None: nothing is to be run, and ``answer`` stands in its place."""
+
+    stage: str = ""
+    nodes: tuple[str, ...] = ()
+    call: Callable[..., Any] | None = None
+    answer: Any = None
+    so_far: Callable[[], Any] = lambda: unknown("the run was interrupted")
+    """What is known of it when it is interrupted."""
+
+
+def links(scene: Scene) -> Work:
+    wishes = scene.wishes
+    if wishes.level == "passive":
+        return Work(answer=unknown("level passive loads no link"))
+    if len(scene.nodes) + len(scene.excluded) < 2:  # noqa: PLR2004 - a link has two ends
+        return Work(answer=unknown("one node: it has no link to another"))
+    if wishes.pairs == "none":
+        return Work(answer=unknown("--pairs none"))
+    order = sweeping.Order(
+        mode=wishes.pairs, level=wishes.level, limit_s=wishes.deadline_s("links"), max_pairs=wishes.max_pairs
+    )
+    try:
+        sweep = sweeping.Sweep(scene.sessions, list(scene.nodes.values()), order)
+    except NotMeasured as why:
+        return Work(answer=unknown(str(why)))
+    return Work(stage="links", nodes=tuple(scene.nodes), call=sweep.measure, so_far=sweep.known)
+
+
+def first(scene: Scene) -> Work:
+    if scene.wishes.level == "passive":
+        return Work(answer=unknown("level passive starts no collective"))
+    return _over(scene, "collectives", scene.excluded, scene.wishes.deadline_s("collectives"))
+
+
+def again(scene: Scene, before: Known[Collective]) -> Work:
+    """What works without those at fault; None where everything came through."""
+    if isinstance(before, Missing):
+        return Work(answer=unknown(f"no all-reduce to repeat: {before.why}"))
+    at_fault = retry.at_fault(before)
+    if not at_fault:
+        why = retry.why_not(before)
+        return Work(answer=None if why is None else unknown(why))
+    left = [name for name in before.nodes if name in scene.nodes and name not in at_fault]
+    if len(left) < retry.TOGETHER:
+        return Work(
+            answer=unknown(f"without {', '.join(at_fault)} too few nodes are left: {', '.join(left) or 'none'}")
+        )
+    excluded = {**dict(before.excluded), **scene.excluded, **at_fault}
+    limit_s = min(scene.wishes.deadline_s("collectives"), scene.wishes.deadline_s("retry"))
+    return _over(scene, "retry", excluded, limit_s)
+
+
+def _over(scene: Scene, stage: str, excluded: Mapping[str, str], deadline_s: float) -> Work:
+    names = tuple(name for name in scene.nodes if name not in excluded)
+    call = partial(
+        collective.measure,
+        {name: scene.sessions[name] for name in names},
+        [scene.nodes[name] for name in names],
+        excluded=excluded,
+        deadline_s=deadline_s,
+        max_size_bytes=scene.wishes.max_size_bytes,
+    )
+    return Work(stage=stage, nodes=names, call=call)
