@@ -6,6 +6,8 @@ A list of prefixes; ``=`` before it: of exact names; ``^`` before that: all but 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diag.facts.record import Record
 
 
@@ -19,9 +21,10 @@ class Selector(Record, frozen=True, kw_only=True):
     def takes(self, name: str, port: int | None = None) -> bool:
         if not self.words:
             return True
-        return any(self._means(word, at, name, port) for word, at in self.words) != self.excludes
+        return any(self.means(word, at, name, port) for word, at in self.words) != self.excludes
 
-    def _means(self, word: str, at: int | None, name: str, port: int | None) -> bool:
+    def means(self, word: str, at: int | None, name: str, port: int | None) -> bool:
+        """Whether one word is this name, or begins it."""
         alike = name == word if self.exact else name.startswith(word)
         return alike and (at is None or port is None or at == port)
 
@@ -33,6 +36,20 @@ def selector(value: str) -> Selector:
     words = (word.partition(":") for word in rest.removeprefix("=").split(",") if word)
     named = tuple((name, _port(behind)) for name, _, behind in words if name)
     return Selector(excludes=excludes, exact=exact, words=named)
+
+
+def more_than_named(value: str, names: Sequence[str]) -> list[str]:
+    """Names that are taken because they begin with another that was meant, as ``mlx5_10`` with ``mlx5_1``.
+
+    A prefix that is nobody's whole name means all that begin with it.
+    """
+    parsed = selector(value)
+    if parsed.exact or parsed.excludes:
+        return []
+    words = [word for word, _ in parsed.words]
+    whole = [word for word in words if word in names]
+    meant = {name for name in names if name in words or any(name.startswith(w) for w in words if w not in whole)}
+    return [name for name in names if name not in meant and parsed.takes(name)]
 
 
 def _port(text: str) -> int | None:
