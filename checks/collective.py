@@ -4,9 +4,10 @@ import pytest
 
 from diag.facts.collective import Collective, Rank
 from diag.facts.derived import Link, data_interface, hcas, several_nodes
+from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s, seconds, size
@@ -21,6 +22,16 @@ WITH_SPEED = ("physical", "bond")
 active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
 
 
+def carries_nothing(flow: Flow) -> str:
+    """Why, or empty. Raises NotMeasured where it was not tried."""
+    if is_known(flow, "bytes_per_s"):
+        return ""
+    why: str = peek(flow, "bytes_per_s").why
+    if not flow.cause:
+        raise NotMeasured(why)
+    return why
+
+
 @active
 def check_link_carries_data(link: Link) -> None:
     """Ranks dial each other on ports that nobody knows before; a firewall or a path that loses big packets stops all.
@@ -28,6 +39,8 @@ def check_link_carries_data(link: Link) -> None:
     Do: open all TCP ports between the nodes' data addresses, and set one MTU along the path.
     $ ssh {node} 'nft list ruleset; iptables -S; ip -brief link'
     """
+    why = carries_nothing(link.flow) if link.flow is not None else ""
+    assert not why, finding(why, "data on any port, in packets of any size")
     blocked = link.blocked
     where = f"{link.source} cannot {blocked.step} with {link.target} at {blocked.address}" if blocked else ""
     found = f"{where}: {blocked.why}" if blocked else ""

@@ -1,4 +1,4 @@
-"""Which all-reduces does a run make, over which nodes, and until when? Over all; then without who was at fault.
+"""What do the nodes of a run do together, and until when? Their links; an all-reduce; one without who was at fault.
 
 It starts nothing: it says what is to be called, or why nothing is.
 """
@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from diag import sweeping
 from diag.facts.collective import Collective
 from diag.facts.node import Node
-from diag.facts.record import Known, Missing, unknown
+from diag.facts.record import Known, Missing, NotMeasured, unknown
 from diag.remote import collective, retry
 from diag.remote.session import Session
 from diag.wishes import Wishes
@@ -33,8 +34,28 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     stage: str = ""
     nodes: tuple[str, ...] = ()
-    call: Callable[..., Collective] | None = None
+    call: Callable[..., Any] | None = None
     answer: Any = None
+    so_far: Callable[[], Any] = lambda: unknown("the run was interrupted")
+    """What is known of it when it is interrupted."""
+
+
+def links(scene: Scene) -> Work:
+    wishes = scene.wishes
+    if wishes.level == "passive":
+        return Work(answer=unknown("level passive loads no link"))
+    if len(scene.nodes) + len(scene.excluded) < 2:  # noqa: PLR2004 - a link has two ends
+        return Work(answer=unknown("one node: it has no link to another"))
+    if wishes.pairs == "none":
+        return Work(answer=unknown("--pairs none"))
+    order = sweeping.Order(
+        mode=wishes.pairs, level=wishes.level, limit_s=wishes.deadline_s("links"), max_pairs=wishes.max_pairs
+    )
+    try:
+        sweep = sweeping.Sweep(scene.sessions, list(scene.nodes.values()), order)
+    except NotMeasured as why:
+        return Work(answer=unknown(str(why)))
+    return Work(stage="links", nodes=tuple(scene.nodes), call=sweep.measure, so_far=sweep.known)
 
 
 def first(scene: Scene) -> Work:

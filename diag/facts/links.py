@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from diag.facts.record import UNASKED, Known, Record
+from diag.facts.record import UNASKED, Known, Record, is_known
+from diag.units import gbit_per_s
 
 TCP = "tcp"
 """Method of a flow that the agents carried themselves; others are the tools of perftest: ``ib_write_bw``, …"""
@@ -94,3 +95,15 @@ class Links(Record, frozen=True, kw_only=True):
     """What was to be measured and was not, e.g. ``60 of 120 pairs``, and why."""
     stopped: str = ""
     """Why the sweep ended early: errors or pauses rose at a NIC, the budget was spent; empty: it did not."""
+
+    @property
+    def nodes_through(self) -> tuple[str, ...]:
+        return self.nodes
+
+    @property
+    def summary(self) -> str:
+        """One line: how much was measured, and what the slowest direction carries."""
+        rates = [flow.bytes_per_s for flow in self.flows if is_known(flow, "bytes_per_s")]
+        failed = sum(bool(flow.cause) for flow in self.flows)
+        slowest = f", the slowest {gbit_per_s(min(rates))}" if rates else ""
+        return f"{len(rates)} directions{slowest}" + (f", {failed} carry nothing" if failed else "")

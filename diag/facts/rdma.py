@@ -44,8 +44,10 @@ class RdmaPort(Record, frozen=True, kw_only=True):
     """Those set in its table, e.g. 0xffff."""
     mtu_active_bytes: Known[int] = UNASKED
     mtu_max_bytes: Known[int] = UNASKED
+    mtu_told_by: str = ""
+    """``ibv_devinfo``, or the interface from whose MTU the active one follows."""
     counters: Known[tuple[tuple[str, int], ...]] = UNASKED
-    """Name -> value when the facts were taken, of ``counters`` and ``hw_counters``: errors, discards, pauses, bytes."""
+    """Name -> value when the facts were taken: those of ``facts.counters``, and the bytes."""
 
 
 class Hca(Record, frozen=True, kw_only=True):
@@ -86,6 +88,9 @@ class RdmaSystem(Record, frozen=True, kw_only=True):
     perftest: Known[str | None] = UNASKED
     """Version of perftest; None: not installed."""
     perftest_cuda: bool = False
+    """Whether it was built to take GPU memory."""
+    perftest_source_option: str | None = None
+    """How it is told which of its addresses to use; None: it cannot be."""
     pfc: Known[tuple[tuple[str, str], ...]] = UNASKED
     """Interface -> its priorities with PFC, trust mode (pcp or dscp) and ECN, in the words of what told it."""
     network_namespaces: Known[str] = UNASKED
@@ -93,10 +98,12 @@ class RdmaSystem(Record, frozen=True, kw_only=True):
 
 
 class Increase(Record, frozen=True, kw_only=True):
-    """A counter of a port or NIC that rose during the run. ``during``: the stage in which it did."""
+    """A counter of a port or NIC that rose during the run, one of ``facts.counters``. ``during``: the stage."""
 
     device: str
+    """``mlx5_0``, ``eth0``."""
     port: int | None = None
+    """None: a network interface."""
     counter: str
     by: int
     during: str

@@ -33,16 +33,21 @@ def signs(root: str = "/") -> dict[str, Any]:
 
 def has_library(name: str, root: str = "/") -> bool:
     """Whether the loader would find it: in LD_LIBRARY_PATH, or by its cache; nothing is loaded."""
+    return library(name, root) is not None
+
+
+def library(name: str, root: str = "/") -> str | None:
+    """The name of the file that the loader would find, links followed: ``libibverbs.so.1.14.44.0``."""
     folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
-    if any(os.path.exists(os.path.join(folder, name)) for folder in folders):
-        return True
+    places = [os.path.join(folder, name) for folder in folders]
     try:
         with open(os.path.join(root, "etc/ld.so.cache"), "rb") as file:
             paths = [text for text in file.read().split(b"\0") if text.endswith(b"/" + name.encode())]
     except OSError:
         paths = []
     known = [path[path.index(b"/") + 1 :].decode("utf-8", "replace") for path in paths]
-    return any(os.path.exists(os.path.join(root, path)) for path in (*known, "lib/" + name, "usr/lib/" + name))
+    places += [os.path.join(root, path) for path in (*known, "lib/" + name, "usr/lib/" + name)]
+    return next((os.path.basename(os.path.realpath(place)) for place in places if os.path.exists(place)), None)
 
 
 def _variable(path: str, name: str) -> str | None:

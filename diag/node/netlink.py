@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Message = Tuple[bytes, "dict[int, bytes]"]
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-REQUEST_DUMP = 0x1 | 0x300
+REQUEST, REQUEST_DUMP = 0x1, 0x1 | 0x300
 TYPE_BITS = 0x3FFF
 TIMEOUT_S = 5.0
 
@@ -35,6 +35,23 @@ def dump(kind: int, header_size: int) -> Iterator[Message]:
                 yield body[:header_size], dict(attributes(body[header_size:]))
     finally:
         kernel.close()
+
+
+def ask(kind: int, body: bytes, protocol: int = 0) -> bytes:
+    """The body of the one message that answers. ``protocol``: NETLINK_ROUTE or another. OSError: the kernel's no."""
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        kernel.settimeout(TIMEOUT_S)
+        kernel.bind((0, 0))
+        kernel.send(struct.pack("=IHHII", 16 + len(body), kind, REQUEST, 1, 0) + body)
+        for answer, told in messages(kernel.recv(1 << 16)):
+            if answer == NLMSG_ERROR:
+                code = -struct.unpack("i", told[:4])[0]
+                raise OSError(code, os.strerror(code))
+            return told
+    finally:
+        kernel.close()
+    raise OSError("the kernel did not answer")
 
 
 def messages(packet: bytes) -> Iterator[tuple[int, bytes]]:

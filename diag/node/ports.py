@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket as socket  # the module around it costs every node 4 ms of CPU
 import os
+import time
 
 import proc
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 LISTEN = "0A"
 PIDS_AT_MOST = 4096
+LOOK_S = 0.02
 
 
 def listeners(ranges: list[list[int]], root: str = "/") -> list[dict[str, Any]]:
@@ -28,6 +30,19 @@ def listeners(ranges: list[list[int]], root: str = "/") -> list[dict[str, Any]]:
         row["pid"] = pid
         row["process"] = proc.line(os.path.join(root, f"proc/{pid}/comm")) if pid else None
     return found
+
+
+def listening(port: int, seconds: float, root: str = "/") -> bool:
+    """Whether something listens at ``port``, waiting for it at most ``seconds``."""
+    until = time.monotonic() + seconds
+    tables = [(os.path.join(root, "proc/net", name), family) for name, family in
+              (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6))]  # fmt: skip
+    while True:
+        if any(found == port for path, family in tables for _, found, _ in _listening(path, family)):
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(LOOK_S)
 
 
 def _listening(path: str, family: int) -> Iterator[tuple[str, int, str]]:

@@ -18,6 +18,7 @@ from diag.probes import (
     filesystems,
     gpu_systems,
     gpus,
+    hcas,
     hostnames,
     interfaces,
     limits,
@@ -25,6 +26,7 @@ from diag.probes import (
     models,
     ports,
     processes,
+    rdma_systems,
     readspeed,
     routes,
     settings,
@@ -51,6 +53,8 @@ PROBES: tuple[Probe, ...] = (
     gpus.PROBE,
     between.PROBE,
     gpu_systems.PROBE,
+    hcas.PROBE,
+    rdma_systems.PROBE,
     xids.PROBE,
     torch_views.PROBE,
     processes.PROBE,
@@ -58,8 +62,8 @@ PROBES: tuple[Probe, ...] = (
     settings.PROBE,
     models.PROBE,
 )
-TOPICS = (*(probe.topic for probe in PROBES), "clock", "read_speed", "speed")
-"""Fields of ``facts.Node`` that a measurement fills; the last three are not asked for in the facts' frame."""
+TOPICS = (*(probe.topic for probe in PROBES), "clock", "read_speed", "speed", "increases")
+"""Fields of ``facts.Node`` that a measurement fills; the last four are not asked for in the facts' frame."""
 
 RAW_AT_MOST = 65536
 """Evidence of one topic on one node; what is longer is cut, its full length kept."""

@@ -15,6 +15,7 @@ from diag.facts.software import Package, Setting, Software
 from diag.facts.system import Clock, Filesystem, Limits, Memory, System
 from diag.units import GIB, MIB
 from tests.checks.hgx import GPUS, HCAS, between, gpu_system, h100, h100_on_the_bus, torch_view
+from tests.checks.hgx_rdma import hcas, rdma_system
 from tests.checks.hgx_speed import speed
 
 MODEL = "/models/Qwen3-32B"
@@ -45,6 +46,9 @@ def gpu_node(number: int) -> Node:
         gpus=tuple(h100(number, index) for index in range(GPUS)),
         between=tuple(between()),
         gpu_system=gpu_system(),
+        hcas=hcas(number),
+        rdma_system=rdma_system(),
+        increases=(),
         torch_view=torch_view(number),
         speed=speed(number),
         software=_software(
@@ -86,6 +90,9 @@ def cpu_node(number: int) -> Node:
         gpus=(),
         between=(),
         gpu_system=None,
+        hcas=(),
+        rdma_system=None,
+        increases=(),
         torch_view=None,
         speed=Missing("no accelerator"),
         software=_software("2.13.0+cpu", nccl=None, cuda=None, driver=None, engine="ray", version="2.60.0"),

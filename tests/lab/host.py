@@ -174,6 +174,15 @@ class Host:
         self.wounds.append("reject_port")
         network.add_filter(self.plan, f"in tcp dport {port} reject with tcp reset")
 
+    def drop_ports(self, first: int, last: int) -> None:
+        self.wounds.append("drop_ports")
+        network.add_filter(self.plan, f"in tcp dport {first}-{last} drop")
+
+    def refuse_from(self, other: Host) -> None:
+        """The other one cannot open a connection to this one; this one still can."""
+        self.wounds.append("refuse_from")
+        network.add_filter(self.plan, f"in ip saddr {other.address} tcp flags & (syn | ack) == syn drop")
+
     def lose(self, percent: float) -> None:
         self.wounds.append("lose")
         network.add_filter(self.plan, f'in iifname "eth0" numgen random mod 1000 < {round(percent * 10)} drop')
@@ -190,6 +199,11 @@ class Host:
     def set_rate(self, rate: str) -> None:
         self.wounds.append("set_rate")
         network.set_rate(self.lab, self.number, self.plan, rate)
+
+    def slow_towards(self, other: Host, rate: str) -> None:
+        """One direction of one link; the host's other links keep the lab's rate."""
+        self.wounds.append("slow_towards")
+        network.slow_towards(self.plan, other.address, rate, self.rate or "10gbit")
 
     def heal(self) -> None:
         """Take back every fault of the network and thaw what is frozen; the rate becomes that of the lab."""

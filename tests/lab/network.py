@@ -80,6 +80,17 @@ def clear_rate(lab: int, number: int, host: HostPlan) -> None:
         subprocess.run(argv, capture_output=True, check=False)  # there may be none
 
 
+def slow_towards(host: HostPlan, address: str, rate: str, others: str) -> None:
+    """Limit what leaves for one address to a rate, and what leaves for ``others`` to theirs."""
+    where, device = ("-n", host.namespace), ("dev", "eth0")
+    command("tc", *where, "qdisc", "replace", *device, "root", "handle", "1:", "htb", "default", "10", "r2q", "1000")
+    for number, limit in (("1:10", others), ("1:20", rate)):
+        shape = ("htb", "rate", limit, "burst", "256k")
+        command("tc", *where, "class", "add", *device, "parent", "1:", "classid", number, *shape)
+    match = ("u32", "match", "ip", "dst", f"{address}/32", "flowid", "1:20")
+    command("tc", *where, "filter", "add", *device, "parent", "1:", "protocol", "ip", *match)
+
+
 def set_mtu(host: HostPlan, mtu: int) -> None:
     command("ip", "-n", host.namespace, "link", "set", "eth0", "mtu", str(mtu))
 

@@ -45,3 +45,12 @@ def test_ports_out_of_range_and_connections_are_left_out(tmp_path: Path):
 
 def test_a_machine_without_ipv6_has_no_table_of_it(tmp_path: Path):
     assert ask("ports:listeners", ranges=[[1, 65535]], root=plant(tmp_path, {"proc/net/tcp": HEAD})) == []
+
+
+def test_a_listener_is_waited_for_and_its_absence_is_told():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert ask("ports:listening", port=port, seconds=0.1) is False
+        server.listen()
+        assert ask("ports:listening", port=port, seconds=0.1) is True

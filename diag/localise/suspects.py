@@ -1,0 +1,275 @@
+"""Who is slow or cut off: a node, one side of it, one of its rails, a link, one direction of one? Or can nobody tell?
+
+Nobody is named whom the measurements do not single out: where another explanation comes near, or where no majority is
+sound and no line rate is known, the answer is ``unclear`` with those among whom it lies. Of a NIC, its cable and its
+switch port no timing knows which it is: all three carry the same flows. Their counters may.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+import msgspec
+
+from diag.facts.links import Flow
+from diag.localise.explain import Fit, Pairs, Part
+from diag.localise.observed import REACHES, Seen, Sight, failed, layers, look, recentred
+from diag.localise.schedule import ring_pairs
+from diag.units import gbit_per_s
+
+CLEAR = 4.6
+"""So many nats must the next explanation be worse: 99 of 100."""
+PASSES = 3
+"""What is sound is found again without the culprits, so often."""
+SHOWN = 4
+PAIR = 2
+
+
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
+    """``kind``: ``node``, ``link``, ``direction`` (of a link, from the first node to the second), ``nic``, ``unclear``.
+
+    ``unclear`` blames nobody: it lies among ``nodes``. ``cause``: that of the failed flows, else what is slow; empty
+    where that is not clear.
+    """
+
+    kind: str
+    nodes: tuple[str, ...]
+    rail: str | None = None
+    way: str = ""
+    """``sending`` or ``receiving``: only that side of the node or NIC; empty: both."""
+    cause: str = ""
+    found_bytes_per_s: float | None
+    """None: nothing came through."""
+    expected_bytes_per_s: float | None
+    referee: str
+    """``peers`` or ``line rate``: who says what is expected."""
+    confidence: float
+    why: str
+    evidence: tuple[str, ...] = ()
+    """``source>target`` of the flows that speak for it."""
+
+
+def suspects(
+    nodes: Sequence[str],
+    flows: Sequence[Flow],
+    *,
+    expected_bytes_per_s: float | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> tuple[Suspect, ...]:
+    """All of them, surest first. ``expected_bytes_per_s``: what a sound flow should carry, already without overhead.
+
+    ``groups``: node -> leaf or rail group; flows within one and across are then not compared with each other.
+    A flow that failed needs its ``cause``; without one it counts as not tried.
+    """
+    among = set(nodes)
+    known = [flow for flow in flows if flow.source in among and flow.target in among and flow.source != flow.target]
+    found = list[Suspect]()
+    for layer in layers(known):
+        if len(among) <= PAIR:
+            found += _of_two(nodes, layer, expected_bytes_per_s)
+        else:
+            found += _of_layer(nodes, look(layer, expected_bytes_per_s, groups), expected_bytes_per_s)
+    return tuple(sorted(_by_rail(found), key=lambda each: (each.kind == "unclear", -each.confidence, each.nodes)))
+
+
+def _of_two(nodes: Sequence[str], flows: Sequence[Flow], expected: float | None) -> list[Suspect]:
+    """Two have no peers: only the line rate can say that they are slow, and nobody which of them."""
+    bad = [flow for flow in flows if failed(flow) or (expected and flow.bytes_per_s < REACHES * expected)]
+    if not bad:
+        return []
+    why = f"only two nodes: {_directions(bad)} is {_what(bad)}, the fault is in either or between them"
+    return [_unclear(nodes, bad, expected, "line rate", why)]
+
+
+def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> list[Suspect]:
+    fit, sight = _fitted(sight, ring_pairs(nodes))
+    named, vague = _named(fit)
+    flows = {part: [fit.seen[flow] for flow in fit.covers[part]] for part in fit.levels}
+    if sight.referee == "peers" and _outnumbered(nodes, fit):
+        slow = [each.flow for part in fit.levels for each in flows[part]]
+        why = "as many are slow as are not: without a line rate nobody knows who is sound"
+        found = [_unclear(_ends(fit.levels), slow, None, "peers", why)]
+    else:
+        found = [_suspect(part, flows[part], sight, confidence) for part, confidence in _joined(named).items()]
+        found += [_between(group, fit, sight) for group in _together(vague)]
+    if sight.all_slow:
+        why = "all are slow alike: it is what they share (a switch, a setting), or each of them"
+        found.append(_unclear(nodes, [each.flow for each in sight.seen], expected, "line rate", why))
+    return found
+
+
+def _fitted(sight: Sight, ring: Pairs) -> tuple[Fit, Sight]:
+    for _ in range(PASSES):
+        fit = Fit(sight.seen, ring)
+        fit.grow()
+        fit.settle(list(fit.levels))
+        last, sight = sight, recentred(sight, fit.uncovered())
+    return fit, last
+
+
+def _named(fit: Fit) -> tuple[dict[Part, float], list[set[Part]]]:
+    """Culprits with confidence, and groups of parts among which it lies."""
+    named, vague = dict[Part, float](), list[set[Part]]()
+    for part in list(fit.levels):
+        margin, instead = fit.rival(part)
+        margin += 0 if instead else CLEAR
+        if margin >= CLEAR:
+            named[part] = 1 / (1 + math.exp(-min(margin, 50)))
+        else:
+            vague.append({part, *instead})
+    return named, vague
+
+
+def _outnumbered(nodes: Sequence[str], fit: Fit) -> bool:
+    """Whether no majority of the nodes (on each rail) or of the pairs is left that is sound."""
+    rails = {part.rail for part in fit.levels}
+    pairs = {each.flow.pair for each in fit.seen}
+    slow = {frozenset(part.nodes) for part in fit.levels if part.kind in ("link", "direction")}
+    for rail in rails:
+        parts = [part for part in fit.levels if part.rail in (None, rail) and len(part.nodes) == 1]
+        if 2 * len(_ends(parts)) >= len(nodes):
+            return True
+    return 2 * len(slow) > len(pairs)
+
+
+def _joined(named: Mapping[Part, float]) -> dict[Part, float]:
+    """Both sides of a node are the node, both directions of a link the link; parts of what is whole go with it."""
+    joined = dict(named)
+    for part, confidence in named.items():
+        whole = _whole(part)
+        if whole != part and (whole in joined or _other_way(part) in named):
+            joined[whole] = max(confidence, joined.get(whole, 0.0))
+            joined.pop(part, None)
+    return joined
+
+
+def _whole(part: Part) -> Part:
+    if part.kind == "direction":
+        return Part("link", (min(part.nodes), max(part.nodes)), part.rail)
+    return part._replace(way="")
+
+
+def _other_way(part: Part) -> Part:
+    if part.kind == "direction":
+        return part._replace(nodes=part.nodes[::-1])
+    return part._replace(way="receiving" if part.way == "sending" else "sending")
+
+
+def _suspect(part: Part, seen: Sequence[Seen], sight: Sight, confidence: float) -> Suspect:
+    sound = median(sight.sound_bytes_per_s[each.stratum] for each in seen)
+    flows = [each.flow for each in seen]
+    slow = "link_direction_slow" if part.kind == "direction" else "link_slow" if part.kind == "link" else "node_slow"
+    return Suspect(
+        kind=part.kind,
+        nodes=part.nodes,
+        rail=part.rail,
+        way=part.way,
+        cause=_cause(flows) or slow,
+        found_bytes_per_s=_rate(flows),
+        expected_bytes_per_s=sound,
+        referee=sight.referee,
+        confidence=round(confidence, 4),
+        why=_why(part, flows, sound),
+        evidence=_evidence(flows),
+    )
+
+
+def _why(part: Part, flows: Sequence[Flow], sound: float) -> str:
+    against = f"{_what(flows)}; sound flows carry {gbit_per_s(sound)}" if sound else _what(flows)
+    if part.kind in ("link", "direction"):
+        return f"{_directions(flows)} is {against}; both ends are sound with others"
+    others = len({flow.pair for flow in flows})
+    side = f" {part.way}" if part.way else ""
+    end = ": the NIC, its cable or its switch port" if part.kind == "nic" else ""
+    return f"all of its {others} pairs are slow{side} and their other ends are not: {against}{end}"
+
+
+def _between(group: set[Part], fit: Fit, sight: Sight) -> Suspect:
+    flows = list(
+        dict.fromkeys(fit.seen[flow].flow for part in group if part in fit.levels for flow in fit.covers[part])
+    )
+    rails = {part.rail for part in group}
+    why = f"{_directions(flows)} is {_what(flows)}; which of these it is, their flows do not tell"
+    sound = median(sight.sound_bytes_per_s.values())
+    found = _unclear(_ends(group), flows, sound, sight.referee, why)
+    return msgspec.structs.replace(found, rail=next(iter(rails)) if len(rails) == 1 else None)
+
+
+def _unclear(nodes: Iterable[str], flows: Sequence[Flow], expected: float | None, referee: str, why: str) -> Suspect:
+    return Suspect(
+        kind="unclear",
+        nodes=tuple(nodes),
+        cause=_cause(flows),
+        found_bytes_per_s=_rate(flows),
+        expected_bytes_per_s=expected,
+        referee=referee,
+        confidence=0.0,
+        why=why,
+        evidence=_evidence(flows),
+    )
+
+
+def _together(groups: Iterable[set[Part]]) -> list[set[Part]]:
+    """Groups that share a node become one."""
+    joined = list[set[Part]]()
+    for group in groups:
+        nodes = set(_ends(group))
+        touching = [other for other in joined if nodes.intersection(_ends(other))]
+        joined = [other for other in joined if other not in touching] + [group.union(*touching)]
+    return joined
+
+
+def _by_rail(found: Sequence[Suspect]) -> list[Suspect]:
+    """A node that is slow over all its rails together, and of which single rails are known to be, is these."""
+    whole = {each.nodes[0] for each in found if each.kind == "node"}
+    rails = [_of_node(each, whole) if each.kind in ("nic", "unclear") and each.rail else each for each in found]
+    by_rail = {each.nodes[0] for each in rails if each.kind == "nic"}
+    return [each for each in rails if each.kind != "node" or each.rail or each.nodes[0] not in by_rail]
+
+
+def _of_node(suspect: Suspect, whole: set[str]) -> Suspect:
+    """One rail between two, of whom one alone is slow as a whole, is that one's."""
+    guilty = whole.intersection(suspect.nodes)
+    if suspect.kind != "unclear" or len(guilty) != 1:
+        return suspect
+    why = f"{suspect.why}; over all rails {next(iter(guilty))} is the slow one"
+    return msgspec.structs.replace(
+        suspect, kind="nic", nodes=tuple(guilty), cause=suspect.cause or "node_slow", why=why, confidence=0.95
+    )
+
+
+def _ends(parts: Iterable[Part]) -> tuple[str, ...]:
+    return tuple(sorted({node for part in parts for node in part.nodes}))
+
+
+def _cause(flows: Sequence[Flow]) -> str:
+    causes = Counter(flow.cause for flow in flows if failed(flow))
+    return causes.most_common(1)[0][0] if causes else ""
+
+
+def _rate(flows: Sequence[Flow]) -> float | None:
+    rates = [flow.bytes_per_s for flow in flows if not failed(flow)]
+    return median(rates) if 2 * len(rates) >= len(flows) and rates else None
+
+
+def _what(flows: Sequence[Flow]) -> str:
+    rate = _rate(flows)
+    return "cut off" if rate is None else f"at {gbit_per_s(rate)}"
+
+
+def _directions(flows: Sequence[Flow]) -> str:
+    """``a > b`` for one direction, ``a - b`` for both; the first few pairs."""
+    ways: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for flow in flows:
+        ways[flow.pair].add(flow.source)
+    texts = [f"{one} - {other}" if len(of) > 1 else " > ".join(sorted((one, other), key=lambda n: n not in of))
+             for (one, other), of in ways.items()]  # fmt: skip
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more
+
+
+def _evidence(flows: Sequence[Flow]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{flow.source}>{flow.target}" for flow in flows))

@@ -1,0 +1,215 @@
+"""Which pairs of nodes are measured, in which rounds, and when is it enough?
+
+First what others send over the data interfaces, for a second; where that is much, a node is left alone. Then the ports,
+then the rounds: the collective's own ring, or all pairs; then suspects against proven-good ones. Pauses that rise at a
+NIC, the budget and lost nodes end it early; what is known by then is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from diag import localise
+from diag.data_interface import Place, choose
+from diag.errors import NodeError
+from diag.facts.links import Background, Flow, Links, PortMatrix, Round
+from diag.facts.network import Interface
+from diag.facts.node import Node
+from diag.facts.record import UNASKED, Known, NotMeasured, is_known
+from diag.remote import nic_counters, pairs, port_matrix
+from diag.remote.pairs import Pair, Spot
+from diag.remote.session import Session
+from diag.units import gbit_per_s
+
+FLOW_S: Mapping[str, float] = {"quick": 0.5, "normal": 0.8, "burn": 0.8}
+"""Level -> how long each direction is measured."""
+BACKGROUND_S = 1.0
+BUSY_SHARE = 0.05
+"""Of the line rate: a NIC that carries more for others is not loaded."""
+BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
+"""The same of 10 Gbit/s, for a NIC that does not know its rate."""
+KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
+STREAMS_FOR, FEWEST_STREAMS, MOST_STREAMS = 10e9, 2, 8
+"""A stream for each 10 Gbit/s: one core moves little more."""
+SAMPLE_OF, SEED = 4, 7
+"""Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
+MOST_CONFIRMED = 2
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """``limit_s``: for all of it. ``max_pairs`` None: as many as the mode has."""
+
+    mode: str
+    level: str
+    limit_s: float
+    max_pairs: int | None = None
+
+
+class Sweep:
+    """Grows as it goes: an interrupt keeps what was measured."""
+
+    def __init__(self, sessions: Mapping[str, Session], nodes: Sequence[Node], order: Order) -> None:
+        """Raises NotMeasured where fewer than two nodes can take part."""
+        self.order, self.nodes = order, {node.name: node for node in nodes}
+        choice = choose(nodes)
+        self.excluded = dict(choice.left_out)
+        self.places = {place.node: place for place in choice.places}
+        if len(self.places) < 2:  # noqa: PLR2004 - a pair
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.excluded.items())
+            raise NotMeasured(reasons or "one node: it has no link to another")
+        self.sessions = {name: sessions[name] for name in self.places}
+        self.background: tuple[Background, ...] = ()
+        self.ports: Known[PortMatrix] = UNASKED
+        self.flows: list[Flow] = []
+        self.rounds: list[Round] = []
+        self.left_out: list[tuple[str, str]] = []
+        self.lost: dict[str, NodeError] = {}
+        self.stopped, self.until = "", time.monotonic() + order.limit_s
+
+    def measure(
+        self,
+        *,
+        on_done: Callable[[str], None] = lambda _: None,
+        keep: object = None,  # noqa: ARG002 - there is no output to keep
+        lose: Callable[[str, NodeError], None] = lambda _, __: None,
+    ) -> Links:
+        """``on_done``: of each node that took part to the end; ``lose``: of each that answers no more."""
+        self.until = time.monotonic() + self.order.limit_s
+        self._look_at_others()
+        if len(self.places) > 1:
+            self._measure()
+        for name in self.places:
+            on_done(name)
+        for name, error in self.lost.items():
+            lose(name, error)
+        return self.known()
+
+    def known(self) -> Links:
+        return Links(
+            mode=self.order.mode,
+            nodes=tuple(self.places),
+            rounds=tuple(self.rounds),
+            flows=tuple(self.flows),
+            background=self.background,
+            ports=self.ports,
+            excluded=tuple(self.excluded.items()),
+            left_out=tuple(self.left_out),
+            stopped=self.stopped,
+        )
+
+    # -- before
+
+    def _look_at_others(self) -> None:
+        """The knocking meanwhile is a few kilobytes."""
+        interfaces = {name: place.interface for name, place in self.places.items()}
+        rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S, self._knock)
+        self._lose(lost)
+        told = []
+        for name, bytes_per_s in rates.items():
+            line = _line(self._interface(name))
+            told.append(
+                Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
+            )
+            limit = BUSY_SHARE * line if line else BUSY_BYTES_PER_S
+            if bytes_per_s > limit:
+                what = f"others use {interfaces[name]}: {gbit_per_s(bytes_per_s)}"
+                self._leave_alone(name, f"{what}, more than {gbit_per_s(limit)}; only its facts were read")
+        for name, why in failed.items():
+            self._leave_alone(name, f"whether others use {interfaces[name]} is not known: {why}")
+        self.background = tuple(told)
+
+    def _knock(self) -> None:
+        seconds = min(KNOCK_S + KNOCK_S_A_NODE * len(self.places), max(2.0, self._left_s() / 2))
+        wanted = port_matrix.ports_for(list(self.nodes.values()))
+        self.ports, lost = port_matrix.measure(self.sessions, self.places, wanted, seconds)
+        self._lose(lost)
+
+    # -- the rounds
+
+    def _measure(self) -> None:
+        ports, failed = pairs.free_ports(self.sessions, self.places)
+        for name, why in failed.items():
+            self._leave_alone(name, f"it has no port to listen at: {why}")
+        spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
+        names = tuple(self.places)
+        planned = self._planned(names)
+        for why, chosen in planned:
+            self._round(why, chosen, spots)
+        spread = localise.spread_of(names, self.flows)
+        for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
+            self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
+        self._confirm(spots, localise.confirm_repeats(names, spread))
+
+    def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
+        """Node or link? What is suspicious meets what is proven good; seldom more than once."""
+        for _ in range(MOST_CONFIRMED):
+            chosen = localise.next_round(tuple(self.places), self.flows)
+            for _ in range(repeats if chosen else 0):
+                self._round("suspects against proven-good ones", chosen, spots)
+            if not chosen or self.stopped:
+                return
+
+    def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
+        mode = self.order.mode
+        rounds = {
+            "ring": lambda: localise.ring_rounds(names),
+            "all": lambda: localise.all_rounds(names),
+            "sample": lambda: localise.sample_rounds(names, SAMPLE_OF * (len(names) // 2), SEED),
+        }[mode]()
+        every = sum(len(chosen) for chosen in rounds)
+        if self.order.max_pairs is not None and every > self.order.max_pairs:
+            rounds, left_out = localise.limited(rounds, self.order.max_pairs)
+            self.left_out.append((f"{left_out} of {every} pairs", f"--max-pairs {self.order.max_pairs}"))
+        return [(f"{mode} {place}/{len(rounds)}", chosen) for place, chosen in enumerate(rounds, 1)]
+
+    def _round(self, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot]) -> None:
+        there = [pair for pair in chosen if not set(pair) - set(self.places)]
+        seconds = FLOW_S[self.order.level]
+        if self.stopped or not there:
+            if there:
+                self.left_out.append((f"{len(there)} pairs of {why}", self.stopped))
+            return
+        if self._left_s() < 2 * seconds + 1:
+            self.stopped = "the time for the links was over"
+            self.left_out.append((f"{len(there)} pairs of {why}", self.stopped))
+            return
+        began, number = time.monotonic(), len(self.rounds) + 1
+        measured = pairs.measure(self.sessions, spots, there, number, seconds)
+        self.flows += measured.flows
+        took_s = round(time.monotonic() - began, 3)
+        self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
+        self._lose(measured.lost)
+
+    def _spot(self, place: Place, port: int) -> Spot:
+        interface = self._interface(place.node)
+        line = _line(interface)
+        wanted = int((line or 0) * 8 // STREAMS_FOR) if line else FEWEST_STREAMS
+        streams = min(MOST_STREAMS, max(FEWEST_STREAMS, wanted))
+        return Spot(place=place, port=port, mtu_bytes=interface.mtu_bytes, streams=streams)
+
+    # -- who takes part
+
+    def _interface(self, name: str) -> Interface:
+        wanted = self.places[name].interface
+        return next(one for one in self.nodes[name].interfaces if one.name == wanted)
+
+    def _lose(self, lost: Mapping[str, NodeError]) -> None:
+        for name, error in lost.items():
+            self.lost.setdefault(name, error)
+            self._leave_alone(name, error.what)
+
+    def _leave_alone(self, name: str, why: str) -> None:
+        if self.places.pop(name, None) is not None:
+            self.excluded[name] = why
+
+    def _left_s(self) -> float:
+        return self.until - time.monotonic()
+
+
+def _line(interface: Interface) -> float | None:
+    """Bytes per second; None: its driver does not say."""
+    speed = interface.speed_bits_per_s if is_known(interface, "speed_bits_per_s") else None
+    return speed / 8 if speed else None
