@@ -88,6 +88,8 @@ def check_collective_finishes(cluster: Snapshot) -> None:
         raise NotMeasured(f"ended by what failed on a node: {collective.summary}")
     cited = f"; {collective.cited}" if collective.cited else ""
     found = (collective.summary or "it did not finish") + cited
+    if collective.stopped:
+        raise NotMeasured(f"we ended it: {collective.stopped}")
     assert collective.finished, finding(found, "all sizes, within the deadline")
 
 

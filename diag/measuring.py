@@ -17,7 +17,7 @@ from diag.facts.model import ReadSpeed
 from diag.facts.node import Node
 from diag.facts.rates import slow_together
 from diag.facts.record import NotMeasured, is_known, peek, unknown
-from diag.facts.speed import Speed
+from diag.facts.speed import NodeCollectives, Speed
 from diag.probes import dcgm
 from diag.remote import ladder, node_collectives, schedule
 from diag.remote.measurements import measure
@@ -119,12 +119,13 @@ def _measuring(session: Session, node: Node, plan: schedule.Schedule, wishes: Wi
 
     def work() -> Speed:
         began = time.monotonic()
-        found = diagnosed(session, node, plan.level, measure(session, in_time))
+        found = diagnosed(session, node, plan.level, measure(session, in_time, node))
         if plan.level == "quick":
             return msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
         left_s = began + limit_s - time.monotonic()
         together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s)
-        return msgspec.structs.replace(found, collectives=together)
+        stopped = together.stopped if isinstance(together, NodeCollectives) else ""
+        return msgspec.structs.replace(found, collectives=together, stopped=found.stopped or stopped)
 
     return work
 

@@ -103,6 +103,10 @@ class Collective(Record, frozen=True, kw_only=True):
     """Sizes that would not have fitted into the time."""
     blocked: tuple[Blocked, ...] = ()
     """Pairs that could not exchange data; ``excluded`` says what followed for whom."""
+    stopped: str = ""
+    """Why we ended it for somebody else's sake, e.g. one who began to use a GPU; empty: we did not."""
+    unwatched: tuple[tuple[str, str], ...] = ()
+    """Nodes with GPUs on which a newcomer would not have been noticed, with why."""
     witnesses: tuple[Witness, ...] = ()
     """What was heard of a hang; empty: it finished, or ended without one."""
     summary: str = ""

@@ -25,13 +25,6 @@ TRIES = 3
 KEPT_BYTES = 12288
 
 
-def own_address() -> str:
-    """On a port of this node that is free now: at the default one another job's service might answer."""
-    with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
-        return "127.0.0.1:%d" % finder.getsockname()[1]
-
-
 def ask(address: str, version: str, seconds: float) -> dict[str, Any]:
     """{"text"}, its answer, cut at 12 KiB; or {"why"}. ``version``: of NCCL, as it calls itself."""
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from diag.errors import NodeError
 from diag.facts.collective import Collective
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
 from diag.participants import Participants, participants
+from diag.remote import onlookers
 from diag.remote.job import STOP_S, Job
 from diag.remote.meeting import Meeting, endpoint, meet
 from diag.remote.outcome import collective
@@ -60,19 +63,21 @@ def measure(
         return _blocked(who, met, time.monotonic() - began)
     until = max(began + deadline_s - STOP_S, time.monotonic() + LEAST_S)
     sizes = sizes_bytes(max_size_bytes)
-    job = Job(sessions, who, port=met.port, sizes_bytes=sizes, until=until, on_done=on_done)
+    watched, unwatched = onlookers.beside(sessions, nodes, who)
+    job = Job(sessions, who, port=met.port, sizes_bytes=sizes, until=until, on_done=on_done, watched=watched)
     heard = job.run()
     for node, end in job.outputs.items():
         keep(node, end.output, end.output_bytes)
     for number, error in heard.lost.items():
         lose(who.names[number], error)
-    return collective(
+    found = collective(
         heard,
         rendezvous=endpoint(who.places[0].address, met.port),
         environment=job.exported(),
         blocked=met.blocked,
         taken_s=time.monotonic() - began,
     )
+    return msgspec.structs.replace(found, unwatched=tuple(unwatched.items()))
 
 
 def _who_met(who: Participants, met: Meeting) -> tuple[Participants, bool]:

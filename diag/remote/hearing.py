@@ -82,6 +82,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured | None = None
     log: tuple[str, ...] = ()
     communicator_bytes: int | None = None
+    stopped: str | None = None
     into: str | None = None
     standing: Standing | None = None
     flight: Flight | None = None
@@ -111,6 +112,8 @@ class Hearing:
         self.lost_the_board: dict[int, str] = {}
         self.failed: dict[int, str] = {}
         self.launcher_failed: dict[int, str] = {}
+        self.stopped_for: dict[int, str] = {}
+        """Node -> whose sake we end the job for."""
         self.exit_codes: dict[int, int] = {}
         self.interpreters: dict[int, str] = {}
         self.library: str | None = None
@@ -182,6 +185,9 @@ class Hearing:
             self.launched[node].append((marker.phase, marker.at))
         if marker.interpreter is not None:
             self.interpreters[node] = f"{marker.interpreter} {marker.python}"
+        if marker.stopped is not None:
+            self.stopped_for[node] = marker.stopped
+            self._mark()
         if marker.failed is not None:
             self.launcher_failed[node] = marker.failed
             self._mark()

@@ -23,7 +23,7 @@ from diag.facts.record import NotMeasured, unknown
 from diag.facts.speed import CollectiveTime, NodeCollectives, Rung, Speed
 from diag.participants import ONE_GPU, Participants, participants
 from diag.probes import nccl_log
-from diag.remote import ladder
+from diag.remote import ladder, onlookers
 from diag.remote.hearing import Hearing, Measured
 from diag.remote.job import Job
 from diag.remote.meeting import meet
@@ -52,6 +52,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     heard: Any
     summary: str
     finished: bool
+    stopped: str = ""
 
 
 def measure(
@@ -101,7 +102,7 @@ def together(
 
     def job(environment: Mapping[str, str], **wish: Any) -> Told:
         asked = {"kinds": [], "sizes": [], "log": "", **wish}
-        return run(session, who, asked, environment, min(JOB_S, max(LEAST_S, until - time.monotonic())))
+        return run(session, (node, who), asked, environment, min(JOB_S, max(LEAST_S, until - time.monotonic())))
 
     def goes_on() -> bool:
         return jobs[-1][1].finished and until - time.monotonic() > LEAST_S
@@ -127,6 +128,7 @@ def together(
         communicator_bytes=max(taken) if taken else unknown(f"{who.backend} takes none of a GPU, or did not say"),
         log=nccl_log.read(said) if said else unknown(f"no log of NCCL: {log.summary}"),
         summary=_summary(who, times, jobs),
+        stopped=next((told.stopped for _, told in jobs if told.stopped), ""),
     )
 
 
@@ -141,7 +143,7 @@ def climb(
         if time.monotonic() + RUNG_S > until:
             break
         sets = ladder.variables(chosen, place)
-        told = run(session, who, {"kinds": KINDS[:1], "sizes": RUNG_SIZES, "log": ""}, sets, RUNG_S)
+        told = run(session, (node, who), {"kinds": KINDS[:1], "sizes": RUNG_SIZES, "log": ""}, sets, RUNG_S)
         rungs.append(_rung(step.name, sets, told, who.world_size))
         if ladder.is_decided(rungs):
             break
@@ -162,10 +164,15 @@ def _rung(name: str, sets: Mapping[str, str], told: Told, ranks: int) -> Rung:
 
 
 def run(
-    session: Session, who: Participants, wish: Mapping[str, Any], environment: Mapping[str, str], seconds: float
+    session: Session,
+    where: tuple[Node, Participants],
+    wish: Mapping[str, Any],
+    environment: Mapping[str, str],
+    seconds: float,
 ) -> Told:
     """One torchrun job on this node alone. Raises NodeError when the node stops answering."""
     began = time.monotonic()
+    node, who = where
     name = who.names[0]
     met = meet({name: session}, who.places)
     if met.lost:
@@ -174,12 +181,13 @@ def run(
     job = Job(
         {name: session}, who, port=met.port, until=began + seconds, on_done=lambda _: None,
         program=("collectives", asked), environment=environment,
+        watched=onlookers.beside({name: session}, [node], who)[0],
     )  # fmt: skip
     heard = job.run()
     for error in heard.lost.values():
         raise NodeError(name, error.cause, error.what)
     told = collective(heard, rendezvous="", environment=job.exported(), blocked=(), taken_s=time.monotonic() - began)
-    return Told(heard=heard, summary=told.summary, finished=told.finished)
+    return Told(heard=heard, summary=told.summary, finished=told.finished, stopped=told.stopped)
 
 
 def _times(heard: Hearing, ranks: int, environment: str) -> list[CollectiveTime]:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping
 
 from diag.facts.collective import Blocked, Collective, Rank, Step
+from diag.facts.record import UNASKED
 from diag.participants import Participants
 from diag.remote import hangs
 from diag.remote.hearing import Hearing, Trouble
@@ -22,7 +23,7 @@ def collective(
 ) -> Collective:
     """``taken_s``: of the whole stage; ``environment``: what diag set for every rank."""
     who = heard.who
-    guilty = culprits(heard)
+    guilty = {} if heard.stopped_for else culprits(heard)
     steps = tuple(_step(heard, size_bytes) for size_bytes in sorted(heard.times_s) if _is_whole(heard, size_bytes))
     ranks = tuple(_rank(heard, guilty, node, rank) for node in range(len(who.places)) for rank in who.ranks_of(node))
     interfaces = {place.interface for place in who.places}
@@ -45,9 +46,10 @@ def collective(
         effective_environment=tuple(sorted(heard.environment.items())),
         left_out_bytes=tuple(heard.left_out),
         blocked=blocked,
-        witnesses=hangs.witnesses(heard),
+        stopped=_stopped(heard),
+        witnesses=() if heard.stopped_for else hangs.witnesses(heard),
         summary=_summary(heard, steps, ranks, taken_s),
-        **({"library": heard.library} if heard.library else {}),
+        library=heard.library or UNASKED,
     )
 
 
@@ -211,6 +213,8 @@ def _missed(heard: Hearing, rank: int) -> tuple[int, ...]:
 def _summary(heard: Hearing, steps: tuple[Step, ...], ranks: tuple[Rank, ...], taken_s: float) -> str:
     if heard.all_done():
         return _finished(heard, steps)
+    if heard.stopped_for:
+        return f"stopped: {_stopped(heard)}"
     guilty = [rank for rank in ranks if rank.outcome not in ("done", "stopped")]
     if guilty:
         return _blame(heard, guilty)
@@ -222,6 +226,10 @@ def _summary(heard: Hearing, steps: tuple[Step, ...], ranks: tuple[Rank, ...], t
     behind = min(ranks, key=lambda rank: len(rank.phases))
     where = hangs.where_all_are(ranks) or f"rank {behind.rank} on {behind.node} {_where(behind)}"
     return f"not finished after {seconds(taken_s)}, all ranks alive; {where}"
+
+
+def _stopped(heard: Hearing) -> str:
+    return "; ".join(f"{heard.who.names[node]}: {why}" for node, why in sorted(heard.stopped_for.items()))
 
 
 def _finished(heard: Hearing, steps: tuple[Step, ...]) -> str:

@@ -37,6 +37,8 @@ def _wrong(collective: Collective) -> dict[str, str]:
 
 def why_not(collective: Collective) -> str | None:
     """Why there is nothing to repeat; None: there was no need. Asked where nobody is at fault."""
+    if collective.stopped:
+        return f"not repeated: {collective.stopped}"
     if any(rank.wrong_bytes for rank in collective.ranks):
         return "sums were wrong on too many nodes to leave out any"
     return None if collective.finished or not collective.nodes else f"nobody to leave out: {collective.summary}"

@@ -100,7 +100,8 @@ def test_something_else_at_its_port_is_not_believed(ras):
 
 
 def test_where_nothing_listens_that_is_said_with_the_reason(ras, monkeypatch):
-    address = ras.own_address()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
     assert ras.ask(address, "2.27.3", 1) == {"why": f"nothing listens at {address}"}
     monkeypatch.setenv("NCCL_RAS_ENABLE", "0")
     assert ras.ask(address, "2.27.3", 1) == {"why": f"nothing listens at {address} (NCCL_RAS_ENABLE=0)"}

@@ -20,6 +20,7 @@ from diag.remote.collective import sizes_bytes
 from diag.remote.job import Job
 from diag.remote.local import LocalChannel, LocalTransport
 from diag.remote.meeting import meet
+from diag.remote.onlookers import Onlooker
 from diag.remote.outcome import collective
 from diag.remote.session import Session, open_session
 from tests.lab.cluster import Lab
@@ -105,6 +106,7 @@ class Running:
         deadline_s: float = 60,
         ranks: int | None = None,
         program: str = "allreduce",
+        watched: Mapping[str, Onlooker] | None = None,
     ) -> None:
         """``ranks``: on each node; ``program``: a module that the nodes find, called as the all-reduce is."""
         self.who: Participants = participants(facts(sessions), {}, ranks)
@@ -117,6 +119,7 @@ class Running:
             sizes_bytes=sizes_bytes(max_size_bytes),
             until=self.began + deadline_s,
             on_done=lambda _: None,
+            watched=watched,
             program=(program, ",".join(map(str, sizes_bytes(max_size_bytes)))),
         )
         self.thread = threading.Thread(target=self.job.run, daemon=True)

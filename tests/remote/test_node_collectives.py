@@ -55,7 +55,7 @@ def test_every_kind_is_run_and_right_under_both_environments(here):
 
 def test_what_is_set_for_the_engine_reaches_every_rank(here):
     session, node = here
-    told = run(session, among(node, 2), {"kinds": [], "sizes": [], "log": ""}, NVLS_OFF.variables, 40)
+    told = run(session, (node, among(node, 2)), {"kinds": [], "sizes": [], "log": ""}, NVLS_OFF.variables, 40)
     assert told.finished
     assert told.heard.environment["NCCL_NVLS_ENABLE"] == "0"
     assert told.heard.environment["NCCL_SOCKET_IFNAME"] == "=lo"
@@ -64,7 +64,11 @@ def test_what_is_set_for_the_engine_reaches_every_rank(here):
 def test_a_job_that_does_not_come_through_is_told_with_its_reason(here):
     session, node = here
     told = run(
-        session, among(node, 2), {"kinds": KINDS, "sizes": [KIB], "log": ""}, {"GLOO_SOCKET_IFNAME": "none0"}, 40
+        session,
+        (node, among(node, 2)),
+        {"kinds": KINDS, "sizes": [KIB], "log": ""},
+        {"GLOO_SOCKET_IFNAME": "none0"},
+        40,
     )
     assert not told.finished
     assert told.summary
