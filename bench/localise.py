@@ -1,7 +1,7 @@
 """Does localisation name the right node, link or NIC, and nobody else, in how much time? `python bench/localise.py`
 
-Simulated: rate(i -> j) = min(node i, node j, link ij) with normal noise of 5 or 10 % *a flow*, and with others taking 2 %
-at each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half as much between them) and of eight rails.
+Simulated: rate(i -> j) = min(node i, node j, link ij), normal noise of 5 or 10 % *a flow*, with others taking 2 % at
+each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half as much between them) and of eight rails.
 Time is counted in measurements, each as long as any other: a round of disjoint pairs takes one, one that is repeated as
 many as it is repeated. The sweep takes n-1; bisection measures halves by an all-reduce down to pairs of nodes, both
 halves at once, one step after the other for each culprit, and cannot tell a slow node from its link.
