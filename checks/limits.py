@@ -2,7 +2,7 @@
 
 import pytest
 
-from diag.facts.derived import hcas
+from diag.facts.derived import has_rdma
 from diag.facts.node import Node
 from diag.facts.verdict import finding
 from diag.units import size
@@ -39,7 +39,7 @@ def check_open_files_limit_lets_engines_raise_it(node: Node) -> None:
     assert hard is None or hard >= NOFILE_WANTED, finding(f"at most {hard} open files", f"at least {NOFILE_WANTED}")
 
 
-@pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
+@pytest.mark.applies(has_rdma, reason="no RDMA device")
 @pytest.mark.cause("memlock_limit")
 def check_memlock_is_unlimited_where_there_is_rdma(node: Node) -> None:
     """RDMA registers memory by locking it; below the limit ibv_reg_mr fails with "Cannot allocate memory" in NCCL.

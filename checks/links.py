@@ -32,7 +32,7 @@ several = pytest.mark.applies(several_nodes, reason="one node: it has no link to
 active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
 wanted = pytest.mark.applies(lambda cluster: why_not(cluster) != NONE, reason="--pairs none: no link was measured")
 measured = pytest.mark.applies(
-    lambda link: link.flow is not None, reason="only that it carries data was tried, not measured"
+    lambda link, cluster: link.flow is not None or not cluster.links.flows, reason="not among the pairs measured"
 )
 
 
@@ -42,16 +42,17 @@ measured = pytest.mark.applies(
 @measured
 @pytest.mark.needs("check_link_carries_data", "check_named_interface_exists")
 @pytest.mark.cause("mtu_mismatch")
-def check_path_passes_full_packets(link: Link, node: Node, cluster: Snapshot) -> None:
+def check_path_passes_full_packets(link: Link, node: Node, cluster: Snapshot, peers: Peers) -> None:
     """A switch with a smaller MTU drops full packets silently: logins work, and the first large transfer hangs.
 
     Do: set one MTU on both nodes and on every switch port between them.
     $ ssh {node} ip -brief link
     """
-    interface = data_interface(node, cluster)
+    ends = [data_interface(end, cluster) for end in (node, peers.nodes[link.target])]
+    smaller = min(ends, key=lambda interface: interface.mtu_bytes)  # that they differ is for another check to say
     passes = link.measured.path_mtu_bytes
     found = f"packets of {passes} bytes pass to {link.target}, larger ones do not"
-    assert passes >= interface.mtu_bytes, finding(found, f"{interface.mtu_bytes} bytes, the MTU of {interface.name}")
+    assert passes >= smaller.mtu_bytes, finding(found, f"{smaller.mtu_bytes} bytes, the MTU of {smaller.name}")
 
 
 def slow_flows(cluster: Snapshot) -> dict[tuple[str, str], Suspect]:
@@ -130,6 +131,7 @@ def told(row: ClosedPorts, node: Node) -> str:
 @several
 @active
 @wanted
+@pytest.mark.needs("check_no_other_node_holds_its_addresses")
 @pytest.mark.cause("firewall_blocks_ports")
 def check_ports_are_open_between_nodes(node: Node, cluster: Snapshot, peers: Peers) -> None:
     """Rendezvous, Ray, NCCL and GLOO connect on these ports; ping passes a firewall that stops every one of them.

@@ -39,12 +39,12 @@ SETTINGS = frozenset({
     "cuda_visible_devices_wrong", "mig_uuid_not_supported", "exclusive_compute_mode", "version_differs", "clock_skew",
     "ray_or_python_version_mismatch", "rendezvous_master_unresolvable", "rendezvous_master_not_recognised",
     "container_bridge_network_advertised", "duplicate_host_identity", "duplicate_address", "port_in_use",
-    "custom_allreduce_ipc_failure", "cuda_forward_compat_unsupported", "gdr_peermem_missing",
+    "custom_allreduce_ipc_failure", "cuda_forward_compat_unsupported", "gdr_peermem_missing", "pkey_differs",
     "ray_node_ip_mismatch", "trust_remote_code_missing", "nccl_torch_library_mismatch",
 })  # fmt: skip
 """Causes that are put right by changing a setting or a version; the others are a node's own, or those of its part."""
 
-KINDS = {"gpu": "gpu", "interface": "nic"}
+KINDS = {"gpu": "gpu", "interface": "nic", "port": "nic"}
 """What a failed part of a node is called as a culprit."""
 
 LOST = {"rank_missing", "rank_frozen", "rank_died", "agent_silent"}

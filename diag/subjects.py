@@ -1,8 +1,8 @@
 """Which subjects does a check name as arguments, and which of them does a Snapshot hold?
 
-``node``, its parts (``gpu``, ``device``, ``interface``, ``filesystem``, a ``link`` that leaves it) and the whole
-``cluster``; beside any of them ``peers``: all nodes, for comparing. A check is called once for each of the smallest
-subject it names.
+``node``, its parts (``gpu``, ``device``, ``interface``, ``filesystem``, an RDMA ``port``, a ``link`` that leaves it)
+and the whole ``cluster``; beside any of them ``peers``: all nodes, for comparing. A check is called once for each of
+the smallest subject it names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.derived import accelerators, links
+from diag.facts.derived import accelerators, links, rdma_ends
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import NotMeasured, is_known
@@ -42,6 +42,9 @@ PARTS = {
     ),
     "interface": Part(lambda node, _: node.interfaces, lambda nic: f"interface:{nic.name}", "no network interface"),
     "filesystem": Part(lambda node, _: node.filesystems, lambda fs: f"filesystem:{fs.path}", "no file system"),
+    "port": Part(
+        lambda node, _: rdma_ends(node), lambda end: f"port:{end.hca.name}/{end.port.number}", "no RDMA device"
+    ),
     "link": Part(links, lambda link: f"link:{link.source}>{link.target}", "one node: no link to another"),
 }
 

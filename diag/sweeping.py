@@ -7,6 +7,7 @@ NIC, the budget and lost nodes end it early; what is known by then is kept.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,10 +20,14 @@ from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.record import UNASKED, Known, NotMeasured, is_known
-from diag.remote import nic_counters, pairs, port_matrix
+from diag.probes import increases
+from diag.probes.increases import Reading
+from diag.probes.perftest import Trial
+from diag.remote import nic_counters, pairs, perftest, port_matrix
 from diag.remote.pairs import Pair, Spot
 from diag.remote.session import Session
-from diag.units import gbit_per_s
+from diag.routing import default_interfaces
+from diag.units import MIB, gbit_per_s
 
 FLOW_S: Mapping[str, float] = {"quick": 0.5, "normal": 0.8, "burn": 0.8}
 """Level -> how long each direction is measured."""
@@ -37,6 +42,17 @@ STREAMS_FOR, FEWEST_STREAMS, MOST_STREAMS = 10e9, 2, 8
 SAMPLE_OF, SEED = 4, 7
 """Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
 MOST_CONFIRMED = 2
+FELT = re.compile("pause|discard")
+"""Counters by which a fabric says that it is too much."""
+WRITE = Trial(tool="ib_write_bw", size_bytes=MIB, seconds=1)
+TRIALS: Mapping[str, tuple[Trial, ...]] = {
+    "quick": (WRITE,),
+    "normal": (
+        WRITE, Trial(tool="ib_read_bw", size_bytes=MIB, seconds=1), Trial(tool="ib_send_lat", size_bytes=8)
+    ),
+}  # fmt: skip
+TRIALS = {**TRIALS, "burn": TRIALS["normal"]}
+"""Level -> what perftest measures; all of it in the first round, writing in every round. At level quick of one rail."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,12 +152,18 @@ class Sweep:
         spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
         names = tuple(self.places)
         planned = self._planned(names)
+        counted = self._counted() if self.order.mode != "ring" else {}
         for why, chosen in planned:
             self._round(why, chosen, spots)
+            if counted and not self.stopped:
+                self.stopped = felt(counted, counted := self._counted())
         spread = localise.spread_of(names, self.flows)
         for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
             self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
         self._confirm(spots, localise.confirm_repeats(names, spread))
+
+    def _counted(self) -> dict[str, Reading]:
+        return nic_counters.read(self.sessions, dict.fromkeys(self.places))[0]
 
     def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
         """Node or link? What is suspicious meets what is proven good; seldom more than once."""
@@ -179,9 +201,24 @@ class Sweep:
         began, number = time.monotonic(), len(self.rounds) + 1
         measured = pairs.measure(self.sessions, spots, there, number, seconds)
         self.flows += measured.flows
+        by_rdma = [pair for pair in there if not set(pair) & set(measured.lost)]
+        rails = rails_of([self.nodes[name] for pair in by_rdma for name in pair], self.order.level)
+        for trial in TRIALS[self.order.level] if rails else ():
+            if number == 1 or trial == WRITE:
+                self.flows += self._by_rdma(trial, by_rdma, number, rails)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
         self._lose(measured.lost)
+
+    def _by_rdma(self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str]) -> tuple[Flow, ...]:
+        """Rail by rail, of the pairs in which both have one."""
+        wanted = perftest.Pairs(
+            pairs=[pair for pair in there if all(has_rdma(self.nodes[name]) for name in pair)],
+            number=number,
+            addresses={name: self.places[name].address for pair in there for name in pair},
+            only=rails,
+        )
+        return perftest.measure(wanted, trial, self.sessions, self.nodes, self._left_s(), self._lose_one)
 
     def _spot(self, place: Place, port: int) -> Spot:
         interface = self._interface(place.node)
@@ -201,12 +238,40 @@ class Sweep:
             self.lost.setdefault(name, error)
             self._leave_alone(name, error.what)
 
+    def _lose_one(self, name: str, error: NodeError) -> None:
+        self._lose({name: error})
+
     def _leave_alone(self, name: str, why: str) -> None:
         if self.places.pop(name, None) is not None:
             self.excluded[name] = why
 
     def _left_s(self) -> float:
         return self.until - time.monotonic()
+
+
+def felt(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> str:
+    """Pauses and discards that rose meanwhile: others on the fabric feel the sweep. Empty: none did."""
+    for name, reading in after.items():
+        for risen in increases.between(before.get(name, reading), reading, "links"):
+            if FELT.search(risen.counter):
+                return f"{risen.counter} of {risen.device} on {name} rose by {risen.by}"
+    return ""
+
+
+def has_rdma(node: Node) -> bool:
+    return is_known(node, "hcas") and bool(node.hcas)
+
+
+def rails_of(nodes: Sequence[Node], level: str) -> frozenset[str]:
+    """Names of the HCAs that are measured: not what carries the default route where another is there."""
+    names: dict[str, bool] = {}
+    for node in nodes:
+        spared = set(default_interfaces(node)) if is_known(node, "routes") else set()
+        for hca in node.hcas if is_known(node, "hcas") else ():
+            held = {interface for port in hca.ports for interface in port.interfaces}
+            names[hca.name] = names.get(hca.name, False) or bool(held & spared)
+    free = sorted(name for name, is_spared in names.items() if not is_spared) or sorted(names)
+    return frozenset(free[:1] if level == "quick" else free)
 
 
 def _line(interface: Interface) -> float | None:

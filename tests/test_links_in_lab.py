@@ -69,7 +69,9 @@ def judged(standing: Standing, nodes: list[Node] | None = None) -> tuple[Culprit
         links=swept(standing, nodes),
         collective=unknown("not part of this test"),
     )
-    return judge.judge(snapshot, keyword="link or packets or ports_are_open or mtu or addresses").culprits
+    return judge.judge(
+        snapshot, keyword="link or packets or ports_are_open or mtu or addresses or hostname_is_not"
+    ).culprits
 
 
 def slow_link(standing: Standing, one: int, other: int, rate: str) -> None:
@@ -124,6 +126,30 @@ CASES: dict[str, tuple[Plant, dict[str, tuple[str, ...]]]] = {
         {"mtu_mismatch": ("n013",)},
     ),
 }
+
+
+FACTS: dict[str, tuple[Plant, dict[str, tuple[str, ...]]]] = {
+    "an interface with a smaller MTU": (lambda s: s.lab.hosts[9].set_mtu(1400), {"mtu_mismatch": ("n009",)}),
+    "an address that another holds": (
+        lambda s: s.lab.hosts[4].add_address(s.lab.hosts[12].address),
+        {"duplicate_address": ("n004", "n012")},
+    ),
+    "a bridge with the same address on every node": (
+        lambda s: [host.add_bridge("docker0", "172.17.0.1/16") for host in s.lab.hosts],
+        {},
+    ),
+    "a name that is a loopback address": (
+        lambda s: s.lab.hosts[3].name_itself("127.0.1.1"),
+        {"gloo_hostname_loopback": ("n003",)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FACTS)
+def test_what_the_facts_show_is_named_beside_links_that_carry_data(standing, case):
+    plant, expected = FACTS[case]
+    plant(standing)
+    assert culprits(standing, facts(standing.sessions)) == expected
 
 
 @pytest.mark.parametrize("case", CASES)

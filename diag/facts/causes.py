@@ -95,4 +95,5 @@ CAUSES = {
     "clock_skew": "the node's clock differs from the others'",
     "version_differs": "a version differs from that on the other nodes",
     "duplicate_address": "two nodes have the same address",
+    "pkey_differs": "InfiniBand partition keys differ, or a port is a limited member only",
 }

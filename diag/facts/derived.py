@@ -13,6 +13,7 @@ from diag.facts.device import Gpu, PciDevice
 from diag.facts.links import TCP, Flow
 from diag.facts.network import Interface
 from diag.facts.node import Node
+from diag.facts.rails import End, ends
 from diag.facts.record import NotMeasured, is_known
 from diag.facts.system import Filesystem
 from diag.units import GIB
@@ -38,6 +39,16 @@ def accelerators(node: Node) -> tuple[PciDevice, ...]:
 
 def hcas(node: Node) -> tuple[PciDevice, ...]:
     return tuple(device for device in node.devices if device.kind == "hca")
+
+
+def has_rdma(node: Node) -> bool:
+    """An HCA on the bus, or a device without one (soft-RoCE) that the kernel was seen to have."""
+    return bool(hcas(node)) or (is_known(node, "hcas") and bool(node.hcas))
+
+
+def rdma_ends(node: Node) -> tuple[End, ...]:
+    """The ports of its RDMA devices, those of virtual functions only where there are no others."""
+    return ends(node) if has_rdma(node) else ()
 
 
 def several_nodes(cluster: Snapshot) -> bool:

@@ -49,14 +49,18 @@ def rails(one: Node, other: Node) -> tuple[Rail, ...]:
     return tuple(Rail(mine, yours) for mine, yours in pairs if "active" in {mine.port.state, yours.port.state})
 
 
+def ends(node: Node) -> tuple[End, ...]:
+    """Its ports; those of virtual functions only where there are no others. Raises NotMeasured."""
+    real = [hca for hca in node.hcas if not hca.virtual_function]
+    return tuple(End(hca, port) for hca in real or node.hcas for port in hca.ports)
+
+
 def _ends(node: Node) -> Mapping[str, End]:
-    ends = [End(hca, port) for hca in node.hcas if not hca.virtual_function for port in hca.ports]
-    virtual = [End(hca, port) for hca in node.hcas if hca.virtual_function for port in hca.ports]
-    return {end.name: end for end in ends or virtual}
+    return {end.name: end for end in ends(node)}
 
 
-def _in_order(ends: Mapping[str, End]) -> list[End]:
-    return sorted(ends.values(), key=lambda end: (end.hca.pci_address or "", end.name))
+def _in_order(named: Mapping[str, End]) -> list[End]:
+    return sorted(named.values(), key=lambda end: (end.hca.pci_address or "", end.name))
 
 
 def speaking_gid(port: RdmaPort) -> Gid | None:

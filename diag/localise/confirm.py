@@ -39,8 +39,10 @@ class Standing:
         self.pairs: dict[Pair, float] = {}
         self.nodes: dict[str, float] = {}
         self.noise = 0.0
+        self.all_slow = False
         for layer in layers(flows):
             sight = look(layer, expected_bytes_per_s, groups)
+            self.all_slow |= sight.all_slow
             fit = Fit(sight.seen, ring)
             fit.grow()
             fit = Fit(recentred(sight, fit.uncovered()).seen, ring)
@@ -87,8 +89,8 @@ def next_round(
     confirmed = bool(measured - ring_pairs(nodes)) or _again(flows)
     lonely = {node for pair in standing.bad for node in pair} - standing.in_sound_pair()
     proven = standing.proven()
-    if not proven and not confirmed:
-        return _strangers(nodes, measured) if lonely else ()
+    if not confirmed and (standing.all_slow or (lonely and not proven)):
+        return _strangers(nodes, measured)
     if confirmed:
         lonely = {node for node in lonely if not any(_pair(node, good) in measured for good in proven)}
     return _matched(standing, lonely, proven, measured, alone=confirmed)

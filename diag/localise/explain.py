@@ -19,17 +19,22 @@ MATTERS = 0.05
 """A part is no culprit below this deficit."""
 FLOOR = 0.01
 """The least spread of a flow: repeated measurements on a quiet network differ by as much."""
-BELIEVED = 9.0
+BELIEVED = 8.5
 """So many nats of likelihood must a culprit save: 3.9 standard deviations. Simulated (bench/localise.py): with it less
 than one of 1,000 sound nodes is accused at a spread of 10 %."""
 ONE_WAY = 0.7
 """What is slow one way only is twice as many parts."""
+CROWD, CROWDED = 0.5, 16
+"""Among many more, chance has more tries."""
 UNFELT = 6.5
 """A link off the ring: the collective does not feel it, and of so many few are chosen to be measured. Where both it and
 a node would explain what was measured there, it is the node."""
 ONCE = 2.5
 """What one single flow says may have been somebody else's moment."""
 MANY_FLOWS = 40
+SPLIT = 3.0
+"""Where all flows spread so much more than those at the top do, many are slow: then the top says what the noise is."""
+FEW_FAST = 6
 MAD = 1.4826
 CAUTION = 1.15
 """A median absolute deviation is taken for this much larger, since it is uncertain itself."""
@@ -69,6 +74,7 @@ class Fit:
         self.through = _through(len(seen), self.covers)
         self._predicted = [0.0] * len(seen)
         self._candidates = {part for part in self.covers if self.mean(part) > MATTERS / 2}
+        self._ports = len({(node, each.flow.rail) for each in seen for node in each.flow.pair})
         self._frozen = False
         self._measure_noise()
 
@@ -78,6 +84,13 @@ class Fit:
 
     def mean(self, part: Part) -> float:
         return fmean(self.seen[flow].deficit for flow in self.covers[part])
+
+    def explained(self, part: Part) -> list[Seen]:
+        """Flows that nothing else makes slower."""
+        flows = self.covers[part]
+        return [self.seen[flow] for flow in flows if self._predicted[flow] <= self.levels[part]] or [
+            self.seen[flow] for flow in flows
+        ]
 
     def uncovered(self) -> list[Seen]:
         return [each for each, predicted in zip(self.seen, self._predicted, strict=True) if not predicted]
@@ -128,7 +141,11 @@ class Fit:
 
     def _price_of(self, part: Part) -> float:
         """Nats that it must save to be believed."""
-        price = BELIEVED + (ONE_WAY if part.way or part.kind == "direction" else 0.0)
+        price = (
+            BELIEVED
+            + CROWD * math.log(1 + self._ports / CROWDED)
+            + (ONE_WAY if part.way or part.kind == "direction" else 0.0)
+        )
         if len(part.nodes) > 1 and (min(part.nodes), max(part.nodes)) not in self.ring:
             price += UNFELT
         return price + (ONCE if len(self.covers[part]) == 1 else 0.0)
@@ -168,7 +185,7 @@ class Fit:
             return -math.inf
         rest = max(self._squares - (0.0 if self._frozen else saved), self._free * FLOOR**2)
         tested = self._free / 2 * math.log((rest + saved) / rest)
-        if len(self.seen) < MANY_FLOWS or self._frozen:
+        if self._frozen or (len(self.seen) < MANY_FLOWS and not self._split):
             return tested
         return max(tested, saved / (2 * (CAUTION * self._usual) ** 2))
 
@@ -179,14 +196,23 @@ class Fit:
     def _measure_noise(self) -> None:
         self._squares = self._sum_squares()
         self._free = max(1, len(self.seen) - 1 - len(self.levels))
-        errors = [abs(each.deficit - predicted) for each, predicted in zip(self.seen, self._predicted, strict=True)]
-        self._usual = max(FLOOR, MAD * median(errors)) if errors else FLOOR
+        errors = [each.deficit - predicted for each, predicted in zip(self.seen, self._predicted, strict=True)]
+        self._usual = max(FLOOR, MAD * median(map(abs, errors))) if errors else FLOOR
+        upper = max(FLOOR, _upper(errors))
+        self._split = self._usual > SPLIT * upper
+        self._usual = CAUTION * upper if self._split else self._usual
 
     def _predict(self, changed: Part) -> None:
         for flow in self.covers[changed]:
             self._predicted[flow] = max(self.levels.get(part, 0.0) for part in self.through[flow])
         if not self._frozen:
             self._measure_noise()
+
+
+def _upper(errors: Sequence[float]) -> float:
+    """The spread of those at least as fast as what is sound; so few that it says nothing: no bound."""
+    fast = [-error for error in errors if error <= 0]
+    return MAD * median(fast) * (1 + FEW_FAST / len(fast)) if len(fast) > FEW_FAST // 2 else math.inf
 
 
 def _same(part: Part, other: Part) -> bool:

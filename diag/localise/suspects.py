@@ -22,6 +22,8 @@ from diag.units import gbit_per_s
 
 CLEAR = 4.6
 """So many nats must the next explanation be worse: 99 of 100."""
+GAPING, SPREAD = 0.25, 0.15
+"""A pair this far below sound, at such a spread, calls for an answer, were it that nobody can tell."""
 PASSES = 3
 """What is sound is found again without the culprits, so often."""
 SHOWN = 4
@@ -68,7 +70,10 @@ def suspects(
     known = [flow for flow in flows if flow.source in among and flow.target in among and flow.source != flow.target]
     found = list[Suspect]()
     for layer in layers(known):
-        if len(among) <= PAIR:
+        if all(map(failed, layer)):
+            why = "nothing came through anywhere: it is what they share, or each of them"
+            found.append(_unclear(nodes, layer, expected_bytes_per_s, "peers", why))
+        elif len(among) <= PAIR:
             found += _of_two(nodes, layer, expected_bytes_per_s)
         else:
             found += _of_layer(nodes, look(layer, expected_bytes_per_s, groups), expected_bytes_per_s)
@@ -87,18 +92,30 @@ def _of_two(nodes: Sequence[str], flows: Sequence[Flow], expected: float | None)
 def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> list[Suspect]:
     fit, sight = _fitted(sight, ring_pairs(nodes))
     named, vague = _named(fit)
-    flows = {part: [fit.seen[flow] for flow in fit.covers[part]] for part in fit.levels}
+    flows = {part: fit.explained(part) for part in fit.levels}
     if sight.referee == "peers" and _outnumbered(nodes, fit):
         slow = [each.flow for part in fit.levels for each in flows[part]]
         why = "as many are slow as are not: without a line rate nobody knows who is sound"
         found = [_unclear(_ends(fit.levels), slow, None, "peers", why)]
     else:
-        found = [_suspect(part, flows[part], sight, confidence) for part, confidence in _joined(named).items()]
+        found = [
+            _suspect(part, _of_part(part, flows), sight, confidence) for part, confidence in _joined(named).items()
+        ]
         found += [_between(group, fit, sight) for group in _together(vague)]
+    gaping = [] if fit.levels else _gaping(fit)
+    if gaping and not sight.all_slow:
+        why = "rates differ so much that no majority of the nodes is sound: nobody can be told apart"
+        ends = sorted({node for flow in gaping for node in flow.pair})
+        found.append(_unclear(ends, gaping, expected, sight.referee, why))
     if sight.all_slow:
         why = "all are slow alike: it is what they share (a switch, a setting), or each of them"
         found.append(_unclear(nodes, [each.flow for each in sight.seen], expected, "line rate", why))
     return found
+
+
+def _gaping(fit: Fit) -> list[Flow]:
+    links = [part for part in fit.covers if part.kind == "link" and fit.mean(part) > GAPING and fit.noise > SPREAD]
+    return list(dict.fromkeys(fit.seen[flow].flow for part in links for flow in fit.covers[part]))
 
 
 def _fitted(sight: Sight, ring: Pairs) -> tuple[Fit, Sight]:
@@ -132,7 +149,9 @@ def _outnumbered(nodes: Sequence[str], fit: Fit) -> bool:
         parts = [part for part in fit.levels if part.rail in (None, rail) and len(part.nodes) == 1]
         if 2 * len(_ends(parts)) >= len(nodes):
             return True
-    return 2 * len(slow) > len(pairs)
+    met = {node for pair in pairs for node in pair}
+    sound = {node for each in fit.uncovered() for node in each.flow.pair}
+    return 2 * len(slow) > len(pairs) or bool(fit.levels and 2 * len(sound) <= len(met))
 
 
 def _joined(named: Mapping[Part, float]) -> dict[Part, float]:
@@ -156,6 +175,11 @@ def _other_way(part: Part) -> Part:
     if part.kind == "direction":
         return part._replace(nodes=part.nodes[::-1])
     return part._replace(way="receiving" if part.way == "sending" else "sending")
+
+
+def _of_part(part: Part, flows: Mapping[Part, list[Seen]]) -> list[Seen]:
+    """Those of the part, or of what was joined to it."""
+    return [each for other, seen in flows.items() if part in (other, _whole(other)) for each in seen]
 
 
 def _suspect(part: Part, seen: Sequence[Seen], sight: Sight, confidence: float) -> Suspect:

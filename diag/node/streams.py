@@ -16,6 +16,7 @@ import threading
 import time
 
 import dials
+import flow_rate
 import markers
 import unfragmented
 
@@ -27,10 +28,6 @@ BLOCK_BYTES = 128 << 10
 TOKEN_BYTES = 32
 ACCEPT_S, CONNECT_S, REFUSED_S, STALL_S = 4.5, 2.5, 2.0, 3.0
 ROUND_TRIPS = 25
-WARM_UP_SHARE = 0.25
-"""Of its time a flow is not counted: windows grow, and a shaped link first spends what it saved."""
-WINDOWS = 8
-SAMPLE_S = 0.01
 TCP_INFO_RETRANSMITS = 100
 """Offset of tcpi_total_retrans (linux/tcp.h)."""
 THERE, BACK = b"there", b"back"
@@ -240,12 +237,12 @@ def _received(control: socket.socket, connections: list[socket.socket], token: s
             control.sendall(b"!")
         except OSError as error:
             raise StepError("receive", error) from error
-        samples = _sampled(threads, counts, seconds)
+        samples = flow_rate.sampled(threads, counts, seconds + 2 * STALL_S)
         if -1 in counts:
             return {"wrong": True}
         if failures:
             raise StepError("receive", failures[0])
-        return _rates(samples, seconds)
+        return flow_rate.rate(samples, seconds)
 
     return work
 
@@ -264,42 +261,6 @@ def _drain(connection: socket.socket, block: bytes, number: int, counts: list[in
         if filled == len(block):
             wrong = wrong or buffer != block
             filled = 0
-
-
-def _sampled(threads: list[threading.Thread], counts: list[int], seconds: float) -> list[tuple[float, int]]:
-    """(time, bytes so far), from the first byte to the end of the last connection."""
-    samples: list[tuple[float, int]] = []
-    until = time.monotonic() + seconds + 2 * STALL_S
-    while any(thread.is_alive() for thread in threads) and time.monotonic() < until:
-        total = sum(count for count in counts if count > 0)
-        if total:
-            samples.append((time.monotonic(), total))
-        time.sleep(SAMPLE_S)
-    return samples
-
-
-def _rates(samples: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
-    if not samples:
-        return {"rate": 0.0, "windows": []}
-    began = samples[0][0]
-    first, last = began + WARM_UP_SHARE * seconds, min(began + seconds, samples[-1][0])
-    edges = [_bytes_at(samples, first + (last - first) * part / WINDOWS) for part in range(WINDOWS + 1)]
-    if last <= first:  # a few bytes, and then nothing
-        return {"rate": samples[-1][1] / max(seconds, samples[-1][0] - began), "windows": []}
-    width = (last - first) / WINDOWS
-    windows = [(after - before) / width for before, after in zip(edges, edges[1:])]
-    return {"rate": (edges[-1] - edges[0]) / (last - first), "windows": [round(one) for one in windows]}
-
-
-def _bytes_at(samples: list[tuple[float, int]], when: float) -> float:
-    """Between two samples in proportion."""
-    before = samples[0]
-    for after in samples:
-        if after[0] >= when:
-            span = after[0] - before[0]
-            return before[1] + (after[1] - before[1]) * ((when - before[0]) / span if span > 0 else 1.0)
-        before = after
-    return float(before[1])
 
 
 def _retransmits(connection: socket.socket) -> int:

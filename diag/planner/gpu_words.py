@@ -12,12 +12,15 @@ from diag.planner.domains import INSIDE
 from diag.planner.memory.weighed import rotary_bytes
 from diag.planner.model.architecture import LatentCache
 from diag.planner.model.requantized import ON_LOADING
+from diag.planner.network.groups import grouped
 from diag.planner.rules import EngineRules
 from diag.planner.search import MOST_WEIGHTS, search
 from diag.planner.trial import Trial, attempt
 from diag.planner.wanted import Wanted
 from diag.units import gbit_per_s, size
 
+NAMED = 4
+"""Groups in a line."""
 LEAST_WEIGHTS = 0.60
 """With less, fewer GPUs might do; with more than ``MOST_WEIGHTS`` little KV cache is left."""
 PINNED = "as you set it"
@@ -84,8 +87,9 @@ def _grouped(case: Case, best: Trial) -> str:
     rates = case.domains.rates
     if rates is None or best.deployment.nodes == 1 or not rates.slow:
         return ""
-    found = case.domains.groups(best.deployment)
-    told = " and ".join(", ".join(group) for group in found.groups)
+    found, plain = case.domains.groups(best.deployment), grouped(case.domains.nodes, best.deployment.nodes, None)
+    other = [", ".join(group) for group in found.groups if group not in plain.groups] or ["nodes as they are named"]
+    told = " and ".join(other[:NAMED]) + (f" and {len(other) - NAMED} more" if other[NAMED:] else "")
     idle = f"; {', '.join(found.idle)} idle" if found.idle else ""
     slowest = rates.of(rates.pairs)
     used = rates.slow & set(found.pairs(neighbours=best.deployment.tp * best.deployment.dp <= case.domains.per_node))
@@ -195,9 +199,18 @@ def sources(case: Case, best: Trial) -> dict[str, str]:
         lines["recipe"] = f"once on each {'node' if nodes == 1 else f'{nodes} nodes'}"
     if len(case.found.nodes) > 1:
         lines["nodes"] = case.domains.way(best.deployment)[0]
+        lines |= _groups(case, best)
     if case.found.left_out:
         lines["left_out"] = "; ".join(case.found.left_out)
     return PAPERS | lines
+
+
+def _groups(case: Case, best: Trial) -> dict[str, str]:
+    """All of them, where they are not simply those that follow each other."""
+    found = case.domains.groups(best.deployment)
+    if found == grouped(case.domains.nodes, best.deployment.nodes, None):
+        return {}
+    return {"groups": "; ".join(", ".join(group) for group in found.groups)}
 
 
 def _beside(case: Case) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from diag.facts.collective import Collective, Rank, Step
 from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Resolution
+from diag.facts.record import Missing
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage, save
 from tests.checks.machines import GPUS, MODEL, cpu_node, gpu_node
 
@@ -40,7 +41,7 @@ def _cluster(nodes, collective, model_path, link) -> Snapshot:
         model_path=model_path,
         nodes=nodes,
         resolutions=tuple(Resolution(name=node.name, addresses=(node.address,), nodes=names) for node in nodes),
-        links=_links(names, *link),
+        links=_links(names, *link) if len(names) > 1 else Missing("one node: it has no link to another"),
         collective=collective(names),
         gloo=_beside(names) if collective is _nccl else None,
         without=None,

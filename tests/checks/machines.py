@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from diag.facts.container import Container
-from diag.facts.device import PciDevice
 from diag.facts.model import ModelFile, ModelFiles, ReadSpeed, TensorGroup
 from diag.facts.network import EphemeralPorts, Hostname, Interface, Route
 from diag.facts.node import Agent, Node, Reach
@@ -15,7 +14,7 @@ from diag.facts.software import Package, Setting, Software
 from diag.facts.system import Clock, Filesystem, Limits, Memory, System
 from diag.units import GIB, MIB
 from tests.checks.hgx import GPUS, HCAS, between, gpu_system, h100, h100_on_the_bus, torch_view
-from tests.checks.hgx_rdma import hcas, rdma_system
+from tests.checks.hgx_rdma import connectx7, hca_on_the_bus, rdma_system
 from tests.checks.hgx_speed import speed
 
 MODEL = "/models/Qwen3-32B"
@@ -42,13 +41,13 @@ def gpu_node(number: int) -> Node:
             _interface("docker0", "bridge", "172.17.0.1/16", state="down", virtual_bridge=True),
         ),
         routes=_routes("bond0"),
-        devices=tuple(h100_on_the_bus(index) for index in range(GPUS)) + tuple(_hca(index) for index in range(HCAS)),
+        devices=tuple(h100_on_the_bus(index) for index in range(GPUS))
+        + tuple(hca_on_the_bus(index) for index in range(HCAS)),
         gpus=tuple(h100(number, index) for index in range(GPUS)),
         between=tuple(between()),
         gpu_system=gpu_system(),
-        hcas=hcas(number),
+        hcas=tuple(connectx7(number, index) for index in range(HCAS)),
         rdma_system=rdma_system(),
-        increases=(),
         torch_view=torch_view(number),
         speed=speed(number),
         software=_software(
@@ -92,7 +91,6 @@ def cpu_node(number: int) -> Node:
         gpu_system=None,
         hcas=(),
         rdma_system=None,
-        increases=(),
         torch_view=None,
         speed=Missing("no accelerator"),
         software=_software("2.13.0+cpu", nccl=None, cuda=None, driver=None, engine="ray", version="2.60.0"),
@@ -132,6 +130,7 @@ def _node(name: str, address: str, **topics: Any) -> Node:
         "ephemeral_ports": EphemeralPorts(low=32768, high=60999),
         "processes": (),
         "xids": (),
+        "increases": (),
     }
     return Node(name=name, address=address, **(common | topics))
 
@@ -161,18 +160,6 @@ def _interface(name, kind, *addresses: str, gbit=None, mtu=1500, state="up", vir
 
 def _routes(interface: str) -> tuple[Route, ...]:
     return (Route(destination="default", interface=interface, gateway="10.0.0.1"),)
-
-
-def _hca(index: int) -> PciDevice:
-    return PciDevice(
-        kind="hca",
-        vendor="mellanox",
-        address=f"0000:{0x1A + 0x30 * index:02x}:00.0",
-        vendor_id="15b3",
-        device_id="1021",
-        driver="mlx5_core",
-        numa_node=index // 2,
-    )
 
 
 def _software(torch, *, nccl, cuda, driver, engine, version) -> Software:

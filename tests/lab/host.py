@@ -205,11 +205,31 @@ class Host:
         self.wounds.append("slow_towards")
         network.slow_towards(self.plan, other.address, rate, self.rate or "10gbit")
 
+    def add_address(self, address: str) -> None:
+        self.wounds.append("add_address")
+        network.command("ip", "-n", self.plan.namespace, "address", "add", f"{address}/32", "dev", "eth0")
+
+    def add_bridge(self, name: str, address: str) -> None:
+        """As container engines make on every node."""
+        self.wounds.append("add_bridge")
+        network.add_bridge(self.plan, name, address)
+
+    def name_itself(self, address: str) -> None:
+        """What its own name resolves to there."""
+        self.wounds.append("name_itself")
+        hosts = self.path("/etc/hosts")
+        hosts.write_text(f"{address} {self.name}\n{hosts.read_text()}")
+
     def heal(self) -> None:
         """Take back every fault of the network and thaw what is frozen; the rate becomes that of the lab."""
         self.thaw("")
         network.clear_filter(self.plan)
         network.set_mtu(self.plan, 1500)
+        if {"add_address", "add_bridge"} & set(self.wounds):
+            network.clear_additions(self.plan, self.address)
+        if "name_itself" in self.wounds:
+            hosts = self.path("/etc/hosts")
+            hosts.write_text(hosts.read_text().partition("\n")[2])
         if self.rate:
             network.set_rate(self.lab, self.number, self.plan, self.rate)
         else:

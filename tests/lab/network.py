@@ -6,6 +6,7 @@ no default route and no forwarding: what the hosts send stays between them and t
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -93,6 +94,25 @@ def slow_towards(host: HostPlan, address: str, rate: str, others: str) -> None:
 
 def set_mtu(host: HostPlan, mtu: int) -> None:
     command("ip", "-n", host.namespace, "link", "set", "eth0", "mtu", str(mtu))
+
+
+def add_bridge(host: HostPlan, name: str, address: str) -> None:
+    lines = [f"link add {name} type bridge", f"addr add {address} dev {name}", f"link set {name} up"]
+    _batch(lines, "-n", host.namespace)
+
+
+def clear_additions(host: HostPlan, own: str) -> None:
+    """Bridges, and addresses of eth0 that are not its own."""
+    shown = subprocess.run(
+        ("ip", "-n", host.namespace, "-j", "address"), capture_output=True, text=True, check=True
+    ).stdout
+    for link in json.loads(shown):
+        if link["ifname"] not in ("lo", "eth0"):
+            command("ip", "-n", host.namespace, "link", "delete", link["ifname"])
+    for held in next(link["addr_info"] for link in json.loads(shown) if link["ifname"] == "eth0"):
+        if held["family"] == "inet" and held["local"] != own:
+            text = f"{held['local']}/{held['prefixlen']}"
+            command("ip", "-n", host.namespace, "address", "del", text, "dev", "eth0")
 
 
 def add_filter(host: HostPlan, *rules: str) -> None:

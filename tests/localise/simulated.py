@@ -10,7 +10,7 @@ import msgspec
 
 from diag.facts.links import Flow
 from diag.facts.record import unknown
-from diag.localise import Pair, Suspect, confirm_repeats, next_round, ring_repeats, ring_rounds, suspects
+from diag.localise import Pair, Suspect, confirm_repeats, next_round, ring_repeats, ring_rounds, spread_of, suspects
 
 LINE_BYTES_PER_S = 12.5e9
 ALL = (None,)
@@ -57,8 +57,12 @@ class Network(msgspec.Struct, kw_only=True):
     def measured(self, pairs: Sequence[Pair], repeats: int = 1) -> list[Flow]:
         """One round: both directions of disjoint pairs, each so often; it lasts as long as one pair's."""
         self.rounds += 1
+        return self.longer(pairs, repeats)
+
+    def longer(self, pairs: Sequence[Pair], repeats: int) -> list[Flow]:
+        """The same round goes on."""
         self.seconds += repeats
-        dice = random.Random(f"{self.seed} {self.rounds}")
+        dice = random.Random(f"{self.seed} {self.seconds}")
         return [
             self._flow(source, target, rail, dice)
             for one, other in pairs
@@ -87,16 +91,16 @@ def names(count: int) -> list[str]:
     return [f"n{number:04}" for number in range(count)]
 
 
-def localised(network: Network, expected_bytes_per_s: float | None = None, repeats: int | None = None):
-    """As a run does it: the ring, then what is open. Suspects, flows and the number of rounds."""
+def localised(network: Network, expected_bytes_per_s: float | None = None) -> tuple[tuple[Suspect, ...], list[Flow]]:
+    """As a run does it: the ring, its rounds as long as the spread of the first flows asks; then what is open."""
     nodes, flows = network.nodes, list[Flow]()
-    ring = ring_repeats(nodes, network.noise) if repeats is None else repeats
     for pairs in ring_rounds(nodes):
-        flows += network.measured(pairs, ring)
-    more = confirm_repeats(nodes, network.noise) if repeats is None else repeats
+        flows += network.measured(pairs)
+        if (more := ring_repeats(nodes, spread_of(nodes, flows)) - 1) > 0:
+            flows += network.longer(pairs, more)
     pairs = next_round(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups)
     if pairs:
-        flows += network.measured(pairs, more)
+        flows += network.measured(pairs, confirm_repeats(nodes, spread_of(nodes, flows)))
     return suspects(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups), flows
 
 

@@ -151,6 +151,19 @@ def test_several_slow_links_are_all_gone_around():
     assert not set(found.pairs(neighbours=False)) & slow.keys()
 
 
+def test_only_groups_beside_a_slow_link_are_mended():
+    names = tuple(f"n{number}" for number in range(8))
+    ring = links(*(flows(names[at : at + 2], 1e8 if at == 2 else 1e9) for at in range(7)))
+    found = grouped(names, 2, rates(cluster(*(node(n) for n in range(8)), links=ring), names))
+    assert found.groups[0] == ("n0", "n1")
+    assert found.groups[3] == ("n6", "n7")
+    assert {frozenset(group) for group in found.groups[1:3]} == {frozenset(("n2", "n5")), frozenset(("n3", "n4"))}
+
+
+def test_a_slow_link_between_two_groups_changes_nothing():
+    assert grouped(NAMES[:4], 2, between(4, slow={pair(2, 3): 1e8})).groups == (NAMES[:2], NAMES[2:4])
+
+
 def test_no_grouping_ever_loses_or_doubles_a_node():
     for most in range(2, 8):
         for low in combinations(NAMES[:most], 2):

@@ -43,7 +43,8 @@ def test_a_slow_link_is_kept_out_of_every_replica(planned):
     assert way in other.sources["--pipeline-parallel-size"]
     assert one.recipe == other.recipe
     changed_sources = {name for name in other.sources if other.sources[name] != one.sources.get(name)}
-    assert changed_sources == {"nodes", "--nnodes", "--node-rank", "--pipeline-parallel-size"}
+    assert changed_sources == {"nodes", "--nnodes", "--node-rank", "--pipeline-parallel-size", "groups"}
+    assert other.sources["groups"] == "gpu01, gpu03; gpu02, gpu04"
 
 
 def test_a_slow_link_between_neighbours_of_one_pipeline_is_gone_around(planned):

@@ -88,7 +88,7 @@ def test_a_port_that_is_down_is_left_out_by_nccl_itself(planned):
     assert only_network_differs(one, other)
     assert other.recipe.env == {}
     (note,) = set(other.notes) - set(one.notes)
-    assert note == "mlx5_3:1 is down on gpu02: the library leaves it out by itself, no variable is needed"
+    assert note == "mlx5_3:1 is down on gpu02: NCCL leaves it out by itself, no variable is needed"
 
 
 @pytest.mark.parametrize(

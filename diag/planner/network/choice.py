@@ -9,7 +9,7 @@ from diag.facts.node import Node
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
 from diag.inventory.nodesets import fold
-from diag.planner.network.ports import RDMA_METHODS, Out, Port, active, left_out, why_failed
+from diag.planner.network.ports import Out, Port, active, carries_rdma, left_out, why_failed
 from diag.planner.network.variables import Library, Variable
 
 
@@ -60,7 +60,7 @@ def broken(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Varia
     if not over_tcp or not all(is_known(one, "bytes_per_s") for one in over_tcp):
         return None
     for name in sorted(names):
-        own = [one for one in inside if name in (one.source, one.target) and one.method.startswith(RDMA_METHODS)]
+        own = [one for one in inside if name in (one.source, one.target) and carries_rdma(one)]
         if own and all(one.cause and not is_known(one, "bytes_per_s") for one in own):
             told = f"every RDMA test of {name} failed ({why_failed(own[0])}), all {len(over_tcp)} flows over TCP passed"
             why = f"{told}, and the collective did not end: {snapshot.collective.summary}"

@@ -32,12 +32,15 @@ def environment(nodes: Sequence[Node], snapshot: Snapshot, vendor: str) -> Netwo
     """Of one launch over ``nodes``, with GPUs of ``vendor``."""
     library = LIBRARIES.get(vendor)
     found = list(sockets.variables(nodes, snapshot, library))
-    notes = list(_unusable(nodes)) + list(_skipped(nodes))
     if library is None:
-        notes.append(f"variables of the library of {vendor} are not known: only GLOO's is set")
-    elif library.chooses_ports and not any(note.startswith("RDMA") for note in notes):
+        unread = f"variables of the library of {vendor} are not known: only GLOO's is set"
+        return NetworkEnvironment(variables=tuple(found), notes=(unread,))
+    if not library.chooses_ports:
+        return NetworkEnvironment(variables=tuple(found))
+    unusable = tuple(_unusable(nodes))
+    if not unusable:
         found += _of_rdma(nodes, snapshot, library)
-    return NetworkEnvironment(variables=tuple(found), notes=tuple(notes))
+    return NetworkEnvironment(variables=tuple(found), notes=(*unusable, *_skipped(nodes, library)))
 
 
 def _of_rdma(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable]:
@@ -60,9 +63,12 @@ def _unusable(nodes: Sequence[Node]) -> Iterator[str]:
         yield f"RDMA of {fold(names)} cannot be used: {why}; no variable is set that would hide it"
 
 
-def _skipped(nodes: Sequence[Node]) -> Iterator[str]:
+def _skipped(nodes: Sequence[Node], library: Library) -> Iterator[str]:
+    """Ports that are down. That they are skipped was read of NCCL."""
     for why, names in _places(nodes, _down).items():
-        yield f"{why} on {fold(names)}: the library leaves it out by itself, no variable is needed"
+        skips = "NCCL leaves it out by itself, no variable is needed"
+        unread = "whether its library leaves it out by itself was not read"
+        yield f"{why} on {fold(names)}: {skips if library.prefix == 'NCCL_' else unread}"
 
 
 def _down(node: Node) -> str:

@@ -22,10 +22,13 @@ from diag.planner.network import gids
 from diag.units import gbit_per_s, size
 
 INFINIBAND, ETHERNET = "InfiniBand", "Ethernet"
-RDMA_METHODS = "ib_"
-"""How the names of perftest's tools begin."""
 WORTH = 1.05
 """Times what all ports carry together, that the others alone must carry."""
+
+
+def carries_rdma(flow: Flow) -> bool:
+    """Whether it is of a tool of perftest that measures bandwidth."""
+    return flow.method.startswith("ib_") and flow.method.endswith("_bw")
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,11 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> tuple[str, int]:
         return self.hca, self.facts.number
+
+    @property
+    def rail(self) -> str:
+        """As flows call it: ``mlx5_0``, of a second port ``mlx5_0/2``. A rail bears its first node's name of it."""
+        return self.hca if self.facts.number == 1 else f"{self.hca}/{self.facts.number}"
 
     @property
     def fabric(self) -> tuple[str, str]:
@@ -162,11 +170,11 @@ def _other_fabric(own: Mapping[str, Sequence[Port]]) -> Out:
 def _by_flows(own: Mapping[str, Sequence[Port]], links: Links) -> Out:
     flows: dict[tuple[str, str], list[Flow]] = defaultdict(list)
     for flow in links.flows:
-        if flow.rail is not None and flow.method.startswith(RDMA_METHODS):
+        if flow.rail is not None and carries_rdma(flow):
             for end in (flow.source, flow.target):
-                flows[end, flow.rail.partition(":")[0]].append(flow)
+                flows[end, flow.rail].append(flow)
     return {
-        name: _slow_or_failed(name, {port.key: flows[name, port.hca] for port in ports}) for name, ports in own.items()
+        name: _slow_or_failed(name, {port.key: flows[name, port.rail] for port in ports}) for name, ports in own.items()
     }
 
 

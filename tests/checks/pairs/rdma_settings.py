@@ -6,8 +6,9 @@ from msgspec.structs import replace
 
 from diag.facts.rdma import Gid
 from tests.checks.changes import Change, both, having, item, more, on, setting
-from tests.checks.hgx_rdma import hcas
+from tests.checks.hgx_rdma import connectx7
 from tests.checks.pair import two
+from tests.checks.pairs.rdma import roce
 
 IPV6 = "fd00:0000:0000:0000:0000:0000:0000:000c"
 
@@ -32,7 +33,7 @@ IPV6_AT_3 = on(
     "gpu02",
     hcas=item(lambda _: True, having(ports=item(0, having(gids=lambda table: tuple(at_3(gid) for gid in table))))),
 )
-TEN = on("gpu02", hcas=more(replace(hcas(2)[0], name="mlx5_10")))
+TEN = on("gpu02", hcas=more(replace(connectx7(2, 0), name="mlx5_10")))
 
 PAIRS = (
     two("nccl_ib_hca_names_hcas_that_exist", ib_hca("=mlx5_7"), "no such: mlx5_7"),
@@ -45,14 +46,19 @@ PAIRS = (
         "also takes mlx5_10",
         given=on("*", settings=setting("NCCL_IB_HCA", "=mlx5_0,mlx5_1")),
     ),
-    two("nccl_ib_gid_index_is_roce_v2", gid_index("2", "gpu02"), "roce v1 of IPv4", given=gid_index("3")),
-    two("nccl_ib_gid_index_is_roce_v2", gid_index("1", "gpu02"), "roce v2 of link-local", given=gid_index("3")),
-    two("nccl_ib_gid_index_is_roce_v2", gid_index("9", "gpu02"), "mlx5_0 empty", given=gid_index("-1")),
+    two("nccl_ib_gid_index_is_roce_v2", gid_index("2", "gpu02"), "roce v1 of IPv4", given=both(roce, gid_index("3"))),
+    two(
+        "nccl_ib_gid_index_is_roce_v2",
+        gid_index("1", "gpu02"),
+        "roce v2 of link-local",
+        given=both(roce, gid_index("3")),
+    ),
+    two("nccl_ib_gid_index_is_roce_v2", gid_index("9", "gpu02"), "mlx5_0 empty", given=both(roce, gid_index("-1"))),
     two(
         "nccl_ib_gid_index_means_the_same_on_all_nodes",
         IPV6_AT_3,
         "roce v2 of IPv6",
-        given=gid_index("3"),
+        given=both(roce, gid_index("3")),
     ),
     two("ucx_net_devices_exist", ucx("mlx5_9:1", "gpu02"), "no such: mlx5_9", given=ucx("mlx5_0:1,bond0")),
 )
