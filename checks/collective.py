@@ -106,6 +106,26 @@ def check_sums_are_right(cluster: Snapshot) -> None:
         raise NotMeasured(f"not at every size: {cluster.collective.summary}")
 
 
+@active
+@pytest.mark.optional
+@pytest.mark.applies(lambda cluster: cluster.gloo is not None, reason="the all-reduce itself was GLOO's")
+@pytest.mark.needs("check_collective_finishes")
+def check_gloo_works_beside_nccl(cluster: Snapshot) -> None:
+    """Engines keep groups of GLOO beside NCCL's; it goes over TCP, on an interface and ports of its own.
+
+    Do: name its interface with GLOO_SOCKET_IFNAME, exactly and without "=", and open the ports between the nodes.
+    $ ssh {node} 'env | grep GLOO; ip -brief address'
+    """
+    gloo = cluster.gloo
+    assert gloo is not None, "it applies only where there is one"
+    if gloo.stopped:
+        raise NotMeasured(f"we ended it: {gloo.stopped}")
+    cited = f"; {gloo.cited}" if gloo.cited else ""
+    assert gloo.finished, finding((gloo.summary or "it did not finish") + cited, "all sizes, within the deadline")
+    wrong = [size(step.size_bytes) for step in gloo.steps if not step.verified]
+    assert not wrong, finding(f"wrong sums at {', '.join(wrong)}", "the sum of all ranks at every size")
+
+
 def crosses_ethernet_only(cluster: Snapshot) -> bool:
     """NCCL takes HCAs where there are any; what those should reach is not known from the interface."""
     return not any(hcas(node) for node in taking_part(cluster))

@@ -17,7 +17,12 @@ from diag.facts.node import Node
 from diag.facts.record import Known, Missing, NotMeasured, unknown
 from diag.remote import collective, retry
 from diag.remote.session import Session
+from diag.units import MIB
 from diag.wishes import Wishes
+
+GLOO_S, LEAST_S = 30.0, 10.0
+GLOO_BYTES = MIB
+"""Engines pass small messages over it: counts, shapes, metadata."""
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +69,21 @@ def first(scene: Scene) -> Work:
     return _over(scene, "collectives", scene.excluded, scene.wishes.deadline_s("collectives"))
 
 
+def gloo(scene: Scene, before: Known[Collective]) -> Work:
+    """Beside NCCL engines keep groups of GLOO, which goes other ways; in what the all-reduce left of its time."""
+    if isinstance(before, Missing):
+        return Work(answer=unknown(f"no all-reduce ran before it: {before.why}"))
+    if before.backend == "gloo":
+        return Work(answer=None)
+    if not before.finished:
+        return Work(answer=unknown(f"not run after an all-reduce that did not finish: {before.summary}"))
+    left_s = scene.wishes.deadline_s("collectives") - before.seconds
+    if left_s < LEAST_S:
+        return Work(answer=unknown(f"no time was left for it: {left_s:.0f} s of the collectives' deadline"))
+    excluded = {**dict(before.excluded), **scene.excluded}
+    return _over(scene, "gloo", excluded, min(left_s, GLOO_S), largest_bytes=GLOO_BYTES, backend="gloo")
+
+
 def again(scene: Scene, before: Known[Collective]) -> Work:
     """What works without those at fault; None where everything came through."""
     if isinstance(before, Missing):
@@ -82,7 +102,15 @@ def again(scene: Scene, before: Known[Collective]) -> Work:
     return _over(scene, "retry", excluded, limit_s)
 
 
-def _over(scene: Scene, stage: str, excluded: Mapping[str, str], deadline_s: float) -> Work:
+def _over(
+    scene: Scene,
+    stage: str,
+    excluded: Mapping[str, str],
+    deadline_s: float,
+    *,
+    largest_bytes: int | None = None,
+    backend: str | None = None,
+) -> Work:
     names = tuple(name for name in scene.nodes if name not in excluded)
     call = partial(
         collective.measure,
@@ -90,6 +118,7 @@ def _over(scene: Scene, stage: str, excluded: Mapping[str, str], deadline_s: flo
         [scene.nodes[name] for name in names],
         excluded=excluded,
         deadline_s=deadline_s,
-        max_size_bytes=scene.wishes.max_size_bytes,
+        max_size_bytes=min(scene.wishes.max_size_bytes, largest_bytes or scene.wishes.max_size_bytes),
+        backend=backend,
     )
     return Work(stage=stage, nodes=names, call=call)

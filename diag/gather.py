@@ -74,6 +74,7 @@ def gather(
         resolutions=run.resolutions,
         links=run.known_links,
         collective=run.collective,
+        gloo=run.gloo,
         without=run.without,
         stages=tuple(run.stages),
         interrupted=interrupted,
@@ -86,6 +87,7 @@ class _Run(Visit):
     resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
     known_links: Known[Links] = unknown("the run ended before the links were measured")
     collective: Known[Collective] = unknown("the run ended before the collectives")
+    gloo: Known[Collective | None] = unknown("the run ended before the collectives")
     without: Known[Collective | None] = unknown("the run ended before the collectives")
     counted: Mapping[str, increases.Reading] = {}
 
@@ -169,6 +171,8 @@ class _Run(Visit):
     def collectives(self) -> None:
         self.collective, work = unknown("the run was interrupted before the all-reduce ended"), self._scene()
         self.collective = self._together(collecting.first(work))
+        self.gloo, work = unknown("the run was interrupted before it ended"), self._scene()
+        self.gloo = self._together(collecting.gloo(work, self.collective))
 
     def survivors(self) -> None:
         """The all-reduce once more without the nodes at fault; no stage where nobody is."""

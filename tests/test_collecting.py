@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from diag.collecting import Scene, Work, again, first
+from diag.collecting import Scene, Work, again, first, gloo
+from diag.facts.collective import Collective
 from diag.facts.record import Missing, unknown
 from diag.wishes import Wishes
 from tests.checks.machines import cpu_node
@@ -68,3 +70,33 @@ def test_one_node_alone_is_no_second():
 def test_what_was_not_measured_is_not_repeated():
     work = again(scene(2), unknown("n1: no torch"))
     assert work.answer == Missing("no all-reduce to repeat: n1: no torch")
+
+
+def nccl(**fields: Any) -> Collective:
+    return msgspec.structs.replace(ended("done", "done", "done", **fields), backend="nccl")
+
+
+def test_beside_nccl_a_short_one_of_gloo_runs_over_the_same_nodes():
+    work = gloo(scene(4), nccl(finished=True, excluded=(("n3", "no torch"),)))
+    asked = work.call.keywords
+    assert (work.stage, work.nodes, asked["backend"]) == ("gloo", ("n0", "n1", "n2"), "gloo")
+    assert (asked["max_size_bytes"], asked["deadline_s"]) == (1 << 20, 30)
+    assert gloo(scene(3, max_size_bytes=8192), nccl(finished=True)).call.keywords["max_size_bytes"] == 8192
+
+
+def test_it_gets_no_more_than_the_first_left_of_its_time():
+    before = msgspec.structs.replace(nccl(finished=True), seconds=70.0)
+    assert limit_s(gloo(scene(3), before)) == 20
+    late = gloo(scene(3), msgspec.structs.replace(before, seconds=85.0))
+    assert late.answer == Missing("no time was left for it: 5 s of the collectives' deadline")
+
+
+def test_where_the_all_reduce_was_gloos_there_is_no_other():
+    assert gloo(scene(2), ended("done", "done", finished=True)) == Work()
+
+
+def test_after_one_that_did_not_finish_or_never_began_gloo_is_not_tried():
+    assert gloo(scene(3), nccl()).answer == Missing(
+        "not run after an all-reduce that did not finish: not finished after 90 s"
+    )
+    assert gloo(scene(3), unknown("no torch")).answer == Missing("no all-reduce ran before it: no torch")

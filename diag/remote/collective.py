@@ -43,6 +43,7 @@ def measure(
     deadline_s: float = 90.0,
     max_size_bytes: int = 64 * MIB,
     ranks_per_node: int | None = None,
+    backend: str | None = None,
     on_done: Callable[[str], None],
     keep: Callable[[str, str, int], None] = lambda _node, _output, _bytes: None,
     lose: Callable[[str, NodeError], None] = lambda _node, _error: None,
@@ -50,11 +51,14 @@ def measure(
     """All-reduce over ``nodes``, each with its session; over within ``deadline_s``.
 
     ``excluded``: selected nodes that others ruled out, with why. ``ranks_per_node``: of GLOO; None: one, two on a node
-    alone. ``keep`` gets each node's name, the last that its ranks wrote, and how many bytes they wrote in all; ``lose``
-    each node that answers no more. Raises NotMeasured when too few nodes can take part.
+    alone. ``backend`` None: NCCL where it can; else this one, with as many ranks. ``keep`` gets each node's name, the
+    last that its ranks wrote, and how many bytes they wrote in all; ``lose`` each node that answers no more. Raises
+    NotMeasured when too few nodes can take part.
     """
     began = time.monotonic()
     who = participants(nodes, excluded or {}, ranks_per_node)
+    if backend not in (None, who.backend):
+        who = replace(who, backend=backend, backend_why="")
     met = meet(sessions, who.places)
     for name, error in met.lost.items():
         lose(name, error)

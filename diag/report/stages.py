@@ -19,7 +19,7 @@ from diag.report.sides import side_lines
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 LABEL = 13
-ALL_REDUCES = {"collectives": "collective", "retry": "without"}
+ALL_REDUCES = {"collectives": "collective", "gloo": "gloo", "retry": "without"}
 """Stage -> the field that it fills."""
 NEAR = 0.9
 """A node that reads slower than this share of the median is named."""

@@ -43,6 +43,8 @@ def _cluster(nodes, collective, model_path, link) -> Snapshot:
         resolutions=tuple(Resolution(name=node.name, addresses=(node.address,), nodes=names) for node in nodes),
         links=_links(names, *link) if len(names) > 1 else Missing("one node: it has no link to another"),
         collective=collective(names),
+        gloo=_beside(names) if collective is _nccl else None,
+        without=None,
         stages=tuple(
             Stage(name=name, seconds=seconds, nodes_done=len(nodes), nodes_total=len(nodes))
             for name, seconds in (
@@ -94,6 +96,11 @@ def _nccl(names) -> Collective:
 def _gloo(names) -> Collective:
     steps = ((8192, 4.0e-4), (1 << 20, 0.0136), (1 << 26, 0.86))
     return _collective("gloo", names, 1, steps, interface="eth0", library="gloo of torch 2.13.0+cpu")
+
+
+def _beside(names) -> Collective:
+    steps = ((8192, 4.0e-4), (65536, 9.0e-4), (1 << 20, 0.0136))
+    return _collective("gloo", names, GPUS, steps, interface="bond0", library="gloo of torch 2.11.0+cu128")
 
 
 def _collective(backend, names, per_node, steps, *, interface, library) -> Collective:

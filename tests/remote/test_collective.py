@@ -8,10 +8,13 @@ import statistics
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from diag.collecting import Scene, first, gloo
 from diag.remote import collective
 from diag.remote.collective import sizes_bytes
+from diag.wishes import Wishes
 from tests.remote.agents import Workshop, until, workshop
 from tests.remote.jobs import MIB, Running, facts
 
@@ -53,6 +56,18 @@ def test_two_ranks_on_one_node_measure_every_size_and_verify_it(workshop):
     assert measured.interpreters[0][1].startswith(session.hello.executable)
     session.end(5)
     workshop.assert_nothing_is_left()
+
+
+def test_a_collective_of_gloo_takes_the_place_of_nccls_with_as_many_ranks(workshop):
+    """As beside NCCL on GPUs; here both are GLOO's, and the record of the first says otherwise."""
+    sessions = {"n1": workshop.session()}
+    nodes = facts(sessions)
+    scene = Scene(nodes={"n1": nodes[0]}, sessions=sessions, excluded={}, wishes=Wishes(max_size_bytes=64 * 1024))
+    before = first(scene).call(on_done=lambda _: None)
+    assert gloo(scene, before).answer is None
+    beside = gloo(scene, msgspec.structs.replace(before, backend="nccl")).call(on_done=lambda _: None)
+    assert (beside.finished, beside.backend, beside.world_size) == (True, "gloo", before.world_size), beside.summary
+    assert all(step.verified for step in beside.steps)
 
 
 def test_busbw_is_that_of_the_slowest_ranks_median(workshop):
