@@ -5,7 +5,7 @@ each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half as mu
 Time is counted in measurements, each as long as any other: a round of disjoint pairs takes one, one that is repeated as
 many as it is repeated. The sweep takes n-1; bisection measures halves by an all-reduce down to pairs of nodes, both
 halves at once, one step after the other for each culprit, and cannot tell a slow node from its link. Its
-steps are counted as if each were right at the first try, whatever the noise.
+steps are counted as if each were right at the first try, whatever the noise. On real hosts: bench/localise_lab.py.
 """
 
 from __future__ import annotations
@@ -185,8 +185,6 @@ def times(count: int, of: Sequence[Run]) -> None:
 
 
 def main() -> None:
-    if "--lab" in sys.argv[1:]:
-        sys.exit("bench/localise.py: --lab: placements on real hosts are not built")
     report(list(runs()))
 
 
