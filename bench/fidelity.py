@@ -1,8 +1,8 @@
 """Are the rates that diag measures what the wire can carry? `python bench/fidelity.py` (root, Linux).
 
-GLOO all-reduces of 64 MiB, and the pairs of their ring, between lab hosts, through the whole of `diag run`, against iperf3
-between two of the same hosts just before and just after each run. Both are within 5 % of it: 1 Gbit/s with 2, 4 and 8
-hosts, 200 Mbit/s with 16 (two cores carry no more).
+GLOO all-reduces of 64 MiB, and the pairs of their ring, between lab hosts, through the whole of `diag run`, against
+iperf3 between two of the same hosts just before and just after each run. The bar is 5 % for both: 1 Gbit/s with 2, 4
+and 8 hosts, 200 Mbit/s with 16 (two cores carry no more).
 """
 
 from __future__ import annotations
