@@ -20,7 +20,7 @@ MATTERS = 0.05
 FLOOR = 0.01
 """The least spread of a flow: repeated measurements on a quiet network differ by as much."""
 BELIEVED = 8.5
-"""So many nats of likelihood must a culprit save: 3.9 standard deviations. Simulated (bench/localise.py): with it less
+"""So many nats of likelihood must a culprit save: 4.1 standard deviations. Simulated (bench/localise.py): with it less
 than one of 1,000 sound nodes is accused at a spread of 10 %."""
 ONE_WAY = 0.7
 """What is slow one way only is twice as many parts."""
