@@ -12,8 +12,8 @@ from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.rails import ETHERNET, End, Rail, gid_index, rails
 from diag.facts.record import NotMeasured, is_known, unknown
-from diag.probes.perftest import Side, Trial, result
-from diag.probes.perftest_failures import Failure, failure
+from diag.probes.perftest import NothingCame, Side, Trial, result
+from diag.probes.perftest_failures import Failure, failure, nothing_came
 from diag.remote import fanout
 from diag.remote.perftest_run import RUN_S, Party, run
 from diag.remote.session import Session
@@ -138,6 +138,8 @@ def _flow(  # noqa: PLR0917
     wrong = failure(test, *ended, seconds, ethernet=ethernet, on_gpu=on_gpu)
     try:
         found = None if wrong is not None else result(test, ended[0].text)
+    except NothingCame as why:
+        found, wrong = None, nothing_came(why, ethernet=ethernet)
     except NotMeasured as why:
         found, wrong = None, Failure(why=str(why))
     empty = _missing(wanted, test, (source.node.name, target.node.name), rail, wrong or Failure(why=""))

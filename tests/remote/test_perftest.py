@@ -169,6 +169,12 @@ def test_both_ends_that_hang_are_ended_at_the_deadline(replay: Replay, monkeypat
     assert "UDP port 4791" in peek(flows[0], "bytes_per_s").why
 
 
+def test_a_run_to_its_end_of_which_nothing_came_is_a_filter_on_roce(replay: Replay):
+    """With a fixed time both ends exit with 0 where UDP 4791 is filtered."""
+    flow = replay(end("udp4791_blocked_D2_write_bw.server"), end("udp4791_blocked_D2_write_bw.client"))[0]
+    assert (flow.cause, "UDP port 4791" in peek(flow, "bytes_per_s").why) == ("firewall_blocks_ports", True)
+
+
 def test_an_end_that_failed_unheard_makes_no_result_of_the_others_table(replay: Replay):
     flow = replay(end("limit_bw_not_met.server") | {"status": 1}, end("ib_write_bw_gbits.client"))[0]
     assert not is_known(flow, "bytes_per_s")
