@@ -22,6 +22,7 @@ ROOT, USER = "root", "user"
 """Who can log in; the second one is nobody special."""
 # What is neither of a run nor of a fault: who logs in writes these.
 NEVER_COMPARED = ("/var/log/", "/var/run/utmp", "/run/sshd")
+SET_CLOCK = 'echo ready; read now; date -s "@$now" > /dev/null; touch /run/booted'
 LOOK = (
     "ps -eo pid=,ppid=,args= ; echo --; ss -Hlntu; echo --; "
     "find / /dev/shm -xdev -newer /run/booted ! -type d -printf '%p\\t%s\\t%T@\\n'"
@@ -50,13 +51,25 @@ class Guest:
         return f"192.168.77.{self.number}"
 
     def ssh(self, command: str, *, timeout_s: float = 60, user: str = ROOT) -> subprocess.CompletedProcess[str]:
-        """Ask a shell there. Root's connection is kept for the next one; limits are those of when it was made."""
+        """Ask a shell there."""
+        argv, quiet = self._login(command, user), subprocess.DEVNULL
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout_s, stdin=quiet)
+
+    def _login(self, command: str, user: str) -> tuple[str, ...]:
+        """Root's connection is kept for the next one; limits are those of when it was made."""
         kept = ("ControlMaster=auto", f"ControlPath={self.folder}/way-{self.number}", "ControlPersist=yes")
         options = ("BatchMode=yes", *(kept if user == ROOT else ()))
         config = ("-F", str(self.folder / "ssh_config"), *(word for option in options for word in ("-o", option)))
-        argv = ("ssh", *config, "-l", user, self.name, command)
-        quiet = subprocess.DEVNULL
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout_s, stdin=quiet)
+        return ("ssh", *config, "-l", user, self.name, command)
+
+    def set_clock(self) -> None:
+        """To this machine's: an emulated one is off by up to a second. What is written from now on is new."""
+        with subprocess.Popen(
+            self._login(SET_CLOCK, ROOT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as login:
+            if login.stdout is None or login.stdout.readline() != "ready\n":
+                raise RuntimeError(f"{self.name}: its clock cannot be set")
+            login.communicate(f"{time.time():.3f}\n", timeout=30)
 
     def run(self, command: str, *, timeout_s: float = 60, user: str = ROOT) -> str:
         """What it printed; RuntimeError if it failed."""
@@ -116,15 +129,16 @@ class Guests:
     def up(cls, folder: Path, *, by_hand: bool = False) -> Guests:
         """Boot both at once. Unless made ``by_hand`` they die with this process, however it ends."""
         booting = boot.boot_both(image(), folder, by_hand=by_hand)
-        try:
-            for one in booting:
-                boot.wait_for_greeting(one)
-        except BaseException:
-            for one in booting:
-                boot.end(one.qemu)
-            raise
         first, second = (Guest(number=one.number, port=one.port, folder=folder, qemu=one.qemu) for one in booting)
-        return cls(folder=folder, both=(first, second))
+        guests = cls(folder=folder, both=(first, second))
+        try:
+            for one, guest in zip(booting, guests.both, strict=True):
+                boot.wait_for_greeting(one)
+                guest.set_clock()
+        except BaseException:
+            guests.down()
+            raise
+        return guests
 
     @property
     def ssh_config(self) -> Path:

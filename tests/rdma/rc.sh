@@ -38,4 +38,3 @@ ip link set eth1 up
 modprobe -a ib_uverbs rdma_ucm ib_umad rdma_rxe nf_tables
 rdma link add rxe0 type rxe netdev eth1
 chmod 666 /dev/infiniband/uverbs* /dev/infiniband/rdma_cm
-touch /run/booted

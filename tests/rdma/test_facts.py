@@ -35,6 +35,8 @@ def test_two_healthy_machines_pass_and_their_devices_are_told(guests, tmp_path, 
     assert healthy.status == 0, healthy.stdout + healthy.stderr
     assert not healthy.failed()
     assert not healthy.verdicts["culprits"]
+    for check in ("port_has_a_link", "roce_port_has_a_gid_to_speak_with", "rdma_devices_may_be_opened"):
+        assert healthy.outcomes(check) == dict.fromkeys(guests.names, "passed")
     for guest in guests.both:
         device, at = hca(healthy, guest.number), port(healthy, guest.number)
         assert (device["name"], device["driver"], device["permitted"]) == ("rxe0", "rdma_rxe", True)
@@ -79,4 +81,5 @@ def test_what_a_plain_user_may_not_is_told(guests, tmp_path):
     assert [hca(seen, number)["permitted"] for number in (1, 2)] == [False, True]
     limits = [node["limits"]["memlock_hard_bytes"] for node in seen.snapshot()["nodes"]]
     assert limits == [None, faults.LOW_MEMLOCK_KIB << 10]
-    assert seen.culprits()["memlock_limit"] == ("node2",), seen.verdicts["culprits"]
+    named = {"rdma_device_not_in_container": ("node1",), "memlock_limit": ("node2",)}
+    assert seen.culprits() == named, seen.verdicts["culprits"]
