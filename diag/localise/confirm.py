@@ -45,7 +45,7 @@ class Standing:
             self.all_slow |= sight.all_slow
             fit = Fit(sight.seen, ring)
             fit.grow()
-            fit = Fit(recentred(sight, fit.uncovered()).seen, ring)
+            fit = Fit(recentred(sight, fit.uncovered()).seen, ring, fit)
             fit.grow()
             self.noise = max(self.noise, fit.noise)
             self._count(fit)
