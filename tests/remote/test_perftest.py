@@ -187,7 +187,7 @@ def test_a_table_of_another_size_is_no_result(replay: Replay):
 
 
 def flows_without_agents(a: Node, b: Node, **wanted: Any) -> tuple[Flow, ...]:
-    pairs = Pairs(pairs=(("a", "b"),), number=1, addresses={"a": HERE, "b": HERE}, **wanted)
+    pairs = Pairs(pairs=(("a", "b"),), number=1, **{"addresses": {"a": HERE, "b": HERE}, **wanted})
     no_sessions: dict[str, Session] = {}
     return measure(pairs, WRITE, no_sessions, {"a": a, "b": b}, 60)
 
@@ -197,6 +197,11 @@ def test_a_node_without_perftest_is_said_to_be_without():
     assert [peek(flow, "bytes_per_s").why for flow in flows] == [
         "perftest is not installed on b (package perftest)"
     ] * 2
+
+
+def test_over_ipv6_perftest_is_not_tried():
+    flows = flows_without_agents(node("a"), node("b"), addresses={"a": "fd00::1", "b": "fd00::2"})
+    assert all("over IPv4" in peek(flow, "bytes_per_s").why for flow in flows)
 
 
 def test_a_rail_that_is_down_on_one_side_is_not_tried_and_one_down_on_both_is_none():
