@@ -138,7 +138,13 @@ class _Run(Visit):
         """How fast the model's files are read; then how fast the GPUs are, each node for itself."""
         for work in (measuring.read_speeds, measuring.speeds, measuring.ladders):
             sessions = {name: self.sessions[name] for name in self.hosts if name in self.sessions}
-            scene = measuring.Scene(nodes=self.nodes, sessions=sessions, unwilling=self.unwilling, wishes=self.wishes)
+            scene = measuring.Scene(
+                nodes=self.nodes,
+                sessions=sessions,
+                unwilling=self.unwilling,
+                wishes=self.wishes,
+                keep=lambda name, topic, raw: self.keep_output(name, raw, len(raw.encode()), topic),
+            )
             self._measure(work(scene))
 
     def _measure(self, work: measuring.Work) -> None:

@@ -132,8 +132,8 @@ class Visit:
         lock, node = self.sessions[name].lock, self.nodes[name]
         return (busy.why_busy(node, self.wishes.permitted) or busy.why_stopped(node)) if lock.held else lock.why
 
-    def keep_output(self, name: str, output: str, size_bytes: int) -> None:
-        kept = Evidence(topic="collective", sha256=self.store(output.encode()), size_bytes=size_bytes)
+    def keep_output(self, name: str, output: str, size_bytes: int, topic: str = "collective") -> None:
+        kept = Evidence(topic=topic, sha256=self.store(output.encode()), size_bytes=size_bytes)
         self.set(name, evidence=(*self.nodes[name].evidence, kept))
 
     def keep_answers(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:

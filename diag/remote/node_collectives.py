@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -56,9 +56,18 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    session: Session, node: Node, found: Speed, environment: EngineEnvironment, seconds: float = COLLECTIVES_S
+    session: Session,
+    node: Node,
+    found: Speed,
+    environment: EngineEnvironment,
+    seconds: float = COLLECTIVES_S,
+    *,
+    keep: Callable[[str], None] = lambda _: None,
 ) -> NodeCollectives:
-    """Within ``seconds``. Raises NodeError when the node stops answering; ``Missing`` where no job was run."""
+    """Within ``seconds``; ``keep`` gets the library's log.
+
+    Raises NodeError when the node stops answering; ``Missing`` where no job was run.
+    """
     if seconds < LEAST_S:
         too_late: NodeCollectives = unknown("no time was left for it")
         return too_late
@@ -75,7 +84,8 @@ def measure(
         absent: NodeCollectives = unknown(str(why))
         return absent
     sizes = SIZES if who.backend == "nccl" else SIZES[:GLOO_SIZES]
-    return together(session, who, node, environment, sizes=sizes, until=time.monotonic() + min(COLLECTIVES_S, seconds))
+    until = time.monotonic() + min(COLLECTIVES_S, seconds)
+    return together(session, who, node, environment, sizes=sizes, until=until, keep=keep)
 
 
 def among(node: Node, ranks: int | None = None) -> Participants:
@@ -97,6 +107,7 @@ def together(
     *,
     sizes: Sequence[int] = SIZES,
     until: float,
+    keep: Callable[[str], None] = lambda _: None,
 ) -> NodeCollectives:
     """Job by job, those that matter most first. What came of those before stays when one fails, or has no time."""
 
@@ -118,6 +129,8 @@ def together(
     times = tuple(row for name, told in jobs for row in _times(told.heard, who.world_size, name))
     taken = log.heard.communicator_bytes.values()
     said = [line for lines in log.heard.logs.values() for line in lines]
+    if said:
+        keep("\n".join(said))
     return NodeCollectives(
         backend=who.backend,
         world_size=who.world_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from tests.remote.agents import Workshop, workshop
 from tests.remote.jobs import facts
 
 __all__ = ["workshop"]
+DATA = Path(__file__).parents[1] / "data" / "nccl"
 pytestmark = pytest.mark.torch
 
 SIZES = (KIB, 64 * KIB)
@@ -72,6 +74,21 @@ def test_a_job_that_does_not_come_through_is_told_with_its_reason(here):
     )
     assert not told.finished
     assert told.summary
+
+
+def test_the_log_of_every_rank_is_told_and_kept_as_it_was(here, tmp_path, monkeypatch):
+    """GLOO writes none: the ranks find one of NCCL's where theirs would be."""
+    session, node = here
+    for rank in (0, 1):
+        (tmp_path / f"nccl.{rank}").write_text((DATA / "hgx-2.27.3.log").read_text() + f"line of {rank}\n")
+    wish = {"kinds": [], "sizes": [], "log": str(tmp_path / "nccl")}
+    told = run(session, (node, among(node, 2)), wish, {}, 40)
+    assert [lines[-1] for _, lines in sorted(told.heard.logs.items())] == ["line of 0", "line of 1"]
+    kept: list[str] = []
+    monkeypatch.setattr("diag.remote.node_collectives.run", lambda *_: told)
+    together(session, among(node, 2), node, EngineEnvironment(), sizes=(), until=time.monotonic(), keep=kept.append)
+    assert kept[0].endswith("line of 1")
+    assert "NCCL version" in kept[0]
 
 
 def test_the_ladder_runs_its_steps_and_stops_when_a_step_tells(here, monkeypatch):
