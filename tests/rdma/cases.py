@@ -45,7 +45,7 @@ class Case:
 
 _KINDS = {"cause": "roce_gid_index", "says": "the GIDs of both ends are of different kinds"}
 _DOWN = {"fault": "link_down", "cause": "rdma_bad_hca_selected"}
-_NO_PACKETS = {"fault": "no_roce_packets", "cause": "firewall_blocks_ports"}
+_NO_PACKETS = {"fault": "no_roce_packets"}
 _MEMLOCK = {"fault": "plain_memlock", "user": USER, "cause": "memlock_limit"}
 
 CASES = (
@@ -59,7 +59,7 @@ CASES = (
     Case(name="link went down", trial=WRITE, says="port 1 is Down on node2", **_DOWN),
     Case(name="no tool, known", trial=WRITE, fault="no_tools", known=True, says="perftest is not installed on node2"),
     Case(name="no tool", trial=WRITE, fault="no_tools", says="perftest is not installed on node2"),
-    Case(name="no packets", trial=WRITE, says="UDP port 4791", **_NO_PACKETS),
+    Case(name="no packets", trial=WRITE, says="UDP port 4791", cause="firewall_blocks_ports", **_NO_PACKETS),
     Case(name="no packets, hangs", trial=LATENCY, deadline_s=HANG_S, says="no end within", **_NO_PACKETS),
     Case(name="plain user", trial=WRITE, user=USER),
     Case(name="little memlock", trial=WRITE, says="node2 may not lock the memory", **_MEMLOCK),

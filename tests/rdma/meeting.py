@@ -19,7 +19,8 @@ from diag.remote.session import Session, open_session
 from diag.remote.ssh import SshOptions, SshTransport
 from tests.rdma.guests import ROOT, Guest, Guests
 
-TOPICS = ("limits", "hcas", "rdma_system", "interfaces")
+TOPICS = ("memory", "limits", "container", "interfaces", "devices", "hcas", "rdma_system")
+"""What the checks of RDMA look at."""
 START_S = 60.0
 FACTS_S = 30.0
 
