@@ -1,15 +1,22 @@
 # The two commands of a fresh machine: `make run` and `make test`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' && echo $$p && break; done)
 BIN := .venv/bin
+# Debian/Ubuntu packages: of the lab, and of the machines with RDMA.
 LAB_PACKAGES := $(shell grep -v '^\#' tests/lab/packages.txt 2>/dev/null)
+# What needs the machine to itself: hosts, containers and machines of its own, and what they measure.
+ALONE := lab or docker or rdma or alone
+RDMA_PACKAGES := $(shell grep -v '^\#' tests/rdma/packages.txt 2>/dev/null)
 
-.PHONY: run test lint types borders lab-deps lab-ready clean
+.PHONY: run test lint types borders test-rdma lab-deps rdma-deps lab-ready clean
 
 run: .venv/installed
 	@$(BIN)/diag run; status=$$?; echo "diag exit status $$status"; case $$status in 0|3) ;; *) exit $$status;; esac
 
 test: lab-ready .venv/installed-dev lint types borders
-	$(BIN)/python -m pytest
+	@status=0; \
+	$(BIN)/python -m pytest -n auto -m "not ($(ALONE))" || status=$$?; \
+	$(BIN)/python -m pytest -m "$(ALONE)" || status=$$?; \
+	exit $$status
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -24,19 +31,33 @@ types: .venv/installed-dev
 borders: .venv/installed-dev
 	$(BIN)/lint-imports
 
-# Under CI the lab must run, so its system packages are installed; elsewhere only `make lab-deps` does that.
-lab-ready:
-	@if [ -n "$$CI" ]; then $(MAKE) --no-print-directory lab-deps; fi
+# Two emulated machines with soft-RoCE, and diag's own RDMA probes and tools on them.
+test-rdma: .venv/installed-dev
+	$(BIN)/python -m pytest -m rdma tests/rdma
 
-# Debian/Ubuntu packages of the lab; policy-rc.d keeps apt from starting their services.
-lab-deps:
-	@missing=$$(for p in $(LAB_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	if [ -n "$$missing" ]; then \
-	  policy=/usr/sbin/policy-rc.d; made=; \
-	  if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' > $$policy && chmod +x $$policy && made=1; fi; \
-	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; status=$$?; \
-	  if [ -n "$$made" ]; then rm -f $$policy; fi; exit $$status; \
+# Under CI the lab must run, so its system packages are installed; elsewhere only `make lab-deps` does that. The machines
+# with RDMA run wherever QEMU is to be had.
+lab-ready:
+	@if [ -n "$$CI" ]; then $(MAKE) --no-print-directory lab-deps; \
+	  $(MAKE) --no-print-directory rdma-deps || echo "Makefile: QEMU cannot be installed here: the tests with RDMA are skipped" >&2; \
 	fi
+
+# policy-rc.d keeps apt from starting the services of what it installs.
+define install
+@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+  policy=/usr/sbin/policy-rc.d; made=; \
+  if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' > $$policy && chmod +x $$policy && made=1; fi; \
+  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; status=$$?; \
+  if [ -n "$$made" ]; then rm -f $$policy; fi; exit $$status; \
+fi
+endef
+
+lab-deps:
+	$(call install,$(LAB_PACKAGES))
+
+rdma-deps:
+	$(call install,$(RDMA_PACKAGES))
 
 # Without torch everything but the collectives works; so a Python for which pip has no torch is no reason to stop.
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python

@@ -14,10 +14,6 @@ from diag.facts.verdict import finding
 from diag.localise import Suspect, suspects
 from diag.units import gbit_per_s
 
-BUSY_SHARE = 0.05
-"""Of the line rate: what others send beyond that is felt by a collective, and falsifies what is measured."""
-BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
-"""The same of 10 Gbit/s, where a driver does not know its rate."""
 SHOWN = 4
 NONE = "--pairs none"
 
@@ -162,6 +158,5 @@ def check_nobody_else_uses_the_data_link(node: Node, cluster: Snapshot) -> None:
     $ ssh {node} 'ss -tn state established'
     """
     row = background(node, cluster)
-    limit = BUSY_SHARE * row.line_bytes_per_s if row.line_bytes_per_s else BUSY_BYTES_PER_S
     found = f"{row.interface} carries {gbit_per_s(row.bytes_per_s)} of others"
-    assert row.bytes_per_s <= limit, finding(found, f"at most {gbit_per_s(limit)}")
+    assert not row.why_busy, finding(found, f"at most {gbit_per_s(row.limit_bytes_per_s)}")

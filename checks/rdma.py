@@ -3,7 +3,7 @@
 import pytest
 
 from diag.facts.counters import CONGESTION, ERROR, meaning_of
-from diag.facts.derived import has_rdma, hcas, in_container, rdma_ends
+from diag.facts.derived import has_accelerator, has_rdma, hcas, in_container, rdma_ends
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rdma import Hca, RdmaSystem
@@ -24,12 +24,21 @@ def system(node: Node) -> RdmaSystem:
     return node.rdma_system
 
 
+def is_wanted(node: Node) -> bool:
+    """A server without GPUs may have such a card as its plain network card, and nothing that would use it for more."""
+    return has_accelerator(node) or (node.rdma_system is not None and node.rdma_system.rdma_core is not None)
+
+
+wanted = pytest.mark.applies(is_wanted, reason="no accelerator, and no libibverbs")
+
+
 def listed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
 @pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
+@wanted
 @pytest.mark.applies(lambda node: not in_container(node), reason="drivers are the host's")
 @pytest.mark.needs("check_hca_has_its_driver")
 @pytest.mark.cause("ib_firmware_or_driver_mismatch")
@@ -46,6 +55,7 @@ def check_every_hca_is_an_rdma_device(node: Node) -> None:
 
 
 @on_rdma
+@wanted
 @pytest.mark.applies(lambda node: node.host_side is None, reason="its container's own check says it")
 @pytest.mark.cause("rdma_device_not_in_container")
 def check_rdma_devices_have_their_files(node: Node) -> None:

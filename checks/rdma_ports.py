@@ -2,10 +2,10 @@
 
 import pytest
 
-from diag.facts.derived import has_rdma, rdma_ends
+from diag.facts.derived import active_ends, has_rdma, rdma_ends
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.rails import ETHERNET, End, speaking_gid
+from diag.facts.rails import End
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s
 
@@ -18,7 +18,6 @@ SHOWN = 4
 
 on_rdma = pytest.mark.applies(has_rdma, reason="no RDMA device")
 on_infiniband = pytest.mark.applies(lambda port: port.port.link_layer == INFINIBAND, reason="not InfiniBand")
-on_roce = pytest.mark.applies(lambda port: port.port.link_layer == ETHERNET, reason="not RoCE")
 active = pytest.mark.applies(lambda port: port.port.state == "active", reason="the port is not active")
 
 
@@ -27,10 +26,6 @@ def has_link(port: End) -> bool:
 
 
 linked = pytest.mark.applies(has_link, reason="no link")
-
-
-def active_ends(node: Node) -> list[End]:
-    return [end for end in rdma_ends(node) if end.port.state == "active"]
 
 
 def linked_ports(node: Node) -> tuple[str, ...]:
@@ -46,8 +41,7 @@ def check_ports_that_peers_use_have_a_link(node: Node, peers: Peers) -> None:
     $ ssh {node} 'grep . /sys/class/infiniband/*/ports/*/*state'
     """
     same = peers.by(linked_ports)
-    own, common = same.of(node), same.common if same.has_majority else ()
-    down = [name for name in common if name not in own] if isinstance(common, tuple) else []
+    down = same.lacking(node)
     found = f"no link at {', '.join(down[:SHOWN])}"
     assert not down, finding(found, f"a link, as on {same.common_count} of {len(same.values)} nodes")
 
@@ -98,12 +92,10 @@ def check_port_rates_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None
     $ ssh {node} 'grep . /sys/class/infiniband/*/ports/*/rate'
     """
     same = peers.by(rates)
-    agree = same.agree(node)
-    common = same.common if same.has_majority and isinstance(same.common, tuple) else None
-    odd = [f"{end.name}: {rate(end)}" for end in active_ends(node) if common is not None and rate(end) not in common]
-    expected = f"{', '.join(common or ())}, as on {same.common_count} of {len(same.values)} nodes"
-    message = finding("; ".join(odd[:SHOWN]), expected) if odd else same.finding(node, "port rates")
-    assert agree or (common is not None and not odd), message
+    odd = [f"{end.name}: {rate(end)}" for end in active_ends(node) if rate(end) in same.apart(node)]
+    expected = f"what {same.common_count} of {len(same.values)} nodes have"
+    message = finding("; ".join(odd[:SHOWN]), expected) if same.has_majority else same.finding(node, "port rates")
+    assert not odd, message
 
 
 @on_infiniband
@@ -133,7 +125,7 @@ def check_link_layers_are_the_same_on_all_nodes(node: Node, peers: Peers) -> Non
     $ ssh {node} 'grep . /sys/class/infiniband/*/ports/*/link_layer'
     """
     same = peers.by(link_layers)
-    assert same.agree(node), same.finding(node, "link layers")
+    assert not same.apart(node), same.finding(node, "link layers")
 
 
 def mtus(node: Node) -> tuple[int, ...]:
@@ -150,73 +142,7 @@ def check_rdma_mtu_is_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
     $ ssh {node} 'ibv_devinfo | grep -E "hca_id|mtu"'
     """
     same = peers.by(mtus)
-    assert same.agree(node), same.finding(node, "RDMA MTU")
-
-
-@on_roce
-@active
-@pytest.mark.advice
-@pytest.mark.optional
-def check_roce_mtu_is_the_highest(port: End) -> None:
-    """RoCE on interfaces of 1,500 bytes sends packets of 1,024: four times as many as at 9,000, on NIC and switch.
-
-    Do: raise the interface's MTU to 9000 on all nodes, and on the switches first.
-    $ ssh {node} 'ibv_devinfo | grep -E "hca_id|mtu"; ip -brief link'
-    """
-    now, most = port.port.mtu_active_bytes, port.port.mtu_max_bytes
-    assert now >= most, finding(f"{port.name}: RDMA MTU {now}", f"{most}")
-
-
-@on_roce
-@active
-@pytest.mark.cause("roce_container_netns_no_gid")
-def check_roce_port_has_an_interface_here(port: End) -> None:
-    """A GID is of use only where its interface is: in another network namespace the device is there and reaches nobody.
-
-    Do: start the container with --network host, or give it the interface (SR-IOV device plugin, macvlan).
-    $ ssh {node} 'grep . /sys/class/infiniband/*/ports/1/gid_attrs/ndevs/* 2>/dev/null; ip -brief link'
-    """
-    here = [gid for gid in port.port.gids if gid.interface is not None]
-    found = f"none of {len(port.port.gids)} GIDs of {port.name} has its interface in this network namespace"
-    assert here or not port.port.gids, finding(found, "the interface of its GIDs")
-
-
-@on_roce
-@active
-@pytest.mark.needs("check_roce_port_has_an_interface_here")
-@pytest.mark.cause("roce_gid_index")
-def check_roce_port_has_a_gid_to_speak_with(port: End) -> None:
-    """RoCE v2 sends from an address: where the interface has none, only link-local GIDs are left.
-
-    Do: give the RoCE interface an IPv4 address; the kernel makes its GID.
-    $ ssh {node} 'ip -brief address; grep . /sys/class/infiniband/*/ports/1/gids/* | grep -v :0000:0000:0000:0000$'
-    """
-    kinds = sorted({f"{gid.kind}{' (link-local)' if gid.link_local else ''}" for gid in port.port.gids})
-    found = f"{port.name}: {', '.join(kinds) or 'no GID at all'}"
-    assert speaking_gid(port.port) is not None, finding(found, "a RoCE v2 GID of an IPv4 address")
-
-
-def gid_indexes(node: Node) -> tuple[str, ...]:
-    ends = [end for end in active_ends(node) if end.port.link_layer == ETHERNET]
-    chosen = [(end.name, speaking_gid(end.port)) for end in ends]
-    return tuple(f"{name}: {gid.index if gid is not None else 'none'}" for name, gid in chosen)
-
-
-@on_rdma
-@pytest.mark.applies(
-    lambda node: any(end.port.link_layer == ETHERNET for end in active_ends(node)), reason="no active RoCE port"
-)
-@pytest.mark.advice
-@pytest.mark.needs("check_roce_port_has_a_gid_to_speak_with", "check_rdma_devices_are_the_same_on_all_nodes")
-@pytest.mark.cause("roce_gid_index")
-def check_gid_indexes_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
-    """One NCCL_IB_GID_INDEX for all nodes is right only where the same index means the same; else it must be unset.
-
-    Do: leave NCCL_IB_GID_INDEX unset (NCCL 2.21 or newer finds it), or set NCCL_IB_ADDR_FAMILY and _RANGE.
-    $ ssh {node} 'grep . /sys/class/infiniband/*/ports/1/gids/* | grep -v 0000:0000:0000:0000:0000:0000'
-    """
-    same = peers.by(gid_indexes)
-    assert same.agree(node), same.finding(node, "GID index of RoCE v2")
+    assert not same.apart(node), same.finding(node, "RDMA MTU")
 
 
 @on_infiniband

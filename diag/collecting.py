@@ -13,6 +13,7 @@ import msgspec
 
 from diag import sweeping
 from diag.facts.collective import Collective
+from diag.facts.links import Links
 from diag.facts.node import Node
 from diag.facts.record import Known, Missing, NotMeasured, unknown
 from diag.remote import collective, retry
@@ -54,7 +55,11 @@ def links(scene: Scene) -> Work:
     if wishes.pairs == "none":
         return Work(answer=unknown("--pairs none"))
     order = sweeping.Order(
-        mode=wishes.pairs, level=wishes.level, limit_s=wishes.deadline_s("links"), max_pairs=wishes.max_pairs
+        mode=wishes.pairs,
+        level=wishes.level,
+        limit_s=wishes.deadline_s("links"),
+        max_pairs=wishes.max_pairs,
+        even_if_busy="busy" in wishes.permitted,
     )
     try:
         sweep = sweeping.Sweep(scene.sessions, list(scene.nodes.values()), order)
@@ -63,10 +68,13 @@ def links(scene: Scene) -> Work:
     return Work(stage="links", nodes=tuple(scene.nodes), call=sweep.measure, so_far=sweep.known)
 
 
-def first(scene: Scene) -> Work:
+def first(scene: Scene, around: Known[Links]) -> Work:
+    """Without the nodes whose NIC others use: an all-reduce would take it from them."""
     if scene.wishes.level == "passive":
         return Work(answer=unknown("level passive starts no collective"))
-    return _over(scene, "collectives", scene.excluded, scene.wishes.deadline_s("collectives"))
+    rows = () if isinstance(around, Missing) or "busy" in scene.wishes.permitted else around.background
+    used = {row.node: row.why_busy for row in rows if row.why_busy}
+    return _over(scene, "collectives", {**scene.excluded, **used}, scene.wishes.deadline_s("collectives"))
 
 
 def gloo(scene: Scene, before: Known[Collective]) -> Work:

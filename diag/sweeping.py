@@ -27,15 +27,11 @@ from diag.remote import nic_counters, pairs, perftest, port_matrix
 from diag.remote.pairs import Pair, Spot
 from diag.remote.session import Session
 from diag.routing import default_interfaces
-from diag.units import MIB, gbit_per_s
+from diag.units import MIB
 
 FLOW_S: Mapping[str, float] = {"quick": 0.5, "normal": 0.8, "burn": 0.8}
 """Level -> how long each direction is measured."""
 BACKGROUND_S = 1.0
-BUSY_SHARE = 0.05
-"""Of the line rate: a NIC that carries more for others is not loaded."""
-BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
-"""The same of 10 Gbit/s, for a NIC that does not know its rate."""
 KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
 STREAMS_FOR, FEWEST_STREAMS, MOST_STREAMS = 10e9, 2, 8
 """A stream for each 10 Gbit/s: one core moves little more."""
@@ -62,6 +58,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     limit_s: float
     max_pairs: int | None = None
+    even_if_busy: bool = False
 
 
 class Sweep:
@@ -126,13 +123,10 @@ class Sweep:
         told = []
         for name, bytes_per_s in rates.items():
             line = _line(self._interface(name))
-            told.append(
-                Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
-            )
-            limit = BUSY_SHARE * line if line else BUSY_BYTES_PER_S
-            if bytes_per_s > limit:
-                what = f"others use {interfaces[name]}: {gbit_per_s(bytes_per_s)}"
-                self._leave_alone(name, f"{what}, more than {gbit_per_s(limit)}; only its facts were read")
+            row = Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
+            told.append(row)
+            if row.why_busy and not self.order.even_if_busy:
+                self._leave_alone(name, f"{row.why_busy}; only its facts were read")
         for name, why in failed.items():
             self._leave_alone(name, f"whether others use {interfaces[name]} is not known: {why}")
         self.background = tuple(told)

@@ -11,12 +11,14 @@ import pytest
 from tests.lab import needs
 from tests.lab.cluster import Lab
 from tests.lab.docker import Container, container_on
+from tests.rdma.needs import cannot_be_had, missing_for_rdma
 
 # A mark that needs something of the machine -> what this one lacks, or ''.
 NEEDS: Mapping[str, Callable[[], str]] = {
     "lab": needs.missing_for_lab,
     "docker": needs.missing_for_docker,
     "torch": needs.missing_for_torch,
+    "rdma": missing_for_rdma,
 }
 
 MAY_SKIP = ("shared", "may_skip")
@@ -40,11 +42,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Under CI nothing may be skipped unseen but what no machine must have."""
     report = yield
-    if os.environ.get("CI") and report.skipped and not any(map(item.get_closest_marker, MAY_SKIP)):
+    if os.environ.get("CI") and report.skipped and not _may_skip(item):
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"under CI this test must not be skipped: {why}"
     return report
+
+
+def _may_skip(item: pytest.Item) -> bool:
+    if any(map(item.get_closest_marker, MAY_SKIP)):
+        return True
+    return item.get_closest_marker("rdma") is not None and bool(cannot_be_had())
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,10 @@ def rdma_ends(node: Node) -> tuple[End, ...]:
     return ends(node) if has_rdma(node) else ()
 
 
+def active_ends(node: Node) -> tuple[End, ...]:
+    return tuple(end for end in rdma_ends(node) if end.port.state == "active")
+
+
 def several_nodes(cluster: Snapshot) -> bool:
     return len(cluster.nodes) > 1
 

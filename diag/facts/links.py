@@ -69,6 +69,12 @@ class PortMatrix(Record, frozen=True, kw_only=True):
     """What, e.g. ``n001:8000``, and why: in use there already, no time left, …"""
 
 
+BUSY_SHARE = 0.05
+"""Of the line rate: a NIC that carries more for others is not loaded."""
+BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
+"""The same of 10 Gbit/s, for a NIC that does not know its rate."""
+
+
 class Background(Record, frozen=True, kw_only=True):
     """What others sent and received at a node's data interface in the second before anything of ours."""
 
@@ -77,6 +83,18 @@ class Background(Record, frozen=True, kw_only=True):
     bytes_per_s: float
     line_bytes_per_s: float | None = None
     """None: its driver reports none."""
+
+    @property
+    def limit_bytes_per_s(self) -> float:
+        return BUSY_SHARE * self.line_bytes_per_s if self.line_bytes_per_s else BUSY_BYTES_PER_S
+
+    @property
+    def why_busy(self) -> str:
+        """Empty: others leave it alone."""
+        if self.bytes_per_s <= self.limit_bytes_per_s:
+            return ""
+        what = f"others use {self.interface}: {gbit_per_s(self.bytes_per_s)}"
+        return f"{what}, more than {gbit_per_s(self.limit_bytes_per_s)}"
 
 
 class Links(Record, frozen=True, kw_only=True):

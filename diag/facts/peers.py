@@ -77,6 +77,25 @@ class Comparison:
             raise NotMeasured("known on this node only: nothing to compare with")
         return len(self.holders) == 1 or (self.has_majority and value == self.common)
 
+    def lacking(self, node: Node) -> tuple[Any, ...]:
+        """Of values that are tuples: what most nodes have in theirs, and this one has not."""
+        common = self.common if self.has_majority and isinstance(self.common, tuple) else ()
+        return tuple(part for part in common if part not in self.of(node))
+
+    def apart(self, node: Node) -> tuple[Any, ...]:
+        """Of values that are tuples: what this node has, and the others have not; that it lacks something is no part.
+
+        Without a majority two nodes of which one has all that the other has do not differ either.
+        """
+        own = self.of(node)
+        if self.agree(node):
+            return ()
+        others = [self.common] if self.has_majority else [held for held in self.holders if held != own]
+        parts = [set(held) for held in others if isinstance(held, tuple)]
+        if not self.has_majority and any(held <= set(own) for held in parts):
+            return ()
+        return tuple(part for part in own if not any(part in held for held in parts))
+
     def example(self) -> str | None:
         """The first node that holds what most hold; None: there is no majority."""
         return self.holders[self.common][0] if self.has_majority else None

@@ -7,7 +7,8 @@ is odd), one more tells the node from the link. A link that no ring uses is not 
 
 from diag.localise.confirm import confirm_repeats, next_round, per_rail_round, ring_repeats, spread_of
 from diag.localise.schedule import Pair, all_rounds, limited, ring_rounds, sample_rounds, unmeasured
-from diag.localise.suspects import Suspect, suspects
+from diag.localise.suspects import suspects
+from diag.localise.told import Suspect
 
 __all__ = [
     "Pair",

@@ -45,7 +45,7 @@ class Standing:
             self.all_slow |= sight.all_slow
             fit = Fit(sight.seen, ring)
             fit.grow()
-            fit = Fit(recentred(sight, fit.uncovered()).seen, ring)
+            fit = Fit(recentred(sight, fit.uncovered()).seen, ring, fit)
             fit.grow()
             self.noise = max(self.noise, fit.noise)
             self._count(fit)
@@ -68,9 +68,13 @@ class Standing:
         return {node for pair in self.pairs.keys() - self.bad for node in pair}
 
     def proven(self) -> list[str]:
-        """Ends of a sound pair and of no bad one, the least suspicious first."""
+        """Ends of a sound pair: first those of no bad one, the least suspicious first; then where only lonely nodes
+        made a pair bad, of whom nothing better is known.
+        """
+        sound = self.in_sound_pair()
+        doubted = {node for pair in self.bad if sound.issuperset(pair) for node in pair}
         bad = {node for pair in self.bad for node in pair}
-        return sorted(self.in_sound_pair() - bad, key=lambda node: (self.nodes.get(node, 0.0), node))
+        return sorted(sound - doubted, key=lambda node: (node in bad, self.nodes.get(node, 0.0), node))
 
 
 def next_round(
@@ -92,7 +96,8 @@ def next_round(
     if not confirmed and (standing.all_slow or (lonely and not proven)):
         return _strangers(nodes, measured)
     if confirmed:
-        lonely = {node for node in lonely if not any(_pair(node, good) in measured for good in proven)}
+        met = measured - ring_pairs(nodes)
+        lonely = {node for node in lonely if not any(_pair(node, good) in met for good in proven)}
     return _matched(standing, lonely, proven, measured, alone=confirmed)
 
 

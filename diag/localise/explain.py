@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import fmean, median
+from statistics import median
 from typing import NamedTuple
 
 from diag.localise.observed import Seen
@@ -20,7 +20,7 @@ MATTERS = 0.05
 FLOOR = 0.01
 """The least spread of a flow: repeated measurements on a quiet network differ by as much."""
 BELIEVED = 8.5
-"""So many nats of likelihood must a culprit save: 3.9 standard deviations. Simulated (bench/localise.py): with it less
+"""So many nats of likelihood must a culprit save: 4.1 standard deviations. Simulated (bench/localise.py): with it less
 than one of 1,000 sound nodes is accused at a spread of 10 %."""
 ONE_WAY = 0.7
 """What is slow one way only is twice as many parts."""
@@ -67,11 +67,12 @@ def parts_of(seen: Seen, several_rails: bool) -> Iterator[Part]:
 class Fit:
     """Parts that are slow, and by how much (``levels``); ``noise`` is what they leave, the spread of one flow."""
 
-    def __init__(self, seen: Sequence[Seen], ring: Pairs) -> None:
+    def __init__(self, seen: Sequence[Seen], ring: Pairs, before: Fit | None = None) -> None:
+        """``before``: of the same flows in the same order, whatever their deficits were then."""
         self.seen, self.ring = seen, ring
         self.levels: dict[Part, float] = {}
-        self.covers = _covers(seen)
-        self.through = _through(len(seen), self.covers)
+        self.covers: dict[Part, list[int]] = _covers(seen) if before is None else before.covers
+        self.through: list[list[Part]] = _through(len(seen), self.covers) if before is None else before.through
         self._predicted = [0.0] * len(seen)
         self._candidates = {part for part in self.covers if self.mean(part) > MATTERS / 2}
         self._ports = len({(node, each.flow.rail) for each in seen for node in each.flow.pair})
@@ -83,7 +84,8 @@ class Fit:
         return max(FLOOR, math.sqrt(self._squares / self._free))
 
     def mean(self, part: Part) -> float:
-        return fmean(self.seen[flow].deficit for flow in self.covers[part])
+        flows = self.covers[part]
+        return sum([self.seen[flow].deficit for flow in flows]) / len(flows)
 
     def explained(self, part: Part) -> list[Seen]:
         """Flows that nothing else makes slower."""

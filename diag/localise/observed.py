@@ -22,7 +22,7 @@ LEAST = 0.02
 REACHES = 0.8
 """A flow below this share of what is expected of the line is slow."""
 FEW = 8
-"""Fewer flows of a rail or tier are compared with those of all; fewer nodes or rails than two are no company."""
+"""Fewer flows of a rail or tier are compared with those of all."""
 UNSTEADY = 0.25
 """The least weight of a flow whose parts differ much more than those of others."""
 WINDOWS = 4

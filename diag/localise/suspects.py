@@ -8,8 +8,8 @@ switch port no timing knows which it is: all three carry the same flows. Their c
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from statistics import median
 
 import msgspec
@@ -18,7 +18,7 @@ from diag.facts.links import Flow
 from diag.localise.explain import Fit, Pairs, Part
 from diag.localise.observed import REACHES, Seen, Sight, failed, layers, look, recentred
 from diag.localise.schedule import ring_pairs
-from diag.units import gbit_per_s
+from diag.localise.told import Suspect, cause_of, directions, evidence_of, rate_of, unclear, what, why_of
 
 CLEAR = 4.6
 """So many nats must the next explanation be worse: 99 of 100."""
@@ -26,32 +26,7 @@ GAPING, SPREAD = 0.25, 0.15
 """A pair this far below sound, at such a spread, calls for an answer, were it that nobody can tell."""
 PASSES = 3
 """What is sound is found again without the culprits, so often."""
-SHOWN = 4
 PAIR = 2
-
-
-class Suspect(msgspec.Struct, frozen=True, kw_only=True):
-    """``kind``: ``node``, ``link``, ``direction`` (of a link, from the first node to the second), ``nic``, ``unclear``.
-
-    ``unclear`` blames nobody: it lies among ``nodes``. ``cause``: that of the failed flows, else what is slow; empty
-    where that is not clear.
-    """
-
-    kind: str
-    nodes: tuple[str, ...]
-    rail: str | None = None
-    way: str = ""
-    """``sending`` or ``receiving``: only that side of the node or NIC; empty: both."""
-    cause: str = ""
-    found_bytes_per_s: float | None
-    """None: nothing came through."""
-    expected_bytes_per_s: float | None
-    referee: str
-    """``peers`` or ``line rate``: who says what is expected."""
-    confidence: float
-    why: str
-    evidence: tuple[str, ...] = ()
-    """``source>target`` of the flows that speak for it."""
 
 
 def suspects(
@@ -66,17 +41,27 @@ def suspects(
     ``groups``: node -> leaf or rail group; flows within one and across are then not compared with each other.
     A flow that failed needs its ``cause``; without one it counts as not tried.
     """
+    divided = tuple(groups.items()) if groups is not None else None
+    return _suspects(tuple(nodes), tuple(flows), expected_bytes_per_s, divided)
+
+
+@lru_cache(maxsize=2)
+def _suspects(
+    nodes: tuple[str, ...], flows: tuple[Flow, ...], expected: float | None, divided: tuple[tuple[str, str], ...] | None
+) -> tuple[Suspect, ...]:
+    """Asked by the checks and for the culprits: of a thousand nodes with eight rails it takes a second."""
+    groups = dict(divided) if divided is not None else None
     among = set(nodes)
     known = [flow for flow in flows if flow.source in among and flow.target in among and flow.source != flow.target]
     found = list[Suspect]()
     for layer in layers(known):
         if all(map(failed, layer)):
             why = "nothing came through anywhere: it is what they share, or each of them"
-            found.append(_unclear(nodes, layer, expected_bytes_per_s, "peers", why))
+            found.append(unclear(nodes, layer, expected, "peers", why))
         elif len(among) <= PAIR:
-            found += _of_two(nodes, layer, expected_bytes_per_s)
+            found += _of_two(nodes, layer, expected)
         else:
-            found += _of_layer(nodes, look(layer, expected_bytes_per_s, groups), expected_bytes_per_s)
+            found += _of_layer(nodes, look(layer, expected, groups), expected)
     return tuple(sorted(_by_rail(found), key=lambda each: (each.kind == "unclear", -each.confidence, each.nodes)))
 
 
@@ -85,8 +70,8 @@ def _of_two(nodes: Sequence[str], flows: Sequence[Flow], expected: float | None)
     bad = [flow for flow in flows if failed(flow) or (expected and flow.bytes_per_s < REACHES * expected)]
     if not bad:
         return []
-    why = f"only two nodes: {_directions(bad)} is {_what(bad)}, the fault is in either or between them"
-    return [_unclear(nodes, bad, expected, "line rate", why)]
+    why = f"only two nodes: {directions(bad)} is {what(bad)}, the fault is in either or between them"
+    return [unclear(nodes, bad, expected, "line rate", why)]
 
 
 def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> list[Suspect]:
@@ -96,7 +81,7 @@ def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> lis
     if sight.referee == "peers" and _outnumbered(nodes, fit):
         slow = [each.flow for part in fit.levels for each in flows[part]]
         why = "as many are slow as are not: without a line rate nobody knows who is sound"
-        found = [_unclear(_ends(fit.levels), slow, None, "peers", why)]
+        found = [unclear(_ends(fit.levels), slow, None, "peers", why)]
     else:
         found = [
             _suspect(part, _of_part(part, flows), sight, confidence) for part, confidence in _joined(named).items()
@@ -106,10 +91,10 @@ def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> lis
     if gaping and not sight.all_slow:
         why = "rates differ so much that no majority of the nodes is sound: nobody can be told apart"
         ends = sorted({node for flow in gaping for node in flow.pair})
-        found.append(_unclear(ends, gaping, expected, sight.referee, why))
+        found.append(unclear(ends, gaping, expected, sight.referee, why))
     if sight.all_slow:
         why = "all are slow alike: it is what they share (a switch, a setting), or each of them"
-        found.append(_unclear(nodes, [each.flow for each in sight.seen], expected, "line rate", why))
+        found.append(unclear(nodes, [each.flow for each in sight.seen], expected, "line rate", why))
     return found
 
 
@@ -119,11 +104,13 @@ def _gaping(fit: Fit) -> list[Flow]:
 
 
 def _fitted(sight: Sight, ring: Pairs) -> tuple[Fit, Sight]:
+    fit = None
     for _ in range(PASSES):
-        fit = Fit(sight.seen, ring)
+        fit = Fit(sight.seen, ring, fit)
         fit.grow()
         fit.settle(list(fit.levels))
         last, sight = sight, recentred(sight, fit.uncovered())
+    assert fit is not None
     return fit, last
 
 
@@ -191,24 +178,14 @@ def _suspect(part: Part, seen: Sequence[Seen], sight: Sight, confidence: float) 
         nodes=part.nodes,
         rail=part.rail,
         way=part.way,
-        cause=_cause(flows) or slow,
-        found_bytes_per_s=_rate(flows),
+        cause=cause_of(flows) or slow,
+        found_bytes_per_s=rate_of(flows),
         expected_bytes_per_s=sound,
         referee=sight.referee,
         confidence=round(confidence, 4),
-        why=_why(part, flows, sound),
-        evidence=_evidence(flows),
+        why=why_of(part, flows, sound),
+        evidence=evidence_of(flows),
     )
-
-
-def _why(part: Part, flows: Sequence[Flow], sound: float) -> str:
-    against = f"{_what(flows)}; sound flows carry {gbit_per_s(sound)}" if sound else _what(flows)
-    if part.kind in ("link", "direction"):
-        return f"{_directions(flows)} is {against}; both ends are sound with others"
-    others = len({flow.pair for flow in flows})
-    side = f" {part.way}" if part.way else ""
-    end = ": the NIC, its cable or its switch port" if part.kind == "nic" else ""
-    return f"all of its {others} pairs are slow{side} and their other ends are not: {against}{end}"
 
 
 def _between(group: set[Part], fit: Fit, sight: Sight) -> Suspect:
@@ -216,24 +193,10 @@ def _between(group: set[Part], fit: Fit, sight: Sight) -> Suspect:
         dict.fromkeys(fit.seen[flow].flow for part in group if part in fit.levels for flow in fit.covers[part])
     )
     rails = {part.rail for part in group}
-    why = f"{_directions(flows)} is {_what(flows)}; which of these it is, their flows do not tell"
+    why = f"{directions(flows)} is {what(flows)}; which of these it is, their flows do not tell"
     sound = median(sight.sound_bytes_per_s.values())
-    found = _unclear(_ends(group), flows, sound, sight.referee, why)
+    found = unclear(_ends(group), flows, sound, sight.referee, why)
     return msgspec.structs.replace(found, rail=next(iter(rails)) if len(rails) == 1 else None)
-
-
-def _unclear(nodes: Iterable[str], flows: Sequence[Flow], expected: float | None, referee: str, why: str) -> Suspect:
-    return Suspect(
-        kind="unclear",
-        nodes=tuple(nodes),
-        cause=_cause(flows),
-        found_bytes_per_s=_rate(flows),
-        expected_bytes_per_s=expected,
-        referee=referee,
-        confidence=0.0,
-        why=why,
-        evidence=_evidence(flows),
-    )
 
 
 def _together(groups: Iterable[set[Part]]) -> list[set[Part]]:
@@ -267,33 +230,3 @@ def _of_node(suspect: Suspect, whole: set[str]) -> Suspect:
 
 def _ends(parts: Iterable[Part]) -> tuple[str, ...]:
     return tuple(sorted({node for part in parts for node in part.nodes}))
-
-
-def _cause(flows: Sequence[Flow]) -> str:
-    causes = Counter(flow.cause for flow in flows if failed(flow))
-    return causes.most_common(1)[0][0] if causes else ""
-
-
-def _rate(flows: Sequence[Flow]) -> float | None:
-    rates = [flow.bytes_per_s for flow in flows if not failed(flow)]
-    return median(rates) if 2 * len(rates) >= len(flows) and rates else None
-
-
-def _what(flows: Sequence[Flow]) -> str:
-    rate = _rate(flows)
-    return "cut off" if rate is None else f"at {gbit_per_s(rate)}"
-
-
-def _directions(flows: Sequence[Flow]) -> str:
-    """``a > b`` for one direction, ``a - b`` for both; the first few pairs."""
-    ways: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for flow in flows:
-        ways[flow.pair].add(flow.source)
-    texts = [f"{one} - {other}" if len(of) > 1 else " > ".join(sorted((one, other), key=lambda n: n not in of))
-             for (one, other), of in ways.items()]  # fmt: skip
-    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return ", ".join(texts[:SHOWN]) + more
-
-
-def _evidence(flows: Sequence[Flow]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f"{flow.source}>{flow.target}" for flow in flows))

@@ -35,15 +35,22 @@ def free(*, address: str, ports: list[int]) -> list[int]:
 
 
 def knock(
-    *, address: str, ports: list[int], token: str, callers: list[str], dial: dict[str, list[Any]], seconds: float
-) -> dict[str, Any]:
-    """``callers``: addresses of the others. ``dial``: node -> [address, its open ports].
+    *, address: str, ports: list[int], used: dict[str, list[int]], name: str, token: str, nodes: dict[str, str],
+    seconds: float,
+) -> dict[str, Any]:  # fmt: skip
+    """``nodes``: name -> address, of all; this one is ``name``. ``used``: of those ``ports`` that are in use somewhere.
 
     ``failed``: [port, errno's name, [nodes]]; ``tried``, ``untried``: connections. ``not_opened``: ports of ours that
     could not be listened at after all.
     """
-    door = _Door(address, ports, token, set(callers))
-    targets = [(name, there, port) for name, (there, open_) in dial.items() for port in open_]
+    names = list(nodes)
+    after = names.index(name) + 1  # each begins with the next one, not all with the first
+    others = {other: nodes[other] for other in names[after:] + names[: after - 1]}
+    own = [port for port in ports if port not in used.get(name, ())]
+    door = _Door(address, own, token, set(others.values()))
+    targets = [
+        (other, there, port) for other, there in others.items() for port in ports if port not in used.get(other, ())
+    ]
     round_ = _Round(address, token, targets, seconds)
     until = time.monotonic() + seconds
     while time.monotonic() < until and not (round_.is_over() and door.has_seen_all()):

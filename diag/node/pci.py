@@ -37,6 +37,12 @@ WIDEST = 32
 """Lanes; emulated devices say 63 or 255."""
 ALWAYS_HCA = {"15b3": None, "1d0f": ("efa0", "efa1", "efa2", "efa3")}
 """Vendors (or devices of a vendor) whose Ethernet function is an HCA, also before an RDMA driver is loaded."""
+WHEN_UNBOUND = {
+    "14e4": ("16d6", "16d7", "16d8", "16d9", "1750", "1751", "1752", "1760"),
+    "8086": ("1591", "1592", "1593", "1599", "159a", "159b"),
+}
+"""Broadcom's NetXtreme-E and Thor, Intel's E810: plain network cards until an RDMA driver registers them; one without
+any driver may have been meant for either."""
 
 NVSWITCH = ("10de", "0680")
 """NVIDIA's bridges: the switches between the GPUs of one board. Those of B200 and later show themselves otherwise."""
@@ -134,4 +140,6 @@ def _is_hca(here: str, vendor: str, device: str, kind: str) -> bool:
         only = ALWAYS_HCA[vendor]
         if only is None or device in only:
             return True
+    if device in WHEN_UNBOUND.get(vendor, ()) and not os.path.lexists(os.path.join(here, "driver")):
+        return True
     return os.path.isdir(os.path.join(here, "infiniband"))

@@ -14,7 +14,6 @@ import time
 import containers
 import dcb
 import netlink
-import pci
 import proc
 import rdma
 import verbs
@@ -35,20 +34,25 @@ MODES = ("exclusive", "shared")
 
 
 def system(seconds: float, root: str = "/") -> dict[str, Any]:
-    """``absent``: no RDMA core and no HCA on the bus. Each tool has ``seconds``."""
-    loaded = os.path.isdir(os.path.join(root, rdma.CLASS))
-    if not loaded and not any(device["kind"] == "hca" for device in pci.devices(root)["devices"]):
-        return {"absent": True}
-    found = rdma.devices(root)["devices"]
-    interfaces = dict.fromkeys(name for device in found for port in device["ports"] for name in port["interfaces"])
+    """Each tool has ``seconds``. What is asked of the kernel is this machine's, so not of another ``root``."""
+    here = root == "/"
+    folder = os.path.join(root, rdma.CLASS)
     return {
-        "loaded": loaded,
         "ofed": _ofed(root),
         "verbs": containers.library("libibverbs.so.1", root),
-        "namespaces": _namespaces() if loaded and root == "/" else None,
-        "flow_control": {name: dcb.settings(name, root) for name in interfaces} if root == "/" else {},
+        "namespaces": _namespaces() if here and os.path.isdir(folder) else None,
+        "flow_control": {name: dcb.settings(name, root) for name in _interfaces(folder)} if here else {},
         **{name: _ran(argv, seconds) for name, argv in TOOLS.items()},
     }
+
+
+def _interfaces(folder: str) -> list[str]:
+    """Of all RDMA devices: those beside them on their cards, and the one under a soft device."""
+    found = []
+    for device in proc.names(folder):
+        found += proc.names(os.path.join(folder, device, "device/net"))
+        found.append(proc.line(os.path.join(folder, device, "parent")) or "")
+    return sorted(set(filter(None, found)))
 
 
 def _ofed(root: str) -> str | None:

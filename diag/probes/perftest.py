@@ -13,7 +13,7 @@ from diag.facts.record import NotMeasured
 
 GID_INDEX_AT_MOST = 64
 """perftest refuses larger ones, whatever the device has."""
-LATENCY_ROUNDS = 1000
+LATENCY_ROUNDS = 200
 COLUMN = re.compile(
     r"#bytes|#iterations|BW peak\[[^\]]+\]|BW average\[[^\]]+\]|MsgRate\[[^\]]+\]|t_\w+\[usec\]"
     r"|[0-9.]+% percentile\[usec\]|tps average|CPU_Util\[%\]"
@@ -74,6 +74,10 @@ def argv(test: Trial, side: Side, server: str | None = None) -> tuple[str, ...]:
     return (*words, server) if server else tuple(words)
 
 
+class NothingCame(NotMeasured):
+    """Both ends ran to their end, and not one message came through."""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One row of its table. ``bytes_per_s`` of a bandwidth test, ``latency_s`` (half a round trip) of the others."""
 
@@ -131,7 +135,7 @@ def result(test: Trial, text: str) -> Result:
     last = asked[-1]
     value = last.latency_s if test.of_latency else last.bytes_per_s
     if not value:
-        raise NotMeasured(f"{test.tool} measured nothing: {last.iterations} iterations")
+        raise NothingCame(f"{test.tool} ran to its end, and nothing came through")
     return last
 
 

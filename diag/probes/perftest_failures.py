@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from diag.probes.perftest import Trial
+from diag.probes.perftest import NothingCame, Trial
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,11 +85,19 @@ def failure(
     if client.timed_out or server.timed_out:
         words = HUNG_ROCE if ethernet else HUNG_IB
         why = words.format(seconds=seconds, tool=test.tool)
-        return Failure(why=why, cause="firewall_blocks_ports" if ethernet else "")
+        filtered = ethernet and not test.of_latency  # a latency comes after a bandwidth: something passed
+        return Failure(why=why, cause="firewall_blocks_ports" if filtered else "")
     wrong = next((end for end in ends if end.status not in {0, None}), ends[0])
     said = [line.strip() for line in wrong.text.splitlines() if line.strip() and not line.lstrip().startswith("-")]
     how = f"status {wrong.status}" if wrong.status is not None else "killed"
     return Failure(why=f"{test.tool} ended on {wrong.node} ({how}): {said[-1][:SAID_AT_MOST] if said else 'no word'}")
+
+
+def nothing_came(error: NothingCame, *, ethernet: bool) -> Failure:
+    """A test of a fixed time ends well although every packet of it was lost."""
+    if ethernet:
+        return Failure(why=f"{error} (RoCE: UDP port 4791)", cause="firewall_blocks_ports")
+    return Failure(why=str(error))
 
 
 def _known(cause: str, why: str, match: re.Match[str], node: str, *, on_gpu: bool) -> Failure:

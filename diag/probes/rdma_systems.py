@@ -13,7 +13,7 @@ from diag.probes.verbs import Ask, Request
 
 TOOL_S = 2.0
 """Each of three."""
-REQUESTS = (Request(name="rdma system", verb=Ask("rdma_tools:system", {"seconds": TOOL_S})),)
+REQUESTS = (Request(name="rdma system", verb=Ask("rdma:system", {"seconds": TOOL_S})),)
 LIBRARY = re.compile(r"libibverbs\.so\.[0-9]+\.[0-9]+\.([0-9][0-9.]*)")
 """The end of its name is rdma-core's version: ``libibverbs.so.1.14.44.0``."""
 SOURCE_OPTIONS = ("--bind_source_ip", "--source_ip")

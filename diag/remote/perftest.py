@@ -12,13 +12,14 @@ from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.rails import ETHERNET, End, Rail, gid_index, rails
 from diag.facts.record import NotMeasured, is_known, unknown
-from diag.probes.perftest import Side, Trial, result
-from diag.probes.perftest_failures import Failure, failure
+from diag.probes.perftest import NothingCame, Side, Trial, result
+from diag.probes.perftest_failures import Failure, failure, nothing_came
 from diag.remote import fanout
 from diag.remote.perftest_run import RUN_S, Party, run
 from diag.remote.session import Session
 
 NOT_INSTALLED = "perftest is not installed on {node} (package perftest)"
+ONLY_IPV4 = "perftest's two ends find each other over IPv4; the data addresses are IPv6"
 NO_TIME = "no time was left for it"
 PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
 """Between a GPU and an HCA, the nearest first."""
@@ -80,7 +81,7 @@ def _of_pair(
     for rail in found:
         if wanted.only is not None and rail.name not in wanted.only:
             continue
-        obstacle = _obstacle(pair, rail)
+        obstacle = _obstacle(wanted, pair, rail)
         ends = [_Place(node, end) for node, end in zip(pair, (rail.one, rail.other), strict=True)]
         for source, target in (ends,) if test.of_latency else (ends, ends[::-1]):
             left_out = obstacle or (Failure(why=NO_TIME) if time.monotonic() >= until else None)
@@ -103,8 +104,10 @@ def _missing(wanted: Pairs, test: Trial, pair: tuple[str, str], rail: str | None
     )
 
 
-def _obstacle(pair: tuple[Node, Node], rail: Rail) -> Failure | None:
+def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | None:
     """Why it is not even tried; None: it is."""
+    if any(":" in wanted.addresses[node.name] for node in pair):
+        return Failure(why=ONLY_IPV4)
     for node, end in zip(pair, (rail.one, rail.other), strict=True):
         system = node.rdma_system
         if system is not None and is_known(system, "perftest") and system.perftest is None:
@@ -138,6 +141,8 @@ def _flow(  # noqa: PLR0917
     wrong = failure(test, *ended, seconds, ethernet=ethernet, on_gpu=on_gpu)
     try:
         found = None if wrong is not None else result(test, ended[0].text)
+    except NothingCame as why:
+        found, wrong = None, nothing_came(why, ethernet=ethernet)
     except NotMeasured as why:
         found, wrong = None, Failure(why=str(why))
     empty = _missing(wanted, test, (source.node.name, target.node.name), rail, wrong or Failure(why=""))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from diag.facts.derived import accelerators, hcas
+from diag.facts.derived import accelerators, has_rdma
 from diag.facts.node import Node
 from diag.facts.record import Missing, is_known, peek
 from diag.facts.snapshot import Snapshot
@@ -75,7 +75,7 @@ def _absent(snapshot: Snapshot) -> list[str]:
     """Proven from the bus, never concluded from silence."""
     kinds: tuple[tuple[str, Callable[[Node], object]], ...] = (
         ("no accelerator", accelerators),
-        ("no RDMA device (HCA)", hcas),
+        ("no RDMA device (HCA)", has_rdma),
     )
     texts = []
     for words, found in kinds:

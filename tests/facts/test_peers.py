@@ -139,3 +139,24 @@ def test_one_node_is_alone():
     ):
         with pytest.raises(Alone, match="one node"):
             compare()
+
+
+def parts(node: Node) -> tuple[str, ...]:
+    return tuple((node.software.torch or "").split())
+
+
+@pytest.mark.parametrize(
+    ("held", "lacking", "apart"),
+    [
+        (("a b", "a", "a b"), ("b",), ()),
+        (("a", "a c", "a"), (), ("c",)),
+        (("a b", "a", "b"), (), ()),
+        (("a b", "a"), (), ()),
+        (("a", "a b"), (), ()),
+        (("a", "c"), (), ("c",)),
+    ],
+)
+def test_what_the_second_node_lacks_and_what_only_it_has(held, lacking, apart):
+    asked = cluster(*held)
+    same = Peers(asked).by(parts)
+    assert (same.lacking(asked.nodes[1]), same.apart(asked.nodes[1])) == (lacking, apart)

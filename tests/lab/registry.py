@@ -29,7 +29,11 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> Owner:
-        return cls(pid=os.getpid(), started=_start_time(os.getpid()))
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        return cls(pid=pid, started=_start_time(pid))
 
     def lives(self) -> bool:
         with contextlib.suppress(OSError):

@@ -38,11 +38,18 @@ def test_gpus_and_hcas_are_found_and_bridges_and_virtual_cards_are_not(tmp_path:
 def test_an_ethernet_card_is_an_hca_once_an_rdma_driver_has_registered_it(tmp_path: Path):
     intel = "pci:v00008086d00001592sv00008086sd00000002bc02sc00i00"
     tree = {
-        **pci_device("0000:01:00.0", intel),
-        **pci_device("0000:02:00.0", intel, **{"infiniband/irdma0/node_type": "1: CA\n"}),
+        **pci_device("0000:01:00.0", intel, driver="-> ../../drivers/ice"),
+        **pci_device("0000:02:00.0", intel, driver="-> ../../drivers/ice", **{"infiniband/irdma0/": ""}),
     }
     found = ask("pci:devices", root=plant(tmp_path, tree))["devices"]
     assert [(row["address"], row["vendor"]) for row in found] == [("0000:02:00.0", "intel")]
+
+
+@pytest.mark.parametrize("device", ["8086d00001592", "14E4d00001760", "15B3d0000101D"])
+def test_a_card_that_could_do_rdma_and_has_no_driver_is_an_hca(tmp_path: Path, device: str):
+    tree = pci_device("0000:01:00.0", f"pci:v0000{device}sv00000000sd00000000bc02sc00i00")
+    (found,) = ask("pci:devices", root=plant(tmp_path, tree))["devices"]
+    assert (found["kind"], found["driver"]) == ("hca", None)
 
 
 def test_an_empty_bus_and_a_kernel_without_one_prove_absence(tmp_path: Path):

@@ -26,7 +26,7 @@ def tools(folder: Path, **scripts: str) -> dict[str, str]:
 
 def system(tmp_path: Path, tree: dict[str, str], **scripts: str) -> dict[str, Any]:
     root = plant(tmp_path / "root", tree)
-    found: dict[str, Any] = ask("rdma_tools:system", root=root, seconds=2.0, env=tools(tmp_path / "bin", **scripts))
+    found: dict[str, Any] = ask("rdma:system", root=root, seconds=2.0, env=tools(tmp_path / "bin", **scripts))
     return found
 
 
@@ -56,7 +56,7 @@ def test_what_the_tools_say_comes_whole_and_perftests_help_as_its_options(tmp_pa
 def test_a_tool_that_hangs_is_ended_and_named(tmp_path: Path):
     root = plant(tmp_path / "root", INFINIBAND)
     env = tools(tmp_path / "bin", ibv_devinfo="exec sleep 60")
-    assert "ibv_devinfo" in ask("rdma_tools:system", root=root, seconds=0.3, env=env)["devinfo"]
+    assert "ibv_devinfo" in ask("rdma:system", root=root, seconds=0.3, env=env)["devinfo"]
 
 
 @pytest.mark.parametrize(

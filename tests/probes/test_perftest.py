@@ -80,7 +80,7 @@ def test_one_bare_number_is_what_its_options_made_it():
 def test_a_header_without_a_row_a_number_of_nothing_and_a_strange_unit_are_no_result():
     with pytest.raises(NotMeasured, match="no row of its table"):
         result(WRITE, text("after_restore_write_bw.server"))
-    with pytest.raises(NotMeasured, match="measured nothing"):
+    with pytest.raises(NotMeasured, match="nothing came through"):
         result(WRITE, text("ib_write_bw_D2.client").replace("0.19", "0.00"))
     with pytest.raises(NotMeasured, match="expected one of Gb/sec"):
         result(WRITE, text("ib_write_bw_gbits.client").replace("Gb/sec", "furlongs"))

@@ -13,6 +13,7 @@ from tests.node.asking import ask
 from tests.node.rdma_trees import DATA, INFINIBAND, OTHERS, ROCE, VIRTUAL, recorded_rxe
 from tests.node.trees import plant
 from tests.probes.recorded import read, silent
+from tests.probes.vendors.printed import REAL, real
 
 SYSTEM: dict[str, Any] = {"loaded": True}
 
@@ -160,3 +161,23 @@ def _answers(tool: dict[str, Any]) -> Any:
 
 def test_a_port_reads_as_the_record_it_is(tmp_path: Path):
     assert isinstance(hcas(tmp_path, INFINIBAND)["mlx5_0"].ports[0], RdmaPort)
+
+
+def test_the_ports_of_a_real_h100_machine_are_read(tmp_path: Path):
+    """Another project's recording of sysfs, where it lies beside this one."""
+    recorded = REAL / "sysfs" / "sys-class-infiniband-h100.0"
+    if not recorded.exists():
+        pytest.skip("real outputs of others are not here")
+    (tmp_path / "sys/class").mkdir(parents=True)
+    (tmp_path / "sys/class/infiniband").symlink_to(recorded)
+    found = read("hcas", hcas=ask("rdma:devices", root=str(tmp_path)), rdma_system=SYSTEM)
+    ports = [hca.ports[0] for hca in found]
+    assert {port.link_layer for port in ports} == {"InfiniBand", "Ethernet"}
+    assert {(port.state, port.physical_state) for port in ports} == {("active", "linkup")}
+    assert 400 * 10**9 in {port.rate_bits_per_s for port in ports}
+    assert all(dict(port.counters)["symbol_error"] >= 0 for port in ports)
+
+
+@pytest.mark.parametrize("name", ["ibv_devinfo_cx7_ib.txt", "ibv_devinfo_cx7_roce.txt"])
+def test_mtus_of_real_cards_are_read(name: str):
+    assert {mtu.active_bytes for mtu in rdma_systems.devinfo(real(f"ib/{name}")).values()} == {4096}

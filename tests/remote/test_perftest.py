@@ -169,6 +169,12 @@ def test_both_ends_that_hang_are_ended_at_the_deadline(replay: Replay, monkeypat
     assert "UDP port 4791" in peek(flows[0], "bytes_per_s").why
 
 
+def test_a_run_to_its_end_of_which_nothing_came_is_a_filter_on_roce(replay: Replay):
+    """With a fixed time both ends exit with 0 where UDP 4791 is filtered."""
+    flow = replay(end("udp4791_blocked_D2_write_bw.server"), end("udp4791_blocked_D2_write_bw.client"))[0]
+    assert (flow.cause, "UDP port 4791" in peek(flow, "bytes_per_s").why) == ("firewall_blocks_ports", True)
+
+
 def test_an_end_that_failed_unheard_makes_no_result_of_the_others_table(replay: Replay):
     flow = replay(end("limit_bw_not_met.server") | {"status": 1}, end("ib_write_bw_gbits.client"))[0]
     assert not is_known(flow, "bytes_per_s")
@@ -181,7 +187,7 @@ def test_a_table_of_another_size_is_no_result(replay: Replay):
 
 
 def flows_without_agents(a: Node, b: Node, **wanted: Any) -> tuple[Flow, ...]:
-    pairs = Pairs(pairs=(("a", "b"),), number=1, addresses={"a": HERE, "b": HERE}, **wanted)
+    pairs = Pairs(pairs=(("a", "b"),), number=1, **{"addresses": {"a": HERE, "b": HERE}, **wanted})
     no_sessions: dict[str, Session] = {}
     return measure(pairs, WRITE, no_sessions, {"a": a, "b": b}, 60)
 
@@ -191,6 +197,11 @@ def test_a_node_without_perftest_is_said_to_be_without():
     assert [peek(flow, "bytes_per_s").why for flow in flows] == [
         "perftest is not installed on b (package perftest)"
     ] * 2
+
+
+def test_over_ipv6_perftest_is_not_tried():
+    flows = flows_without_agents(node("a"), node("b"), addresses={"a": "fd00::1", "b": "fd00::2"})
+    assert all("over IPv4" in peek(flow, "bytes_per_s").why for flow in flows)
 
 
 def test_a_rail_that_is_down_on_one_side_is_not_tried_and_one_down_on_both_is_none():

@@ -1,4 +1,4 @@
-"""Changes that make the checks of checks/rdma.py and checks/rdma_ports.py fail."""
+"""Changes that make the checks of checks/rdma.py, rdma_ports.py and roce.py fail."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ PAIRS = (
     two("roce_mtu_is_the_highest", port(mtu_active_bytes=1024), "mlx5_2: RDMA MTU 1024", **ON_ROCE,
         also=frozenset({"rdma_mtu_is_the_same_on_all_nodes"})),
     two("roce_port_has_an_interface_here", port(gids=nowhere), "none of 4 GIDs of mlx5_2", **ON_ROCE),
-    two("roce_port_has_a_gid_to_speak_with", port(gids=lambda gids: gids[:2]), "roce_v2 (link-local)", **ON_ROCE),
+    two("roce_ports_that_peers_use_have_an_address", port(gids=lambda gids: gids[:2]), "an address at mlx5_2",
+        **ON_ROCE),
+    two("roce_port_has_a_gid_to_speak_with", port(gids=lambda gids: gids[:2]), "roce_v2 (link-local)", **ON_ROCE,
+        cluster=two_nodes),
     two("gid_indexes_are_the_same_on_all_nodes", port(gids=moved), "mlx5_2: 7", **ON_ROCE),
     two("port_is_a_full_member_of_a_partition", port(pkeys=(0x7FFF,)), "partition keys 0x7fff"),
     two("partitions_are_the_same_on_all_nodes", every_port(pkeys=(0x8001,)), "partitions 0x0001"),
