@@ -22,10 +22,11 @@ def survivor_lines(shown: Shown, ink: Ink) -> list[str]:
 
 def _says(again: Collective) -> str:
     of = number_of(len(again.nodes), "node")
-    if not again.finished:
+    if not again.finished and (again.guilty or not again.steps):
         return f"all-reduce of {of} does not finish either: {again.summary}"
     spelled = gb_per_s if again.backend == "nccl" else gbit_per_s
     largest = max(again.steps, key=lambda step: step.size_bytes, default=None)
     rate = f", busbw {spelled(largest.busbw_bytes_per_s)} at {size(largest.size_bytes)}" if largest else ""
     sums = "" if all(step.verified for step in again.steps) else ", its SUMS ARE WRONG"
-    return f"all-reduce of {of} finishes{rate}{sums}"
+    how = "finishes" if again.finished else "works, but found no time for all sizes"
+    return f"all-reduce of {of} {how}{rate}{sums}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from diag.facts.collective import Collective
+from diag.facts.collective import Collective, Rank
 from diag.facts.record import unknown
 from diag.report.ink import Ink
 from diag.report.survivors import survivor_lines
@@ -15,7 +15,7 @@ from tests.report.test_page import Terminal, printed, shown
 
 def lines(**fields: object) -> list[str]:
     snapshot = msgspec.structs.replace(samples.snapshot(), **fields)
-    return survivor_lines(shown(snapshot=snapshot), Ink(Terminal(), width=100))
+    return survivor_lines(shown(snapshot=snapshot), Ink(Terminal(), width=140))
 
 
 def survivors(**changes: object) -> Collective:
@@ -31,8 +31,15 @@ def test_who_was_left_out_and_what_the_others_reach():
 
 
 def test_what_does_not_finish_either_says_why():
-    again = survivors(finished=False, summary="gpu01: rank 0 died")
+    died = Rank(rank=0, node="gpu01", local_rank=0, outcome="rank_died")
+    again = survivors(finished=False, summary="gpu01: rank 0 died", ranks=(died,))
     assert lines(without=again) == ["without   gpu03: all-reduce of 2 nodes does not finish either: gpu01: rank 0 died"]
+
+
+def test_what_only_found_no_time_is_not_called_a_failure():
+    assert lines(without=survivors(finished=False, summary="not finished after 45.0 s")) == [
+        "without   gpu03: all-reduce of 2 nodes works, but found no time for all sizes, busbw 11.2 GB/s at 64.0 MiB"
+    ]
 
 
 @pytest.mark.parametrize("without", [None, unknown("nobody to leave out")])
