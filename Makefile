@@ -3,6 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := .venv/bin
 # Debian/Ubuntu packages: of the lab, and of the machines with RDMA.
 LAB_PACKAGES := $(shell grep -v '^\#' tests/lab/packages.txt 2>/dev/null)
+# What needs the machine to itself: hosts, containers and machines of its own, and what they measure.
+ALONE := lab or docker or rdma or alone
 RDMA_PACKAGES := $(shell grep -v '^\#' tests/rdma/packages.txt 2>/dev/null)
 
 .PHONY: run test lint types borders test-rdma lab-deps rdma-deps lab-ready clean
@@ -11,7 +13,10 @@ run: .venv/installed
 	@$(BIN)/diag run; status=$$?; echo "diag exit status $$status"; case $$status in 0|3) ;; *) exit $$status;; esac
 
 test: lab-ready .venv/installed-dev lint types borders
-	$(BIN)/python -m pytest
+	@status=0; \
+	$(BIN)/python -m pytest -n auto -m "not ($(ALONE))" || status=$$?; \
+	$(BIN)/python -m pytest -m "$(ALONE)" || status=$$?; \
+	exit $$status
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,14 +1,13 @@
 """Do the nodes exchange data, and did the all-reduce come through, right and at the rate that its links allow?"""
 
-from collections.abc import Iterable
-
 import pytest
 
 from diag.facts.collective import Collective, Rank
 from diag.facts.derived import Link, data_interface, hcas, several_nodes
+from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s, seconds, size
@@ -23,6 +22,16 @@ WITH_SPEED = ("physical", "bond")
 active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
 
 
+def carries_nothing(flow: Flow) -> str:
+    """Why, or empty. Raises NotMeasured where it was not tried."""
+    if is_known(flow, "bytes_per_s"):
+        return ""
+    why: str = peek(flow, "bytes_per_s").why
+    if not flow.cause:
+        raise NotMeasured(why)
+    return why
+
+
 @active
 def check_link_carries_data(link: Link) -> None:
     """Ranks dial each other on ports that nobody knows before; a firewall or a path that loses big packets stops all.
@@ -30,6 +39,8 @@ def check_link_carries_data(link: Link) -> None:
     Do: open all TCP ports between the nodes' data addresses, and set one MTU along the path.
     $ ssh {node} 'nft list ruleset; iptables -S; ip -brief link'
     """
+    why = carries_nothing(link.flow) if link.flow is not None else ""
+    assert not why, finding(why, "data on any port, in packets of any size")
     blocked = link.blocked
     where = f"{link.source} cannot {blocked.step} with {link.target} at {blocked.address}" if blocked else ""
     found = f"{where}: {blocked.why}" if blocked else ""
@@ -41,11 +52,6 @@ def took_part(ranks: tuple[Rank, ...], node: Node, collective: Collective) -> tu
     if not ranks:
         raise NotMeasured(f"took no part: {dict(collective.excluded).get(node.name, 'no rank of its own')}")
     return ranks
-
-
-def guilty(ranks: Iterable[Rank]) -> list[Rank]:
-    """Those with a cause of their own; ``stopped`` ones only went down with them."""
-    return [rank for rank in ranks if rank.outcome not in ("done", "stopped")]
 
 
 def ended(rank: Rank) -> str:
@@ -62,11 +68,12 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) 
     $ ssh {node} 'uptime; dmesg | tail -20'
     """
     own = took_part(peers.ranks(node), node, cluster.collective)
-    lost = guilty(own)
+    lost = [rank for rank in own if rank in cluster.collective.guilty]
     if not lost and own[0].outcome == "stopped":
         raise NotMeasured(f"stopped when others did not come through: {cluster.collective.summary}")
     found = "; ".join(ended(rank) for rank in lost[:2]) + (f"; {len(lost) - 2} more" if len(lost) > 2 else "")
-    assert not lost, finding(found, "every rank done")
+    cited = f"; {cluster.collective.cited}" if cluster.collective.cited else ""
+    assert not lost, finding(found + cited, "every rank done")
 
 
 @active
@@ -77,9 +84,13 @@ def check_collective_finishes(cluster: Snapshot) -> None:
     $ diag run --level normal --deadline collectives=300
     """
     collective = cluster.collective
-    if guilty(collective.ranks) or (collective.blocked and not collective.nodes):
+    if collective.guilty or (collective.blocked and not collective.nodes):
         raise NotMeasured(f"ended by what failed on a node: {collective.summary}")
-    assert collective.finished, finding(collective.summary or "it did not finish", "all sizes, within the deadline")
+    cited = f"; {collective.cited}" if collective.cited else ""
+    found = (collective.summary or "it did not finish") + cited
+    if collective.stopped:
+        raise NotMeasured(f"we ended it: {collective.stopped}")
+    assert collective.finished, finding(found, "all sizes, within the deadline")
 
 
 @active
@@ -93,6 +104,26 @@ def check_sums_are_right(cluster: Snapshot) -> None:
     assert not wrong, finding(f"wrong sums at {', '.join(wrong)}", "the sum of all ranks at every size")
     if not cluster.collective.steps or not cluster.collective.finished:
         raise NotMeasured(f"not at every size: {cluster.collective.summary}")
+
+
+@active
+@pytest.mark.optional
+@pytest.mark.applies(lambda cluster: cluster.gloo is not None, reason="the all-reduce itself was GLOO's")
+@pytest.mark.needs("check_collective_finishes")
+def check_gloo_works_beside_nccl(cluster: Snapshot) -> None:
+    """Engines keep groups of GLOO beside NCCL's; it goes over TCP, on an interface and ports of its own.
+
+    Do: name its interface with GLOO_SOCKET_IFNAME, exactly and without "=", and open the ports between the nodes.
+    $ ssh {node} 'env | grep GLOO; ip -brief address'
+    """
+    gloo = cluster.gloo
+    assert gloo is not None, "it applies only where there is one"
+    if gloo.stopped:
+        raise NotMeasured(f"we ended it: {gloo.stopped}")
+    cited = f"; {gloo.cited}" if gloo.cited else ""
+    assert gloo.finished, finding((gloo.summary or "it did not finish") + cited, "all sizes, within the deadline")
+    wrong = [size(step.size_bytes) for step in gloo.steps if not step.verified]
+    assert not wrong, finding(f"wrong sums at {', '.join(wrong)}", "the sum of all ranks at every size")
 
 
 def crosses_ethernet_only(cluster: Snapshot) -> bool:

@@ -5,22 +5,27 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from diag.facts.derived import accelerators, addresses, has_accelerator, hcas, names_set, setting, several_nodes
+from diag.facts.derived import accelerators, addresses, has_accelerator, names_set, setting, several_nodes
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.peers import Peers
+from diag.facts.selectors import more_than_named, selector
 from diag.facts.verdict import finding
 
-OWN_TO_A_NODE = re.compile(r"_SOCKET_IFNAME$|^NCCL_(HOSTID|IB_HCA|DEBUG|TOPO|GRAPH|CONF_FILE)")
-"""What may differ between nodes: names of their own devices and files, and what NCCL prints."""
+OWN_TO_A_NODE = re.compile(r"_SOCKET_IFNAME$|^NCCL_(HOSTID|IB_HCA|IB_GID_INDEX|DEBUG|TOPO|GRAPH|CONF_FILE)")
+"""What may differ between nodes: names of their own devices, places in their own tables, and what NCCL prints."""
 OF_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_IB_GID_INDEX", "TP_SOCKET_IFNAME")
 SLOW_SWITCHES = {
-    "NCCL_P2P_DISABLE": "1", "NCCL_SHM_DISABLE": "1", "CUDA_LAUNCH_BLOCKING": "1", "NCCL_DEBUG": "TRACE",
-    "TORCH_DISTRIBUTED_DEBUG": "DETAIL", "NCCL_IB_DISABLE": "1", "NCCL_NET_GDR_LEVEL": "0",
+    "NCCL_P2P_DISABLE": ("1",), "NCCL_SHM_DISABLE": ("1",), "CUDA_LAUNCH_BLOCKING": ("1",), "NCCL_DEBUG": ("TRACE",),
+    "TORCH_DISTRIBUTED_DEBUG": ("DETAIL",), "NCCL_IB_DISABLE": ("1",), "NCCL_NET_GDR_LEVEL": ("0", "LOC"),
 }  # fmt: skip
 """Set once to look for a fault, and costly when forgotten."""
 HIDES_ALL = ("", "-1", "NoDevFiles", "none", "void")
 """Values of CUDA_VISIBLE_DEVICES that leave no GPU."""
+
+
+OF_RDMA = ("NCCL_IB_DISABLE", "NCCL_NET_GDR_LEVEL")
+"""Switches that cost nothing where no HCA could be used anyway."""
 
 
 def is_set(name: str) -> pytest.MarkDecorator:
@@ -28,14 +33,12 @@ def is_set(name: str) -> pytest.MarkDecorator:
 
 
 def nccl_matches(value: str, interfaces: tuple[Interface, ...]) -> list[str]:
-    """What NCCL takes: prefixes, exact names after ``=``, all but those after ``^`` (its Environment Variables)."""
-    excludes, exact = "^" in value[:2], "=" in value[:2]
-    words = [word for word in value.lstrip("^=").split(",") if word]
+    """What NCCL takes of those that could carry data."""
+    return [each.name for each in interfaces if usable(each) and selector(value).takes(each.name)]
 
-    def meant(name: str) -> bool:
-        return any(name == word if exact else name.startswith(word) for word in words)
 
-    return [each.name for each in interfaces if meant(each.name) != excludes and usable(each)]
+def has_rdma(node: Node) -> bool:
+    return any(port.state == "active" for hca in node.hcas for port in hca.ports)
 
 
 def usable(interface: Interface) -> bool:
@@ -55,6 +58,21 @@ def check_nccl_socket_ifname_matches_an_interface(node: Node) -> None:
     names = ", ".join(interface.name for interface in node.interfaces if usable(interface))
     found = f"NCCL_SOCKET_IFNAME={value} matches no interface with an address"
     assert nccl_matches(value, node.interfaces), finding(found, f"a match among {names}")
+
+
+@is_set("NCCL_SOCKET_IFNAME")
+@pytest.mark.applies(several_nodes, reason="one node: no other dials it")
+@pytest.mark.cause("nccl_socket_ifname_wrong")
+def check_nccl_socket_ifname_takes_no_more_than_it_names(node: Node) -> None:
+    """A name is a prefix to NCCL: eth1 also takes eth10, and all that it takes carry data, reachable or not.
+
+    Do: put = before the names: NCCL_SOCKET_IFNAME==eth1.
+    $ ssh {node} ip -brief address
+    """
+    value = setting(node, "NCCL_SOCKET_IFNAME") or ""
+    also = more_than_named(value, [each.name for each in node.interfaces if usable(each)])
+    found = f"NCCL_SOCKET_IFNAME={value} also takes {', '.join(also)}"
+    assert not also, finding(found, f"={value}, which is exact")
 
 
 @is_set("GLOO_SOCKET_IFNAME")
@@ -138,8 +156,9 @@ def check_no_slow_switch_is_left_on(node: Node) -> None:
     Do: unset them where they are set: the environment, /etc/nccl.conf or ~/.nccl.conf.
     $ ssh {node} 'env | grep -E "^(NCCL|CUDA|TORCH)_"; cat /etc/nccl.conf'
     """
-    idle = () if hcas(node) else ("NCCL_IB_DISABLE", "NCCL_NET_GDR_LEVEL")
-    on = [f"{name}={slow}" for name, slow in SLOW_SWITCHES.items() if setting(node, name) == slow and name not in idle]
+    on = [f"{name}={setting(node, name)}" for name, slow in SLOW_SWITCHES.items() if setting(node, name) in slow]
+    if any(name.startswith(OF_RDMA) for name in on) and not has_rdma(node):
+        on = [name for name in on if not name.startswith(OF_RDMA)]
     assert not on, finding(", ".join(on), "unset")
 
 

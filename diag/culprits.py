@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from diag import localise
 from diag.catalogue import Check
 from diag.facts.causes import CAUSES
 from diag.facts.collective import Blocked, Rank
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Culprit, Verdict
+from diag.localise import Suspect
 from diag.units import seconds
 
 SEEN = 1.0
@@ -94,6 +96,7 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
     causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
+    causes += [each for each in _of_suspects(snapshot) if _explaining(each, causes) is None]
     for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
         if explaining is None:
@@ -102,6 +105,28 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
             evidence = (*causes[explaining].evidence, *symptom.evidence)
             causes[explaining] = msgspec.structs.replace(causes[explaining], evidence=evidence)
     return tuple(sorted(causes, key=lambda culprit: (not _has_stopped(culprit), -culprit.confidence)))
+
+
+def _of_suspects(snapshot: Snapshot) -> Iterable[Culprit]:
+    """Nodes, links and NICs that the timings of pairs single out; what cannot be told apart is no culprit."""
+    if not is_known(snapshot, "links"):
+        return
+    alike: dict[tuple[str, str, str], list[Suspect]] = defaultdict(list)
+    for suspect in localise.suspects(snapshot.links.nodes, snapshot.links.flows):
+        if suspect.kind != "unclear":
+            several = suspect.kind == "node"  # nodes slow alike are one line, links are told one by one
+            alike[suspect.kind, suspect.cause, "" if several else f"{suspect.nodes}{suspect.rail}"].append(suspect)
+    for (kind, cause, _), group in alike.items():
+        check = "link_carries_data" if not group[0].found_bytes_per_s else "link_is_as_fast_as_the_others"
+        ways = dict.fromkeys(way for suspect in group for way in suspect.evidence)
+        yield Culprit(
+            kind="link" if kind == "direction" else kind,
+            nodes=tuple(dict.fromkeys(name for suspect in group for name in suspect.nodes)),
+            cause=cause,
+            summary="; ".join(suspect.why for suspect in group[:SAID]),
+            confidence=min(suspect.confidence for suspect in group),
+            evidence=tuple(f"{check}@{way}" for way in ways),
+        )
 
 
 def _has_stopped(culprit: Culprit) -> bool:

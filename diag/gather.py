@@ -1,7 +1,8 @@
 """Probes × nodes -> Snapshot: what is done on which nodes, in which order, and until when?
 
-Four stages, each on the nodes still there, each with a deadline: reach, facts, measure, collectives. A node that fails
-keeps its place in the Snapshot with the reason; nothing is lost when the run is interrupted.
+Its stages, each on the nodes still there, each with a deadline: reach, facts, measure, links, collectives, and a retry
+where somebody was at fault. A node that fails keeps its place in the Snapshot with the reason; nothing is lost when the
+run is interrupted.
 """
 
 from __future__ import annotations
@@ -11,41 +12,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
-from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any
 
-import msgspec
-
-from diag import __version__, busy, columns, measuring, probes, roster
+from diag import __version__, collecting, columns, measuring, probes, roster
 from diag.columns import Asked
 from diag.errors import NodeError
 from diag.facts.collective import Collective
+from diag.facts.links import Links
 from diag.facts.network import Resolution
-from diag.facts.node import Evidence, Reach
-from diag.facts.record import UNASKED, Known, NotMeasured, is_known, peek, unknown
-from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage
+from diag.facts.record import Known, NotMeasured, unknown
+from diag.facts.snapshot import SCHEMA, Controller, Snapshot
 from diag.inventory import Host
-from diag.measuring import CONNECTIONS_AT_ONCE
+from diag.probes import increases
 from diag.probes.verbs import Answer
-from diag.remote import collective, fanout
+from diag.remote import nic_counters
 from diag.remote.inside import open_node
 from diag.remote.session import Session
 from diag.remote.transport import Transport
+from diag.visit import Progress, Visit
 from diag.wishes import Wishes
 
-END_S = 5.0
 REPORT_S = 0.3
 """How much sooner than its stage a connection gives up."""
-
-T = TypeVar("T")
-
-
-class Progress(Protocol):
-    """Who watches the run: the live display, or nobody."""
-
-    def stage(self, name: str, nodes: Sequence[str]) -> None: ...
-    def done(self, node: str, *, lost: bool = False) -> None: ...
-    def ended(self, note: str) -> None: ...
 
 
 def gather(
@@ -67,7 +55,7 @@ def gather(
     taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         with interruptible():
-            for stage in (run.reach, run.facts, run.measure, run.collectives):
+            for stage in run.stages_in_order():
                 stage()
     except KeyboardInterrupt:
         interrupted = True
@@ -84,33 +72,30 @@ def gather(
         model_path=wishes.model_path,
         nodes=tuple(run.nodes[host.name] for host in hosts),
         resolutions=run.resolutions,
+        links=run.known_links,
         collective=run.collective,
+        gloo=run.gloo,
+        without=run.without,
         stages=tuple(run.stages),
         interrupted=interrupted,
     )
 
 
-class _Run:
+class _Run(Visit):
     """What is known so far: it grows stage by stage, and an interrupt leaves it as it is."""
 
-    def __init__(
-        self,
-        hosts: Sequence[Host],
-        wishes: Wishes,
-        transports: Mapping[str, Transport],
-        progress: Progress,
-        store: Callable[[bytes], str],
-    ) -> None:
-        self.hosts = {host.name: host for host in hosts}
-        self.wishes = wishes
-        self.transports = transports
-        self.progress = progress
-        self.store = store
-        self.sessions: dict[str, Session] = {}
-        self.nodes = {host.name: roster.unreached(host, None) for host in hosts}
-        self.resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
-        self.collective: Known[Collective] = unknown("the run ended before the collectives")
-        self.stages: list[Stage] = []
+    resolutions: Known[tuple[Resolution, ...]] = unknown("no node was asked")
+    known_links: Known[Links] = unknown("the run ended before the links were measured")
+    collective: Known[Collective] = unknown("the run ended before the collectives")
+    gloo: Known[Collective | None] = unknown("the run ended before the collectives")
+    without: Known[Collective | None] = unknown("the run ended before the collectives")
+    counted: Mapping[str, increases.Reading] = {}
+
+    def stages_in_order(self) -> tuple[Callable[[], None], ...]:
+        return (
+            self.reach, self.facts, self.measure, self.count, self.links, self.collectives, self.survivors,
+            self.recount,
+        )  # fmt: skip
 
     def reach(self) -> None:
         deadline_s = self.wishes.deadline_s("reach") - REPORT_S  # so that each says itself what it hung in
@@ -125,7 +110,7 @@ class _Run:
                 self.sessions[name] = session
                 self.nodes[name] = roster.reached(self.hosts[name], session)
 
-        self._stage("reach", {name: visit(host) for name, host in self.hosts.items()}, keep)
+        self.visit_all("reach", {name: visit(host) for name, host in self.hosts.items()}, keep)
 
     def facts(self) -> None:
         deadline_s = self.wishes.deadline_s("facts")
@@ -139,13 +124,13 @@ class _Run:
 
         def keep(name: str, outcome: Asked | NodeError) -> None:
             if isinstance(outcome, NodeError):
-                self._lose(name, "facts", outcome)
+                self.lose(name, "facts", outcome)
                 return
             resolved[name] = outcome.answers
-            self._set(name, **columns.fields(self.nodes[name], outcome, self._keep))
+            self.set(name, **columns.fields(self.nodes[name], outcome, self.keep_answers))
 
         try:
-            self._stage("facts", {name: ask(session) for name, session in self.sessions.items()}, keep)
+            self.visit_all("facts", {name: ask(session) for name, session in self.sessions.items()}, keep)
         finally:
             self.resolutions = probes.fold_resolutions(resolved)
 
@@ -153,134 +138,87 @@ class _Run:
         """How fast the model's files are read; then how fast the GPUs are, each node for itself."""
         for work in (measuring.read_speeds, measuring.speeds, measuring.ladders):
             sessions = {name: self.sessions[name] for name in self.hosts if name in self.sessions}
-            scene = measuring.Scene(nodes=self.nodes, sessions=sessions, unwilling=self._unwilling, wishes=self.wishes)
+            scene = measuring.Scene(
+                nodes=self.nodes,
+                sessions=sessions,
+                unwilling=self.unwilling,
+                wishes=self.wishes,
+                keep=lambda name, topic, raw: self.keep_output(name, raw, len(raw.encode()), topic),
+            )
             self._measure(work(scene))
 
     def _measure(self, work: measuring.Work) -> None:
         for name, why in work.left_out.items():
-            self._set(name, **{work.field: unknown(why)})
+            self.set(name, **{work.field: unknown(why)})
 
         def keep(name: str, outcome: object) -> None:
             if isinstance(outcome, NodeError):
-                self._lose(name, work.stage, outcome)
+                self.lose(name, work.stage, outcome)
             else:
-                self._set(name, **{work.field: outcome})
+                self.set(name, **{work.field: outcome})
 
         if work.calls or work.always:
-            self._stage(work.stage, work.calls, keep, width=work.at_once)
+            self.visit_all(work.stage, work.calls, keep, width=work.at_once)
+
+    def count(self) -> None:
+        """What the NICs count now, before anything of ours passes them."""
+        if self.wishes.level != "passive":
+            self.counted = nic_counters.read(self.sessions, dict.fromkeys(self.sessions))[0]
+
+    def links(self) -> None:
+        """Of several nodes: what passes between them, before any rank could hang in it."""
+        work = collecting.links(self._scene())
+        try:
+            self.known_links = self._together(work)
+        except KeyboardInterrupt:
+            self.known_links = work.so_far()
+            raise
 
     def collectives(self) -> None:
-        if self.wishes.level == "passive":
-            self.collective = unknown("level passive starts no collective")
-            return
-        willing = self._willing()
-        excluded = {name: self._unwilling(name) for name in self.hosts if name not in willing}
-        done = 0
-        began = time.monotonic()
-        self.progress.stage("collectives", willing)
-        try:
-            self.collective = collective.measure(
-                {name: self.sessions[name] for name in willing},
-                [self.nodes[name] for name in willing],
-                excluded=excluded,
-                deadline_s=self.wishes.deadline_s("collectives"),
-                max_size_bytes=self.wishes.max_size_bytes,
-                on_done=self.progress.done,
-                keep=self._keep_output,
-                lose=lambda name, error: self._lose(name, "collectives", error),
-            )
-            done, note = len(self.collective.nodes_through), self.collective.summary
-        except NotMeasured as why:
-            self.collective = unknown(str(why))
-            note = f"not measured: {why}"
-        except KeyboardInterrupt:
-            self.collective, note = unknown("the run was interrupted before the all-reduce ended"), "interrupted"
-            raise
-        finally:
-            self.stages.append(_stage("collectives", began, done, len(self.hosts)))
-            self.progress.ended(note)
+        self.collective, work = unknown("the run was interrupted before the all-reduce ended"), self._scene()
+        self.collective = self._together(collecting.first(work, self.known_links))
+        self.gloo, work = unknown("the run was interrupted before it ended"), self._scene()
+        self.gloo = self._together(collecting.gloo(work, self.collective))
 
-    def mark_interrupted(self) -> None:
-        for name, node in self.nodes.items():
-            open_ = [topic for topic in probes.TOPICS if peek(node, topic) == UNASKED]
-            self._set(name, **roster.not_known(open_, "the run was interrupted before"))
+    def survivors(self) -> None:
+        """The all-reduce once more without the nodes at fault; no stage where nobody is."""
+        self.without, work = unknown("the run was interrupted before it ended"), self._scene()
+        self.without = self._together(collecting.again(work, self.collective))
 
-    def end(self, interruptible: Callable[[], AbstractContextManager[None]]) -> None:
-        """Let every agent clean up and say what it could not; those that do not answer are dropped."""
-        goodbyes = {name: partial(session.end, END_S) for name, session in self.sessions.items()}
-        left: dict[str, tuple[str, ...] | NodeError] = {}
-        try:
-            with interruptible():
-                left = fanout.each(goodbyes, width=CONNECTIONS_AT_ONCE, deadline_s=END_S + 1)
-        except KeyboardInterrupt:  # everything is measured; only the goodbyes are cut short
-            pass
-        finally:
-            for session in self.sessions.values():
-                session.abort()
-        for name in goodbyes:
-            outcome = left.get(name, NodeError(name, "agent_silent", "the run was interrupted"))
-            lines = unknown(f"no goodbye: {outcome.what}") if isinstance(outcome, NodeError) else outcome
-            self._set(name, left_behind=lines)
+    def recount(self) -> None:
+        why_not = "level passive passes nothing through the NICs"
+        again = nic_counters.read(self.sessions, dict.fromkeys(self.counted))[0] if self.counted else {}
+        for name in self.sessions:
+            if name in again:
+                self.set(name, increases=increases.between(self.counted[name], again[name], "links and collectives"))
+            else:
+                self.set(name, increases=unknown(why_not if not self.counted else "its NICs did not tell"))
 
-    def level_why(self) -> str:
-        reasons = {name: busy.why_busy(self.nodes[name], self.wishes.permitted) for name in self.sessions}
-        return "; ".join(f"{name}: {why}" for name, why in reasons.items() if why)
-
-    def _stage(
-        self,
-        stage: str,
-        work: Mapping[str, Callable[[], T]],
-        keep: Callable[[str, T | NodeError], None],
-        width: int = CONNECTIONS_AT_ONCE,
-    ) -> None:
-        """What each node gave is kept as it comes: an interrupt costs only those that are still awaited."""
-        began = time.monotonic()
-        done: list[str] = []
-
-        def on_done(name: str, outcome: T | NodeError) -> None:
-            keep(name, outcome)
-            if not isinstance(outcome, NodeError):
-                done.append(name)
-            self.progress.done(name, lost=isinstance(outcome, NodeError))
-
-        self.progress.stage(stage, tuple(work))
-        try:
-            fanout.each(work, width=width, deadline_s=self.wishes.deadline_s(stage), on_done=on_done)
-        finally:
-            self.stages.append(_stage(stage, began, len(done), len(self.hosts)))
-            self.progress.ended("")
-
-    def _set(self, name: str, **fields: object) -> None:
-        self.nodes[name] = msgspec.structs.replace(self.nodes[name], **fields)
-
-    def _lose(self, name: str, stage: str, error: NodeError) -> None:
-        """A node that stops answering leaves the run; what it told before stays."""
-        self.sessions.pop(name).abort()
-        summary = f"stopped answering in {stage}: {error.what}"
-        self._set(name, reach=Reach(outcome=error.cause, summary=summary, do=error.do))
-        lost = [topic for topic in probes.TOPICS if not is_known(self.nodes[name], topic)]
-        self._set(name, **roster.not_known([*lost, "left_behind"], f"not measured: {summary}"))
-
-    def _willing(self) -> list[str]:
-        """Nodes that may be loaded: reached, not locked by another run, not busy; in an order that every run has."""
-        return [name for name in self.hosts if not self._unwilling(name)]
-
-    def _unwilling(self, name: str) -> str:
-        if name not in self.sessions:
-            return f"not reached: {self.nodes[name].reach.summary}"
-        lock, node = self.sessions[name].lock, self.nodes[name]
-        return (busy.why_busy(node, self.wishes.permitted) or busy.why_stopped(node)) if lock.held else lock.why
-
-    def _keep_output(self, name: str, output: str, size_bytes: int) -> None:
-        kept = Evidence(topic="collective", sha256=self.store(output.encode()), size_bytes=size_bytes)
-        self._set(name, evidence=(*self.nodes[name].evidence, kept))
-
-    def _keep(self, answers: Sequence[Answer]) -> tuple[Evidence, ...]:
-        return tuple(
-            Evidence(topic=topic, sha256=self.store(raw), size_bytes=size_bytes)
-            for topic, raw, size_bytes in probes.evidence(answers)
+    def _scene(self) -> collecting.Scene:
+        reasons = {name: self.unwilling(name) for name in self.hosts}
+        willing = [name for name, why in reasons.items() if not why]
+        return collecting.Scene(
+            nodes={name: self.nodes[name] for name in willing},
+            sessions={name: self.sessions[name] for name in willing},
+            excluded={name: why for name, why in reasons.items() if why},
+            wishes=self.wishes,
         )
 
-
-def _stage(name: str, began: float, done: int, total: int) -> Stage:
-    return Stage(name=name, seconds=round(time.monotonic() - began, 3), nodes_done=done, nodes_total=total)
+    def _together(self, work: collecting.Work) -> Any:
+        if work.call is None:
+            return work.answer
+        done, note, began = 0, "interrupted", time.monotonic()
+        self.progress.stage(work.stage, work.nodes)
+        try:
+            found = work.call(
+                on_done=self.progress.done,
+                keep=self.keep_output,
+                lose=lambda name, error: self.lose(name, work.stage, error),
+            )
+            done, note = len(found.nodes_through), found.summary
+        except NotMeasured as why:
+            note = f"not measured: {why}"
+            return unknown(str(why))
+        finally:
+            self.ended(work.stage, began, done, note)
+        return found

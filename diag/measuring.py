@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from diag.facts.model import ReadSpeed
 from diag.facts.node import Node
 from diag.facts.rates import slow_together
 from diag.facts.record import NotMeasured, is_known, peek, unknown
-from diag.facts.speed import Speed
+from diag.facts.speed import NodeCollectives, Speed
 from diag.probes import dcgm
 from diag.remote import ladder, node_collectives, schedule
 from diag.remote.measurements import measure
@@ -55,6 +56,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Mapping[str, Session]
     unwilling: Callable[[str], str]
     wishes: Wishes
+    keep: Callable[[str, str, str], None] = lambda _node, _topic, _raw: None
+    """Node, topic and raw output, as evidence."""
 
 
 def read_speeds(scene: Scene) -> Work:
@@ -101,7 +104,8 @@ def speeds(scene: Scene) -> Work:
         if plan is None:
             left_out[name] = why
         else:
-            calls[name] = _measuring(session, node, plan, wishes)
+            keep = partial(scene.keep, name, "nccl log")
+            calls[name] = _measuring(session, node, plan, wishes, keep)
     return Work(stage="speed", field="speed", calls=calls, left_out=left_out, deadline_s=wishes.deadline_s("speed"))
 
 
@@ -112,19 +116,22 @@ def _plan(node: Node, wishes: Wishes, *, late_s: float) -> schedule.Schedule:
     return schedule.schedule(node, wishes.level, minutes=wishes.minutes, busy=in_use, late_s=late_s)
 
 
-def _measuring(session: Session, node: Node, plan: schedule.Schedule, wishes: Wishes) -> Callable[[], Speed]:
+def _measuring(
+    session: Session, node: Node, plan: schedule.Schedule, wishes: Wishes, keep: Callable[[str], None]
+) -> Callable[[], Speed]:
     """The GPUs each and in pairs, then all of them together; a pair that was wedged is enough to leave that out."""
     limit_s = wishes.deadline_s("speed") - END_S
     in_time = msgspec.structs.replace(plan, seconds=max(END_S, min(plan.seconds, limit_s)))
 
     def work() -> Speed:
         began = time.monotonic()
-        found = diagnosed(session, node, plan.level, measure(session, in_time))
+        found = diagnosed(session, node, plan.level, measure(session, in_time, node))
         if plan.level == "quick":
             return msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
         left_s = began + limit_s - time.monotonic()
-        together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s)
-        return msgspec.structs.replace(found, collectives=together)
+        together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s, keep=keep)
+        stopped = together.stopped if isinstance(together, NodeCollectives) else ""
+        return msgspec.structs.replace(found, collectives=together, stopped=found.stopped or stopped)
 
     return work
 

@@ -12,11 +12,14 @@ if TYPE_CHECKING:  # `diag run --help` reads the levels from here
     from diag.facts.node import Node
 
 LEVELS = ("passive", "quick", "normal", "burn")
+PAIRS = ("ring", "all", "sample", "none")
+"""Which pairs of nodes are measured: the collective's neighbours, every pair, some rounds of these, none."""
 SHARED = ("mig", "mps", "exclusive")
 """Ways in which a GPU may be shared; one that is so is loaded only where that is named."""
 BURN_MINUTES = 10.0
 DEADLINES_S: Mapping[str, float] = {
-    "reach": 10, "facts": 20, "measure": 60, "speed": 420, "ladder": 180, "collectives": 90, "judge": 30, "plan": 10,
+    "reach": 10, "facts": 20, "measure": 60, "speed": 420, "ladder": 180, "links": 90, "collectives": 90, "retry": 45,
+    "judge": 30, "plan": 10,
 }  # fmt: skip
 """Stage -> its limit where the user names no other."""
 
@@ -37,6 +40,9 @@ class Wishes:
     model_path: str | None = None
     deadlines_s: Mapping[str, float] = field(default_factory=dict)
     max_size_bytes: int = 64 * MIB
+    pairs: str = "ring"
+    max_pairs: int | None = None
+    """None: all that ``pairs`` means."""
     minutes: float = 0.0
     """Of a burn."""
     permitted: frozenset[str] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,8 @@ def called(path: Path) -> Iterator[str]:
 
 
 def of_facts(name: str) -> bool:
-    return name in ("diag.facts", "diag.units") or name.startswith("diag.facts.")
+    """Facts, and what follows from them without I/O."""
+    return name in ("diag.facts", "diag.units", "diag.localise") or name.startswith("diag.facts.")
 
 
 @pytest.mark.parametrize("path", CHECKS, ids=lambda p: p.name)
@@ -79,9 +81,12 @@ def test_only_jobs_import_torch_and_only_the_child_that_asks_nvml_its_bindings()
         assert {path.stem for path in NODE if library in tops(path)} == users
 
 
-def test_only_the_meeting_and_the_board_bind_an_address():
-    bound = {path.stem for path in NODE if ".bind" in set(called(path))}
-    assert bound == {"dials", "board", "netlink"}, "netlink speaks to the kernel, not to a network"
+def test_only_what_nodes_meet_at_listens_on_an_address():
+    """``agent.py`` listens to its wire; UDP needs no listening: its one socket that waits for others is named too."""
+    listening = {path.stem for path in NODE if re.search(r"\.listen\(\d", path.read_text())}
+    assert listening == {"dials", "board"}
+    waiting = {path.stem for path in NODE if "SOCK_DGRAM" in path.read_text()} - {"nic_counters", "ras"}
+    assert waiting <= {"unfragmented", "routes", "links", "hosts"}, waiting
 
 
 def test_nothing_of_the_controller_imports_what_runs_on_a_node():

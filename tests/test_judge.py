@@ -120,7 +120,7 @@ def test_the_verdicts_survive_their_form_for_machines():
     assert msgspec.json.decode(text, type=Verdicts) == judged
     assert {verdict.outcome for verdict in judged.verdicts} <= set(OUTCOMES)
     assert judged.schema == 1
-    assert [stage.name for stage in judged.stages] == ["reach", "facts", "measure", "collectives"]
+    assert [stage.name for stage in judged.stages] == ["reach", "facts", "measure", "links", "collectives"]
     assert judged.checks.keys() == {verdict.check for verdict in judged.verdicts}
     assert all(culprit.cause in CAUSES for culprit in judged.culprits)
 

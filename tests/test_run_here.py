@@ -12,6 +12,8 @@ import pytest
 
 from diag.facts.snapshot import load
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parent.parent
 
 

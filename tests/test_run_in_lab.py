@@ -28,6 +28,8 @@ def test_four_healthy_hosts_pass_with_a_measured_collective(lab4, tmp_path, leav
     collective = snapshot["collective"]
     assert collective["backend"] == "gloo"
     assert collective["finished"]
+    assert (snapshot["without"], snapshot["gloo"]) == (None, None), "nobody at fault, and GLOO's itself"
+    assert "all-reduce time: nodes " in run.report()
     assert [step["size_bytes"] for step in collective["steps"]][:: len(collective["steps"]) - 1] == [8192, 64 << 20]
     assert all(step["verified"] and step["busbw_bytes_per_s"] > 0 for step in collective["steps"])
     assert dict(collective["interfaces"]) == {host.name: "eth0" for host in lab4.hosts}

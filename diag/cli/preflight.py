@@ -54,6 +54,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     permitted: frozenset[str]
     deadlines_s: dict[str, float]
     max_size_bytes: int
+    pairs: str = "ring"
+    max_pairs: int | None = None
     out: Path | None
     judging: Judging
     telling: Telling
@@ -66,6 +68,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             model_path=self.model,
             deadlines_s=({"reach": STARTED_S} if starts else {}) | self.deadlines_s,
             max_size_bytes=self.max_size_bytes,
+            pairs=self.pairs,
+            max_pairs=self.max_pairs,
             minutes=(self.minutes or BURN_MINUTES) if self.level == "burn" else 0.0,
             permitted=self.permitted,
             environment_of=partial(of_node, *engine_and_version(self.engine)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from diag.cli.options import FOLDER, RUNTIMES, as_deadlines, as_message_size, as_minutes, as_seconds, judging, telling
-from diag.wishes import LEVELS, SHARED
+from diag.wishes import LEVELS, PAIRS, SHARED
 
 
 @click.command("run")
@@ -39,7 +39,7 @@ from diag.wishes import LEVELS, SHARED
     multiple=True,
     callback=as_deadlines,
     metavar="STAGE=SECONDS",
-    help="Of reach, facts, measure, speed, ladder, collectives, judge or plan; may be given several times.",
+    help="Of reach, facts, measure, speed, ladder, links, collectives, retry, judge or plan; several times.",
 )
 @click.option(
     "--max-size",
@@ -49,6 +49,11 @@ from diag.wishes import LEVELS, SHARED
     metavar="SIZE",
     help="Largest message of the all-reduce.",
 )
+@click.option(
+    "--pairs", type=click.Choice(PAIRS), default="ring", show_default=True, help="Which pairs of nodes are measured."
+)
+@click.option("--max-pairs", type=click.IntRange(min=1), metavar="N", help="At most; the rest is said.")
+@click.option("--budget", type=float, callback=as_seconds, metavar="SECONDS", help="For the links, all of it.")
 @click.option("--out", type=FOLDER, metavar="DIR", help="The run directory; else one in ~/.local/state/diag/runs.")
 @judging
 @telling
@@ -60,7 +65,8 @@ def command(
     interface: str | None,
     model: str | None, engine: str, level: str,
     minutes: float | None, even_if_busy: bool, even_if_shared: tuple[str, ...],
-    deadlines_s: dict[str, float], max_size: int, out: Path | None,
+    deadlines_s: dict[str, float], max_size: int, pairs: str, max_pairs: int | None, budget: float | None,
+    out: Path | None,
     folders: tuple[Path, ...], keyword: str, exitfirst: bool, fail_on: str, baseline: Path | None,
     as_json: bool, junit: Path | None, verbose: bool, quiet: bool,
 ) -> int:  # fmt: skip
@@ -78,7 +84,8 @@ def command(
         preflight.Order(
             hosts=selection.override(chosen, settings), login=login, level=level, model=model, engine=engine,
             minutes=minutes, permitted=frozenset((*even_if_shared, *(("busy",) if even_if_busy else ()))),
-            deadlines_s=deadlines_s, max_size_bytes=max_size, out=out,
+            deadlines_s=deadlines_s if budget is None else {"links": budget, **deadlines_s},
+            max_size_bytes=max_size, pairs=pairs, max_pairs=max_pairs, out=out,
             judging=Judging(
                 folders=folders, keyword=keyword, exitfirst=exitfirst, fail_on=fail_on, baseline=baseline
             ),

@@ -1,7 +1,11 @@
 """What does an engine set for NCCL before its first collective? By version; what a user sets himself goes before it.
 
-Read in the engines' own sources: SGLang 0.4.0 to 0.5.23 (``_set_envs_and_config``). vLLM 0.32 and LMDeploy 0.18 set
-nothing for NCCL on their own; Ollama has no collectives.
+Read in the engines' own sources. SGLang: 0.4.0 to 0.5.23 (``_set_envs_and_config``). vLLM: cuMem off from 0.4.3 to
+0.10.1.1, but not where there are IMEX channels (its troubleshooting page; ``env_override.py`` of 0.9.1; pull requests
+19105 and 24141); 0.32 and 0.33 set something only in modes that are asked for: sleep with graphs
+(``NCCL_GRAPH_REGISTER``), batch invariance (``NCCL_LAUNCH_MODE`` and others), expert balancing over NCCL
+(``NCCL_MAX_CTAS``), ROCm (``NCCL_RAS_ENABLE``). LMDeploy: nothing from 0.9.0 to 0.17.0; 0.18.0 ``NCCL_CROSS_NIC=0``
+where experts go over DeepEP. Ollama has no collectives.
 """
 
 from __future__ import annotations
@@ -21,9 +25,10 @@ SETS: Mapping[str, Mapping[Version, Mapping[str, str]]] = {
         (0, 5, 1): {**_NO_NVLS, "CUDA_DEVICE_MAX_CONNECTIONS": "4"},
         (0, 5, 6): {**_NO_NVLS, "CUDA_DEVICE_MAX_CONNECTIONS": "8"},
     },
+    "vllm": {(0, 4, 3): {"NCCL_CUMEM_ENABLE": "0"}, (0, 10, 2): {}},
 }  # fmt: skip
 """Engine -> since which version -> what it sets. The borders are versions that were read, not those of the change."""
-UNLESS_SET = {"sglang": (0, 5, 6)}
+UNLESS_SET = {"sglang": (0, 5, 6), "vllm": (0, 9, 1)}
 """Since when it leaves alone what is set already."""
 
 

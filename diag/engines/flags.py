@@ -110,12 +110,19 @@ def other_nodes(planned: Planned, rank_flag: str, *, headless: str = "") -> str:
     return f"for {nodes[0]}; the same command on {others}{headless}"
 
 
-def socket_interfaces(planned: Planned, env: dict[str, str], why: dict[str, str]) -> None:
-    """Name the interface that carried the measured collective, where one did on all nodes."""
-    if planned.place is not None and planned.place.interface:
-        for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
-            env[name] = planned.place.interface
-            why[name] = "carried the measured collective between the nodes"
+def network(planned: Planned, env: dict[str, str], why: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What the plan asks for between nodes: the first node's values into ``env``; those that differ, by node."""
+    assert planned.place is not None
+    differ: dict[str, dict[str, str]] = {}
+    for variable in planned.place.network:
+        own = variable.of(planned.place.nodes[0])
+        if own is not None:
+            env[variable.name] = own
+        why[variable.name] = variable.why
+        for node, value in variable.values:
+            if value != own:
+                differ.setdefault(node, {})[variable.name] = value
+    return differ
 
 
 RANKS_THROUGH_THE_HOST = ("nvidia", "amd")

@@ -18,8 +18,8 @@ from diag.engines.flags import (
     Flag,
     fraction,
     in_version,
+    network,
     other_nodes,
-    socket_interfaces,
     spelled,
     switch,
     unspelled,
@@ -231,10 +231,12 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
         why["--enable-dp-attention"] = "the replicas share one set of experts"
     _experts(planned, argv, why)
     _speculation(planned, argv, why)
+    differ: dict[str, dict[str, str]] = {}
     if len(nodes) > 1:
-        _span_nodes(planned, argv, env, why)
+        _span_nodes(planned, argv, why)
+        differ = network(planned, env, why)
     without_p2p(planned, argv, env, why, "--disable-custom-all-reduce")
-    return Recipe(argv=tuple(argv), env=env), why
+    return Recipe(argv=tuple(argv), env=env, env_of_nodes=differ), why
 
 
 def _of_all_ranks(planned: Planned) -> Planned:
@@ -285,7 +287,7 @@ def _speculation(planned: Planned, argv: list[str], why: dict[str, str]) -> None
         why["--max-running-requests"] = f"by itself it takes {FEWER_REQUESTS} where it guesses tokens"
 
 
-def _span_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dict[str, str]) -> None:
+def _span_nodes(planned: Planned, argv: list[str], why: dict[str, str]) -> None:
     assert planned.place is not None
     nodes, head = planned.place.nodes, planned.place.addresses[0]
     argv += ["--nnodes", str(len(nodes)), "--node-rank", "0", "--dist-init-addr", f"{head}:{FIRST_PORT}"]
@@ -294,4 +296,3 @@ def _span_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dic
     why["--dist-init-addr"] = (
         f"the address of {nodes[0]}{planned.place.address_why}, and a port that must be free there"
     )
-    socket_interfaces(planned, env, why)

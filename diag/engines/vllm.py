@@ -16,9 +16,9 @@ from diag.engines.flags import (
     Flag,
     fraction,
     in_version,
+    network,
     one_server_each,
     other_nodes,
-    socket_interfaces,
     spelled,
     switch,
     unspelled,
@@ -99,10 +99,12 @@ def recipe(planned: Planned, rules: EngineRules) -> tuple[Recipe, dict[str, str]
     if planned.cpu_kv_gib is not None:
         env["VLLM_CPU_KVCACHE_SPACE"] = str(planned.cpu_kv_gib)
         why["VLLM_CPU_KVCACHE_SPACE"] = planned.because["cpu_kv_gib"]
+    differ: dict[str, dict[str, str]] = {}
     if len(planned.place.nodes) > 1:
-        (_replicas_over_nodes if planned.attention_replicas > 1 else _span_nodes)(planned, argv, env, why)
+        (_replicas_over_nodes if planned.attention_replicas > 1 else _span_nodes)(planned, argv, why)
+        differ = network(planned, env, why)
     without_p2p(planned, argv, env, why, "--disable-custom-all-reduce")
-    return Recipe(argv=tuple(argv), env=env), why
+    return Recipe(argv=tuple(argv), env=env, env_of_nodes=differ), why
 
 
 def _speculation(planned: Planned) -> tuple[list[str], dict[str, str]]:
@@ -121,17 +123,16 @@ def _command(model: str, version: str) -> tuple[str, ...]:
     return ("python", "-m", "vllm.entrypoints.openai.api_server", "--model", model)
 
 
-def _span_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dict[str, str]) -> None:
+def _span_nodes(planned: Planned, argv: list[str], why: dict[str, str]) -> None:
     assert planned.place is not None
     nodes, head = planned.place.nodes, planned.place.addresses[0]
     argv += ["--nnodes", str(len(nodes)), "--node-rank", "0", "--master-addr", head]
     why["--nnodes"] = f"a replica spans {', '.join(nodes)}"
     why["--node-rank"] = other_nodes(planned, "--node-rank", headless=", each with --headless")
     why["--master-addr"] = f"the address of {nodes[0]}{planned.place.address_why}"
-    socket_interfaces(planned, env, why)
 
 
-def _replicas_over_nodes(planned: Planned, argv: list[str], env: dict[str, str], why: dict[str, str]) -> None:
+def _replicas_over_nodes(planned: Planned, argv: list[str], why: dict[str, str]) -> None:
     """Replicas of the attention that share experts, as many on each node; the first node coordinates them."""
     assert planned.place is not None
     nodes, head = planned.place.nodes, planned.place.addresses[0]
@@ -142,4 +143,3 @@ def _replicas_over_nodes(planned: Planned, argv: list[str], env: dict[str, str],
     why["--data-parallel-size-local"] = f"on each of {', '.join(nodes)}; the same command with --headless on {others}"
     why["--data-parallel-address"] = f"the address of {nodes[0]}{planned.place.address_why}"
     why["--data-parallel-rpc-port"] = f"a port that must be free on {nodes[0]}"
-    socket_interfaces(planned, env, why)

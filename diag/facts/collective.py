@@ -32,6 +32,27 @@ class Rank(Record, frozen=True, kw_only=True):
     """Its last words (error line), one line."""
     missed: tuple[int, ...] = ()
     """Ranks it found absent at the roll call."""
+    wrong_bytes: tuple[int, ...] = ()
+    """Sizes at which its sum was wrong."""
+    into: str = ""
+    """The phase that it was on its way to when the job ended: ``size_N``, …; empty: it was done, or never began."""
+    into_s: float = 0.0
+    """For how long then, as the controller heard it."""
+
+
+class Witness(Record, frozen=True, kw_only=True):
+    """Who was asked where the ranks stand while the collective hung.
+
+    ``behind``: had not entered what others wait in; ``missing``: gave no answer to their peers.
+    """
+
+    name: str
+    """``NCCL RAS`` or ``torch's flight recorder``."""
+    spoke: bool
+    said: str
+    """One line: what it saw, or why it did not speak."""
+    behind: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
 
 
 class Blocked(Record, frozen=True, kw_only=True):
@@ -82,8 +103,27 @@ class Collective(Record, frozen=True, kw_only=True):
     """Sizes that would not have fitted into the time."""
     blocked: tuple[Blocked, ...] = ()
     """Pairs that could not exchange data; ``excluded`` says what followed for whom."""
+    stopped: str = ""
+    """Why we ended it for somebody else's sake, e.g. one who began to use a GPU; empty: we did not."""
+    unwatched: tuple[tuple[str, str], ...] = ()
+    """Nodes with GPUs on which a newcomer would not have been noticed, with why."""
+    witnesses: tuple[Witness, ...] = ()
+    """What was heard of a hang; empty: it finished, or ended without one."""
     summary: str = ""
     """One line: how it ended."""
+
+    @property
+    def guilty(self) -> tuple[Rank, ...]:
+        """Ranks with a cause of their own; ``stopped`` ones only went down with them."""
+        return tuple(rank for rank in self.ranks if rank.outcome not in ("done", "stopped"))
+
+    @property
+    def cited(self) -> str:
+        """``said by the flight recorder: …; NCCL RAS silent: …``; empty: nobody had to be asked."""
+        return "; ".join(
+            f"said by {one.name}: {one.said}" if one.spoke else f"{one.name} silent: {one.said}"
+            for one in self.witnesses
+        )
 
     @property
     def nodes_through(self) -> tuple[str, ...]:

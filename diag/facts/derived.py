@@ -10,6 +10,7 @@ import msgspec
 
 from diag.facts.collective import Blocked
 from diag.facts.device import Gpu, PciDevice
+from diag.facts.links import TCP, Flow
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.rails import End, ends
@@ -120,25 +121,52 @@ def _chosen(node: Node, cluster: Snapshot) -> str | None:
 
 
 class Link(msgspec.Struct, frozen=True):
-    """One direction between two nodes on which data was exchanged before the collective, or ``blocked``."""
+    """One direction between two nodes on which data was exchanged before the collective, or ``blocked``.
+
+    ``flow``: what the agents measured of it; None: this direction was not measured.
+    """
 
     source: str
     target: str
     blocked: Blocked | None
+    flow: Flow | None = None
+
+    @property
+    def measured(self) -> Flow:
+        """Raises NotMeasured."""
+        if self.flow is None:
+            raise NotMeasured("only that it carries data was tried")
+        return self.flow
 
 
 def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
-    """The directions tried from this node: the first one's to all, the others' to it. NotMeasured where none was."""
+    """The directions tried from this node. NotMeasured where none was."""
     if not several_nodes(cluster):
         return ()
+    flows = {flow.target: flow for flow in _flows_from(node, cluster)}
+    met = _met(node, cluster, required=not flows)
+    names = dict.fromkeys([*flows, *met])
+    return tuple(Link(node.name, target, met.get(target), flows.get(target)) for target in names)
+
+
+def _flows_from(node: Node, cluster: Snapshot) -> list[Flow]:
+    """Of the data interfaces. The last of each direction counts: it was measured beside a proven-good node."""
+    if not is_known(cluster, "links"):
+        return []
+    return [flow for flow in cluster.links.flows if flow.source == node.name and flow.method == TCP]
+
+
+def _met(node: Node, cluster: Snapshot, *, required: bool) -> dict[str, Blocked | None]:
+    """Whom it met before the collective: the first node all others, the others the first one."""
+    if not required and not is_known(cluster, "collective"):
+        return {}
     collective = cluster.collective
     blocked = {pair.target: pair for pair in collective.blocked if pair.source == node.name}
     first, *others = collective.nodes or (None,)
     targets = () if node.name not in collective.nodes else others if node.name == first else (first,)
-    if not blocked and not targets:
+    if required and not blocked and not targets:
         raise NotMeasured(dict(collective.excluded).get(node.name, "took no part"))
-    names = dict.fromkeys([*targets, *blocked])
-    return tuple(Link(node.name, target, blocked.get(target)) for target in names)
+    return {target: blocked.get(target) for target in dict.fromkeys([*targets, *blocked])}
 
 
 def networks(interface: Interface) -> frozenset[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from diag.facts.record import UNASKED, Known, Record
+from diag.facts.record import UNASKED, Known, Record, is_known
+from diag.units import gbit_per_s
 
 TCP = "tcp"
 """Method of a flow that the agents carried themselves; others are the tools of perftest: ``ib_write_bw``, …"""
@@ -68,6 +69,12 @@ class PortMatrix(Record, frozen=True, kw_only=True):
     """What, e.g. ``n001:8000``, and why: in use there already, no time left, …"""
 
 
+BUSY_SHARE = 0.05
+"""Of the line rate: a NIC that carries more for others is not loaded."""
+BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
+"""The same of 10 Gbit/s, for a NIC that does not know its rate."""
+
+
 class Background(Record, frozen=True, kw_only=True):
     """What others sent and received at a node's data interface in the second before anything of ours."""
 
@@ -76,6 +83,18 @@ class Background(Record, frozen=True, kw_only=True):
     bytes_per_s: float
     line_bytes_per_s: float | None = None
     """None: its driver reports none."""
+
+    @property
+    def limit_bytes_per_s(self) -> float:
+        return BUSY_SHARE * self.line_bytes_per_s if self.line_bytes_per_s else BUSY_BYTES_PER_S
+
+    @property
+    def why_busy(self) -> str:
+        """Empty: others leave it alone."""
+        if self.bytes_per_s <= self.limit_bytes_per_s:
+            return ""
+        what = f"others use {self.interface}: {gbit_per_s(self.bytes_per_s)}"
+        return f"{what}, more than {gbit_per_s(self.limit_bytes_per_s)}"
 
 
 class Links(Record, frozen=True, kw_only=True):
@@ -94,3 +113,15 @@ class Links(Record, frozen=True, kw_only=True):
     """What was to be measured and was not, e.g. ``60 of 120 pairs``, and why."""
     stopped: str = ""
     """Why the sweep ended early: errors or pauses rose at a NIC, the budget was spent; empty: it did not."""
+
+    @property
+    def nodes_through(self) -> tuple[str, ...]:
+        return self.nodes
+
+    @property
+    def summary(self) -> str:
+        """One line: how much was measured, and what the slowest direction carries."""
+        rates = [flow.bytes_per_s for flow in self.flows if is_known(flow, "bytes_per_s")]
+        failed = sum(bool(flow.cause) for flow in self.flows)
+        slowest = f", the slowest {gbit_per_s(min(rates))}" if rates else ""
+        return f"{len(rates)} directions{slowest}" + (f", {failed} carry nothing" if failed else "")

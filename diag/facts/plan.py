@@ -90,6 +90,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     argv: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    env_of_nodes: dict[str, dict[str, str]] = {}
+    """Node -> what is another value there than in ``env``, which is the first node's."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
     resolutions: Known[tuple[Resolution, ...]] = UNASKED
     links: Known[Links] = UNASKED
     collective: Known[Collective] = UNASKED
+    gloo: Known[Collective | None] = UNASKED
+    """A short one of GLOO over the same nodes, where that was NCCL's; None: it was GLOO's itself."""
     without: Known[Collective | None] = UNASKED
     """The collective once more without those at fault; None: there was no need."""
     stages: tuple[Stage, ...] = ()

@@ -192,6 +192,8 @@ class NodeCollectives(Record, frozen=True, kw_only=True):
     communicator_bytes: Known[int] = UNASKED
     """Most that any rank's first collective took of its GPU's memory."""
     log: Known[NcclLog] = UNASKED
+    stopped: str = ""
+    """Why it was ended early for somebody else's sake; empty: it was not."""
     ladder: tuple[Rung, ...] = ()
     ladder_says: str = ""
     summary: str = ""

@@ -201,8 +201,6 @@ class Agent:
         self.start_watcher()
         self.wire.say({"id": message["id"], "guarded": len(message["guards"])})
 
-    # -- jobs
-
     def _start_job(self, message: dict[str, Any]) -> None:
         import jobs
         import private_dir

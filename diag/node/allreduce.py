@@ -15,6 +15,7 @@ from datetime import timedelta
 import alive
 import markers
 import settings
+import witnesses
 from rollcall import Roll
 from sums import Payload
 
@@ -32,6 +33,8 @@ LEAST_GROUP_TIMEOUT_S = 20.0
 MOST_REPETITIONS, REPETITIONS, LEAST_REPETITIONS = 20, 5, 2
 ENOUGH_S, SLOW_S = 0.5, 12.0
 """More than five repetitions only within the first, fewer only past the second."""
+MARGIN = 1.5
+"""A size that is cut short by the deadline looks like a hang; one that is left out is only left out."""
 GAVE_UP = 4
 STEERING = ("NCCL_", "GLOO_", "TORCH_NCCL_", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "UCX_", "TORCH_CPP_LOG_LEVEL")
 
@@ -47,6 +50,8 @@ class Rank:
         self.device = f"cuda:{self.local_rank}" if self.backend == "nccl" else "cpu"
         self.phase = "spawned"
         self.leaving = threading.Lock()
+        self.watch = witnesses.Watch(self.rank, self.local_rank, self.backend, self.left_s)
+        self.standing = self.watch.standing
         self.say()
         self.roll = Roll(f"rank:{self.rank}", self.phase, IMPORT_PATIENCE_S, self.blame)
         self.roll.on_sigterm()
@@ -62,6 +67,11 @@ class Rank:
         self.roll.say(phase, patience_s)
         self.say(**about)
 
+    def go_for(self, phase: str, expected_s: float = 0.0) -> None:
+        """What is begun now; it is reached later, or never."""
+        self.standing.begin(phase, expected_s)
+        markers.say(rank=self.rank, into=phase)
+
     def left_s(self) -> float:
         return max(0.1, self.deadline_s - markers.elapsed_s())
 
@@ -73,6 +83,7 @@ class Rank:
     def leave(self, **words: Any) -> None:
         """Last words, once; then the end, whatever the main thread hangs in."""
         self.leaving.acquire()
+        self.watch.tell_standing()
         markers.say(rank=self.rank, during=self.phase, **words)
         self.roll.bye()
         os._exit(GAVE_UP)
@@ -98,17 +109,24 @@ def take_part(rank: Rank, sizes: list[int]) -> None:
     if rank.backend == "nccl":
         torch.cuda.set_device(rank.local_rank)
     rank.phase = "imported"
-    rank.roll.say("imported", IMPORT_PATIENCE_S, **versions(torch, rank.backend))
+    loaded = versions(torch, rank.backend)
+    rank.roll.say("imported", IMPORT_PATIENCE_S, **loaded)
+    rank.watch.nccl = loaded.get("nccl", "")
     rank.say()
+    rank.go_for("roll_called")
     if not rank.roll.await_all("imported", rank.left_s()):
         raise TimeoutError("the roll call did not end")
     rank.reach("roll_called", IMPORT_PATIENCE_S)
     group_timeout_s = max(LEAST_GROUP_TIMEOUT_S, rank.deadline_s * GROUP_TIMEOUT_SHARE)
+    rank.go_for("initialised")
     dist.init_process_group(rank.backend, timeout=timedelta(seconds=group_timeout_s))
     rank.reach("initialised", IMPORT_PATIENCE_S)
+    rank.go_for("first_collective")
     one = torch.ones(1, device=rank.device)
-    dist.all_reduce(one)
-    if one.item() != rank.world_size:
+    with rank.standing.call():
+        dist.all_reduce(one)
+        right = one.item() == rank.world_size
+    if not right:
         raise ArithmeticError(f"the first sum: found {one.item():g}, expected {rank.world_size}")
     rank.reach("first_collective")
     measure_all(rank, torch, dist, sizes)
@@ -123,9 +141,10 @@ def measure_all(rank: Rank, torch: Any, dist: Any, sizes: list[int]) -> None:
     for size_bytes in sizes:
         expected_s = before[1] * size_bytes / before[0] if before[0] else 0.0
         least_left_s = -agree(rank, torch, dist, -rank.left_s())
-        if expected_s * (1 + LEAST_REPETITIONS) > least_left_s:
+        if expected_s * (1 + LEAST_REPETITIONS) * MARGIN > least_left_s:
             rank.say(left_out=size_bytes, expected_s=round(expected_s, 3))
             return
+        rank.go_for(f"size_{size_bytes}", expected_s)
         times_s, right = measure(rank, torch, dist, size_bytes)
         rank.reach(f"size_{size_bytes}", size_bytes=size_bytes, times_s=times_s, verified=right)
         before = (size_bytes, max(times_s))
@@ -146,20 +165,26 @@ def measure(rank: Rank, torch: Any, dist: Any, size_bytes: int) -> tuple[list[fl
 def once(rank: Rank, torch: Any, dist: Any, payload: Payload) -> tuple[float, bool]:
     """One all-reduce from a common start. The payload is filled before and checked after, outside the time."""
     payload.fill()
-    if rank.backend != "nccl":
-        dist.barrier()
-        began = time.perf_counter()
-        dist.all_reduce(payload.tensor)
-        seconds = time.perf_counter() - began
-    else:
-        dist.barrier(device_ids=[rank.local_rank])
-        began_event, ended_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        began_event.record()
-        dist.all_reduce(payload.tensor)
-        ended_event.record()
-        torch.cuda.synchronize()
-        seconds = began_event.elapsed_time(ended_event) / 1e3
+    with rank.standing.call():
+        dist.barrier() if rank.backend != "nccl" else dist.barrier(device_ids=[rank.local_rank])
+    with rank.standing.call():
+        seconds = timed_on_gpu(torch, dist, payload) if rank.backend == "nccl" else timed(dist, payload)
     return seconds, payload.is_right()
+
+
+def timed(dist: Any, payload: Payload) -> float:
+    began = time.perf_counter()
+    dist.all_reduce(payload.tensor)
+    return time.perf_counter() - began
+
+
+def timed_on_gpu(torch: Any, dist: Any, payload: Payload) -> float:
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    began.record()
+    dist.all_reduce(payload.tensor)
+    ended.record()
+    torch.cuda.synchronize()
+    return float(began.elapsed_time(ended)) / 1e3
 
 
 def repetitions(once_s: float) -> int:
@@ -172,8 +197,9 @@ def repetitions(once_s: float) -> int:
 def agree(rank: Rank, torch: Any, dist: Any, mine: float) -> float:
     """The largest of all ranks' values: all have to decide alike."""
     shared = torch.tensor([mine], dtype=torch.float64, device=rank.device)
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-    return float(shared.item())
+    with rank.standing.call():
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return float(shared.item())
 
 
 def versions(torch: Any, backend: str) -> dict[str, str]:

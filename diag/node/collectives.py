@@ -20,7 +20,7 @@ from exchanges import Exchange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterable
 
 REPETITIONS, LONG_S = 5, 0.2
 SMALL_BYTES, CALLS = 1 << 20, 20
@@ -29,6 +29,8 @@ LOGGED = re.compile(
     r" via |NET/|GPU Direct|NVLS mult|NVLS supp|nvls channels|Using network|NCCL version|NCCL_\w+ set|NCCL WARN"
 )
 LOG_AT_MOST, LINE_BYTES = 3000, 2500
+RAW_BYTES = 160 * 1024
+"""Of all ranks of a node together: so much of the log is told as it is, beyond that only what says something."""
 
 
 def main() -> None:
@@ -55,7 +57,9 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
     if on_gpu:
         torch.cuda.set_device(rank.local_rank)
     rank.phase = "imported"
-    rank.roll.say("imported", allreduce.IMPORT_PATIENCE_S, **allreduce.versions(torch, rank.backend))
+    loaded = allreduce.versions(torch, rank.backend)
+    rank.roll.say("imported", allreduce.IMPORT_PATIENCE_S, **loaded)
+    rank.watch.nccl = loaded.get("nccl", "")
     rank.say()
     if not rank.roll.await_all("imported", rank.left_s()):
         raise TimeoutError("the roll call did not end")
@@ -88,6 +92,7 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
 def measure(rank: allreduce.Rank, torch: Any, dist: Any, kind: str, size_bytes: int, *, captured: bool) -> None:
     """Say times and whether all was right; or why this kind cannot be had. All ranks decide alike."""
     what = {"collective": kind, "captured": captured, "size_bytes": size_bytes}
+    rank.go_for(f"{kind}_{size_bytes}")
     try:
         exchange = Exchange(torch, dist, kind, size_bytes, rank)
         once = graph(torch, exchange.run) if captured else exchange.run
@@ -130,12 +135,22 @@ def graph(torch: Any, run: Callable[[], object]) -> Callable[[], object]:
     return replay
 
 
+def worth_telling(lines: Iterable[str], raw_bytes: int) -> list[str]:
+    """All of the first ``raw_bytes``; from there on what says which ways are taken."""
+    kept: list[str] = []
+    for line in lines:
+        raw_bytes -= len(line)
+        if len(kept) < LOG_AT_MOST and (raw_bytes > 0 or LOGGED.search(line)):
+            kept.append(line.strip()[:400])
+    return kept
+
+
 def tell_log(rank: allreduce.Rank, path: str) -> None:
-    """What of NCCL's log says which ways it takes, in lines short enough for the shared pipe."""
+    """NCCL's log, in parts short enough for the shared pipe."""
     if not path or not os.path.exists(path):
         return
     with open(path, encoding="utf-8", errors="replace") as file:
-        kept = [line.strip()[:400] for line in file if LOGGED.search(line)][:LOG_AT_MOST]
+        kept = worth_telling(file, RAW_BYTES // max(1, rank.world_size))
     part: list[str] = []
     for line in kept:
         if sum(map(len, part)) + len(line) > LINE_BYTES:

@@ -39,22 +39,22 @@ def free_port(address: str) -> int:
         lowest_ephemeral = int(file.read().split()[0])
     candidates = range(LOWEST_PORT, lowest_ephemeral)
     for port in random.sample(candidates, min(TRIES, len(candidates))):
-        if _is_free(address, port):
+        if is_free(address, port):
             return port
-    with _open(address, 0) as listener:
+    with open_listener(address, 0) as listener:
         return int(listener.getsockname()[1])
 
 
-def _is_free(address: str, port: int) -> bool:
+def is_free(address: str, port: int) -> bool:
     try:
-        _open(address, port).close()
+        open_listener(address, port).close()
     except OSError:
         return False
     return True
 
 
-def _open(address: str, port: int) -> socket.socket:
-    listener = socket.socket(_family(address), socket.SOCK_STREAM)
+def open_listener(address: str, port: int) -> socket.socket:
+    listener = socket.socket(family_of(address), socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
@@ -65,7 +65,7 @@ def _open(address: str, port: int) -> socket.socket:
     return listener
 
 
-def _family(address: str) -> int:
+def family_of(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
@@ -77,7 +77,7 @@ def meet(
     ``failed``: name -> the step that failed (connect, receive, send) and why; ``heard``: the callers that came through.
     """
     until = time.monotonic() + seconds
-    listener = _open(address, port)
+    listener = open_listener(address, port)
     heard: set[str] = set()
     server = threading.Thread(target=_serve, args=(listener, token, set(callers), heard, until), daemon=True)
     server.start()
@@ -104,10 +104,10 @@ def _answer(connection: socket.socket, token: str, caller: str, heard: set[str])
     with connection:
         try:
             connection.settimeout(ANSWER_S)
-            if not hmac.compare_digest(_read(connection, TOKEN_BYTES), token.encode()):
+            if not hmac.compare_digest(read_exactly(connection, TOKEN_BYTES), token.encode()):
                 return
             connection.sendall(block)
-            if _read(connection, BLOCK_BYTES) == block:
+            if read_exactly(connection, BLOCK_BYTES) == block:
                 connection.sendall(b"!")
                 heard.add(caller)
                 connection.recv(1)  # the caller closes first, so that no port of ours waits
@@ -146,20 +146,20 @@ def _dial(address: str, there: str, port: int, token: str) -> dict[str, str] | N
                 connection.settimeout(EXCHANGE_S)
                 connection.sendall(token.encode())
                 step = "receive"
-                if _read(connection, BLOCK_BYTES) != _block(token):
+                if read_exactly(connection, BLOCK_BYTES) != _block(token):
                     return {"step": step, "error": "EBADMSG", "why": "the bytes that arrived are not those sent"}
                 step = "send"
                 connection.sendall(_block(token))
-                _read(connection, 1)
+                read_exactly(connection, 1)
                 return None
         except OSError as error:
             if error.errno == errno.ECONNREFUSED and time.monotonic() < refused_until:
                 time.sleep(0.05)
                 continue
-            return {"step": step, "error": _name(error), "why": markers.one_line(error)}
+            return {"step": step, "error": name_of(error), "why": markers.one_line(error)}
 
 
-def _read(connection: socket.socket, size: int) -> bytes:
+def read_exactly(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
         chunk = connection.recv(size - len(received))
@@ -173,7 +173,7 @@ def _block(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest() * (BLOCK_BYTES // 32)
 
 
-def _name(error: OSError) -> str:
+def name_of(error: OSError) -> str:
     if isinstance(error, socket.timeout):  # its errno is None
         return "ETIMEDOUT"
     return errno.errorcode.get(error.errno or 0, type(error).__name__)

@@ -28,18 +28,22 @@ SILENT_S = 6.0
 class Watch:
     """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether pids that NVML shows can be ours, "known": pids or null}.
 
+    And of an onlooker: "token", which all of ours carry in their environment; "inside": some of them are in a
+    container, so what cannot be read may be ours.
+
     ``ours``: every process of ours that there ever was: NVML may speak of one that has ended meanwhile.
     """
 
     def __init__(self, wish: dict[str, Any]) -> None:
         self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"]
         self.known = None if wish.get("known") is None else set(wish["known"])
+        self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
         self._lines, self.pid = b"", 0
         self._heard = time.monotonic()
         self._out, end = os.pipe()
         os.set_blocking(self._out, False)
-        if gpus.proven_absent():
+        if gpus.proven_absent(wish.get("root") or "/"):
             os.write(end, b'{"why": "no NVIDIA GPU"}\n')
         else:
             self.pid = os.fork()
@@ -77,11 +81,22 @@ class Watch:
             return
         pids = {process["pid"] for row in rows for process in row.get("processes") or ()}
         self.ours |= descendants.below([os.getpid()], descendants.running()) | {os.getpid()}
-        strangers = pids - self.ours
+        strangers = {pid for pid in pids - self.ours if not self.token or self._is_foreign(pid)}
         if self.known is None:
             self.known = strangers
         elif strangers - self.known:
             yield "", f"another process began to use a GPU (pid {min(strangers - self.known)})"
+
+    def _is_foreign(self, pid: int) -> bool:
+        """Whether it lives and is none of ours; a host's plain user cannot read what runs as root in a container."""
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read().split(b"\0")
+        except PermissionError:
+            return not self.inside
+        except OSError:  # it has ended meanwhile
+            return False
+        return not any(line.startswith(f"{descendants.MARK}={self.token}".encode()) for line in environment)
 
     def end(self) -> None:
         if self.pid:

@@ -13,7 +13,9 @@ import sys
 import time
 
 import alive
+import dials
 import markers
+import ras
 from rollcall import PLACE, Roll
 
 TYPE_CHECKING = False
@@ -78,6 +80,9 @@ def main(pyz: str) -> None:
     markers.start_clock()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (pyz, os.environ.get("PYTHONPATH"))))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if os.environ["DIAG_BACKEND"] == "nccl":
+        own_port = dials.free_port("127.0.0.1")  # at the default one another job's service might answer
+        os.environ[ras.ADDRESS] = f"127.0.0.1:{own_port}"
     launcher = Launcher()
     try:
         launcher.become_torchrun(launcher.meet_the_others())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -77,6 +77,12 @@ def selections(found: Accelerators) -> tuple[Accelerators, ...]:
 
     several = (found, fullest, *(_without(one, taken) for one in (found, fullest) if one is not None))
     return tuple(dict.fromkeys(one for one in several if one is not None))
+
+
+def quicker(found: Accelerators, slow: Mapping[str, str]) -> tuple[Accelerators, ...]:
+    """Without the ``slow`` nodes (name -> what its links carried); nothing where there is none, or no other."""
+    quickest = _without(found, lambda node: slow.get(node.name, ""))
+    return () if quickest is None else (quickest,)
 
 
 def _without(found: Accelerators, why: Callable[[Node], str]) -> Accelerators | None:

@@ -7,17 +7,21 @@ large messages: small ones wait longer. A pipeline hands the same on once a stag
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from diag import hardware
 from diag.facts.collective import Collective
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.planner import islands
 from diag.planner.accelerators import Accelerators
 from diag.planner.deployment import Deployment
 from diag.planner.model.architecture import Architecture
 from diag.planner.model.families.config import DTYPE_BYTES
+from diag.planner.network.groups import Groups, grouped
+from diag.planner.network.rates import Rates, rates
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 INSIDE, ACROSS_ISLANDS, ACROSS_NODES = 0, 1, 2
@@ -27,8 +31,8 @@ INSIDE, ACROSS_ISLANDS, ACROSS_NODES = 0, 1, 2
 class Domains(msgspec.Struct, frozen=True, kw_only=True):
     """``island``: GPUs of a node with the fastest links among all of them; ``island_why``: who says so.
 
-    ``between``: what is known of the way between nodes, ``between_bytes_per_s`` its busbw; None: neither measured nor
-    declared.
+    ``between``: what is known of the way between all ``nodes``, ``between_bytes_per_s`` its rate; None: neither
+    measured nor declared. ``rates``: of their pairs; None: pairs were not measured.
     """
 
     per_node: int
@@ -36,6 +40,24 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
     island_why: str
     between: str
     between_bytes_per_s: float | None
+    nodes: tuple[str, ...] = ()
+    rates: Rates | None = None
+
+    def groups(self, deployment: Deployment) -> Groups:
+        """Which nodes form each replica."""
+        return grouped(self.nodes, deployment.nodes, self.rates)
+
+    def way(self, deployment: Deployment) -> tuple[str, float | None]:
+        """Between the nodes of its replicas, the slowest of them: that of all nodes, unless it goes around a link."""
+        if self.rates is None or deployment.nodes == 1 or not self.rates.slow:
+            return self.between, self.between_bytes_per_s
+        neighbours = deployment.tp * deployment.dp <= self.per_node
+        slowest = self.rates.of(self.groups(deployment).pairs(neighbours=neighbours))
+        if slowest is None or slowest[0] in self.rates.slow:
+            return self.between, self.between_bytes_per_s
+        around = self.rates.of(self.rates.pairs)
+        assert around is not None
+        return f"{self.rates.told(slowest[0])} at least (around {self.rates.told(around[0])})", slowest[1]
 
     def tier(self, deployment: Deployment) -> int:
         """Of the ranks that wait for each other in every layer: of tensor parallelism, and of shared experts."""
@@ -53,14 +75,17 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
         each = f"{size(moved)} a token through every rank"
         if tier == ACROSS_ISLANDS:
             return f"crosses islands of {self.island} GPUs ({self.island_why}): {each}; bandwidth between not measured"
-        if self.between_bytes_per_s is None:
-            return f"crosses nodes: {self.between}; {each}"
-        took = seconds(moved / self.between_bytes_per_s)
-        return f"crosses nodes: {self.between}; {each}, at least {took} of each decoded token"
+        between, bytes_per_s = self.way(deployment)
+        if not bytes_per_s:
+            return f"crosses nodes: {between}; {each}"
+        took = seconds(moved / bytes_per_s)
+        return f"crosses nodes: {between}; {each}, at least {took} of each decoded token"
 
 
 def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
-    between, rate = between_nodes(snapshot)
+    names = tuple(node.name for node in found.nodes)
+    pairs = rates(snapshot, names)
+    between, rate = between_nodes(snapshot, names, pairs)
     island, why = islands.measured(found) or _by_name(found.smallest.name)
     narrower = 0 < island < found.per_node
     return Domains(
@@ -69,6 +94,8 @@ def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
         island_why=why if narrower else "",
         between=between,
         between_bytes_per_s=rate,
+        nodes=names,
+        rates=pairs,
     )
 
 
@@ -97,11 +124,36 @@ def _all_reduce(ranks: int) -> float:
     return 2 * (ranks - 1) / ranks
 
 
-def between_nodes(snapshot: Snapshot) -> tuple[str, float | None]:
-    """``busbw 1.2 GB/s between 4 nodes over bond0 (nccl, 64.0 MiB)``, or why it is not known; and bytes a second."""
+def between_nodes(snapshot: Snapshot, names: tuple[str, ...], pairs: Rates | None) -> tuple[str, float | None]:
+    """``busbw 1.2 GB/s between 4 nodes over bond0 (nccl, 64.0 MiB)``, or why it is not known; and bytes a second.
+
+    What was declared; what NCCL's collective carried between these nodes alone; what the slowest pair of them did; what
+    another collective did.
+    """
     declared = snapshot.declared_link_bytes_per_s
     if declared:
         return f"{gbit_per_s(declared)} between nodes (declared)", declared
+    told = [_told(one) for one in _collectives(snapshot, frozenset(names)) if pairs is None or _of_nccl(one, names)]
+    best = next((one for one in told if one[1] is not None), None)
+    slowest = None if pairs is None else pairs.of(pairs.pairs)
+    if best is not None:
+        return best
+    if pairs is not None and slowest is not None and slowest[1]:
+        return f"{pairs.told(slowest[0])}, the slowest of {len(pairs.pairs)} pairs", slowest[1]
+    return _why_unknown(snapshot)
+
+
+def _collectives(snapshot: Snapshot, names: frozenset[str]) -> Iterator[Collective]:
+    """That of these nodes before that of more."""
+    found = (getattr(snapshot, field) for field in ("collective", "without") if is_known(snapshot, field))
+    yield from sorted((one for one in found if one is not None), key=lambda one: not names.issuperset(one.nodes))
+
+
+def _of_nccl(measured: Collective, names: tuple[str, ...]) -> bool:
+    return measured.backend == "nccl" and set(measured.nodes) <= set(names)
+
+
+def _why_unknown(snapshot: Snapshot) -> tuple[str, float | None]:
     try:
         return _told(snapshot.collective)
     except NotMeasured as why:

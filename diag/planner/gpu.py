@@ -6,7 +6,6 @@ import msgspec
 
 from diag import hardware
 from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
-from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.planner import accelerators, alternatives, drafting, gpu_words, measurements
 from diag.planner.backends import backed
@@ -19,6 +18,7 @@ from diag.planner.memory.attempt import Device
 from diag.planner.model.checkpoint import checkpoint
 from diag.planner.model.models import Model, read_architecture
 from diag.planner.model.requantized import ON_LOADING, requantized
+from diag.planner.network.environment import NONE, NetworkEnvironment, environment
 from diag.planner.planned import Place, Planned
 from diag.planner.rules import EngineRules
 from diag.planner.running import Running, running
@@ -28,6 +28,7 @@ from diag.planner.trial import Trial
 from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
+from diag.units import gbit_per_s
 
 
 def plan_gpus(
@@ -72,8 +73,18 @@ def plan_gpus(
         return _refused(whole, guessing.refused, lever=guessing.lever or OTHER)
     if whole.offloaded_bytes and not rules.offloads:
         return _refused(whole, f"{rules.engine} keeps no part of the weights in the host's memory")
-    case, result = chosen(_of(whole, selected) for selected in accelerators.selections(found))
+    every = (_of(whole, selected) for selected in accelerators.selections(found))
+    case, result = chosen(every, (_of(whole, one) for one in accelerators.quicker(found, _slow(whole))))
     return _planned(case, run, result)
+
+
+def _slow(whole: Case) -> dict[str, str]:
+    """Nodes whose links carry far less than the others', with what they do."""
+    found = whole.domains.rates
+    if found is None:
+        return {}
+    told = f"{found.method} {{}} at most to any other node, usual {gbit_per_s(found.usual)}"
+    return {name: told.format(gbit_per_s(rate)) for name, rate in found.slow_nodes.items()}
 
 
 def _of(whole: Case, found: accelerators.Accelerators) -> Case:
@@ -119,11 +130,17 @@ def _planned(case: Case, run: Running, result: Found) -> Planned:
     others = alternatives.alternatives(case, best)
     seconds, speed_source = load_seconds(case.model, case.found.nodes, case.files.total_bytes)
     chosen = trial_parameters(case, best)
+    network = _network(case, best)
     plan = Plan(
         verdict=best.verdict,
         reason=gpu_words.reason(case, best),
         lever=lever(case, best),
-        notes=(*gpu_words.notes(case, best), *(one.note for one in others if one.note), *case.notes),
+        notes=(
+            *gpu_words.notes(case, best),
+            *network.notes,
+            *(one.note for one in others if one.note),
+            *case.notes,
+        ),
         engine=EngineName(name=case.rules.engine, version=case.rules.version),
         parameters=chosen,
         memory=best.outcome.memory,
@@ -140,7 +157,7 @@ def _planned(case: Case, run: Running, result: Found) -> Planned:
     return Planned(
         plan=plan,
         model=case.model.name,
-        place=_place(case, best),
+        place=_place(case, best, network),
         because=because,
         attention_replicas=best.deployment.dp,
     )
@@ -211,21 +228,23 @@ def _other_ranks(case: Case) -> str:
     return f"leave it to the plan: without --set {best.deployment.told} {best.verdict}"
 
 
-def _place(case: Case, best: Trial) -> Place:
-    nodes = case.found.nodes[: best.deployment.nodes]
+def _place(case: Case, best: Trial, network: NetworkEnvironment) -> Place:
+    group = case.domains.groups(best.deployment).groups[0]
+    of_name = {node.name: node for node in case.found.nodes}
+    nodes = [of_name[name] for name in group]
     declared = case.snapshot.run_id == hardware.DECLARED
     return Place(
         nodes=tuple(node.name for node in nodes),
         addresses=tuple(node.address for node in nodes),
-        interface=_interface(case) if len(nodes) > 1 else None,
+        network=network.variables,
         vendor=case.device.vendor,
         wrong_pairs=measurements.wrong_pairs(case.found.nodes) if best.deployment.gpus > 1 else "",
         address_why=", to be filled in" if declared else " that diag connected to",
     )
 
 
-def _interface(case: Case) -> str | None:
-    try:
-        return case.snapshot.collective.interface
-    except NotMeasured:
-        return None
+def _network(case: Case, best: Trial) -> NetworkEnvironment:
+    """Of all nodes: each group of them gets the same command."""
+    if best.deployment.nodes == 1 or best.verdict == "NO" or case.snapshot.run_id == hardware.DECLARED:
+        return NONE
+    return environment(case.found.nodes, case.snapshot, case.device.vendor)

@@ -12,12 +12,15 @@ from diag.planner.domains import INSIDE
 from diag.planner.memory.weighed import rotary_bytes
 from diag.planner.model.architecture import LatentCache
 from diag.planner.model.requantized import ON_LOADING
+from diag.planner.network.groups import grouped
 from diag.planner.rules import EngineRules
 from diag.planner.search import MOST_WEIGHTS, search
 from diag.planner.trial import Trial, attempt
 from diag.planner.wanted import Wanted
-from diag.units import size
+from diag.units import gbit_per_s, size
 
+NAMED = 4
+"""Groups in a line."""
 LEAST_WEIGHTS = 0.60
 """With less, fewer GPUs might do; with more than ``MOST_WEIGHTS`` little KV cache is left."""
 PINNED = "as you set it"
@@ -56,7 +59,7 @@ def notes(case: Case, best: Trial) -> tuple[str, ...]:
     lines = [_rule_of_thumb(case, best), case.domains.cost(best.deployment, case.architecture)]
     lines += [_unpinned(case, best), _repeated(case, best), _concurrency(case, best)]
     lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best), _offloaded(case)]
-    lines += [_drafted(case)]
+    lines += [_drafted(case), _grouped(case, best)]
     lines += [f"left out: {line}" for line in case.found.left_out]
     if case.draft is None or case.draft.kind != "own layers":
         lines += [f"not loaded: {one}" for one in case.architecture.left_out]
@@ -77,6 +80,22 @@ def _offloaded(case: Case) -> str:
         return ""
     part = size(case.offloaded_bytes)
     return f"{part} of each GPU's weights stay in RAM and cross PCIe at every step; RAM was not checked"
+
+
+def _grouped(case: Case, best: Trial) -> str:
+    """Which nodes form a replica where links are slow, and whether one of those is still in use."""
+    rates = case.domains.rates
+    if rates is None or best.deployment.nodes == 1 or not rates.slow:
+        return ""
+    found, plain = case.domains.groups(best.deployment), grouped(case.domains.nodes, best.deployment.nodes, None)
+    other = [", ".join(group) for group in found.groups if group not in plain.groups] or ["nodes as they are named"]
+    told = " and ".join(other[:NAMED]) + (f" and {len(other) - NAMED} more" if other[NAMED:] else "")
+    idle = f"; {', '.join(found.idle)} idle" if found.idle else ""
+    slowest = rates.of(rates.pairs)
+    used = rates.slow & set(found.pairs(neighbours=best.deployment.tp * best.deployment.dp <= case.domains.per_node))
+    around = f"; no grouping goes around {len(used)} slow links" if used else ""
+    why = rates.told(slowest[0]) if slowest else ""
+    return f"replicas over {told}{idle}: {why}, usual {gbit_per_s(rates.usual)}{around}"
 
 
 def _drafted(case: Case) -> str:
@@ -179,10 +198,19 @@ def sources(case: Case, best: Trial) -> dict[str, str]:
         nodes = best.deployment.nodes
         lines["recipe"] = f"once on each {'node' if nodes == 1 else f'{nodes} nodes'}"
     if len(case.found.nodes) > 1:
-        lines["nodes"] = case.domains.between
+        lines["nodes"] = case.domains.way(best.deployment)[0]
+        lines |= _groups(case, best)
     if case.found.left_out:
         lines["left_out"] = "; ".join(case.found.left_out)
     return PAPERS | lines
+
+
+def _groups(case: Case, best: Trial) -> dict[str, str]:
+    """All of them, where they are not simply those that follow each other."""
+    found = case.domains.groups(best.deployment)
+    if found == grouped(case.domains.nodes, best.deployment.nodes, None):
+        return {}
+    return {"groups": "; ".join(", ".join(group) for group in found.groups)}
 
 
 def _beside(case: Case) -> str:
@@ -219,7 +247,7 @@ def because(case: Case, best: Trial, parameters: Parameters, dtype_why: str | No
         lines["tensor_parallel_size"] = f"weights are then {weights} a GPU, of {size(case.device.total_bytes)}"
     if deployment.pp > 1:
         lines["pipeline_parallel_size"] = f"weights are then {weights} a GPU" + (
-            f"; {case.domains.between}" if deployment.nodes > 1 else ""
+            f"; {case.domains.way(deployment)[0]}" if deployment.nodes > 1 else ""
         )
     if (parameters.data_parallel_size or 1) > 1:
         lines["data_parallel_size"] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from diag.facts.plan import EngineName, Plan
+from diag.planner.network.variables import Variable
 from diag.planner.rules import EngineRules
 from diag.planner.unknown import NotKnown
 
@@ -14,8 +15,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     nodes: tuple[str, ...]
     addresses: tuple[str, ...]
-    interface: str | None = None
-    """What carries data between the nodes; None: one node, or not the same on all."""
+    network: tuple[Variable, ...] = ()
+    """What the communication library must be told of the network between the nodes."""
     address_why: str = " that diag connected to"
     vendor: str = "nvidia"
     """Of its GPUs: some engines take their device as a flag."""

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from diag.errors import NodeError
 from diag.facts.collective import Collective
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
 from diag.participants import Participants, participants
+from diag.remote import onlookers
 from diag.remote.job import STOP_S, Job
 from diag.remote.meeting import Meeting, endpoint, meet
 from diag.remote.outcome import collective
@@ -40,6 +43,7 @@ def measure(
     deadline_s: float = 90.0,
     max_size_bytes: int = 64 * MIB,
     ranks_per_node: int | None = None,
+    backend: str | None = None,
     on_done: Callable[[str], None],
     keep: Callable[[str, str, int], None] = lambda _node, _output, _bytes: None,
     lose: Callable[[str, NodeError], None] = lambda _node, _error: None,
@@ -47,11 +51,14 @@ def measure(
     """All-reduce over ``nodes``, each with its session; over within ``deadline_s``.
 
     ``excluded``: selected nodes that others ruled out, with why. ``ranks_per_node``: of GLOO; None: one, two on a node
-    alone. ``keep`` gets each node's name, the last that its ranks wrote, and how many bytes they wrote in all; ``lose``
-    each node that answers no more. Raises NotMeasured when too few nodes can take part.
+    alone. ``backend`` None: NCCL where it can; else this one, with as many ranks. ``keep`` gets each node's name, the
+    last that its ranks wrote, and how many bytes they wrote in all; ``lose`` each node that answers no more. Raises
+    NotMeasured when too few nodes can take part.
     """
     began = time.monotonic()
     who = participants(nodes, excluded or {}, ranks_per_node)
+    if backend not in (None, who.backend):
+        who = replace(who, backend=backend, backend_why="")
     met = meet(sessions, who.places)
     for name, error in met.lost.items():
         lose(name, error)
@@ -60,19 +67,21 @@ def measure(
         return _blocked(who, met, time.monotonic() - began)
     until = max(began + deadline_s - STOP_S, time.monotonic() + LEAST_S)
     sizes = sizes_bytes(max_size_bytes)
-    job = Job(sessions, who, port=met.port, sizes_bytes=sizes, until=until, on_done=on_done)
+    watched, unwatched = onlookers.beside(sessions, nodes, who)
+    job = Job(sessions, who, port=met.port, sizes_bytes=sizes, until=until, on_done=on_done, watched=watched)
     heard = job.run()
     for node, end in job.outputs.items():
         keep(node, end.output, end.output_bytes)
     for number, error in heard.lost.items():
         lose(who.names[number], error)
-    return collective(
+    found = collective(
         heard,
         rendezvous=endpoint(who.places[0].address, met.port),
         environment=job.exported(),
         blocked=met.blocked,
         taken_s=time.monotonic() - began,
     )
+    return msgspec.structs.replace(found, unwatched=tuple(unwatched.items()))
 
 
 def _who_met(who: Participants, met: Meeting) -> tuple[Participants, bool]:

@@ -32,6 +32,33 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rank's main thread was in: its ``calls``-th collective for ``waits_s``; None: on its way to the next."""
+
+    into: str
+    since_s: float
+    calls: int
+    waits_s: float | None = None
+
+
+class Flight(msgspec.Struct, frozen=True, kw_only=True):
+    """What torch's flight recorder counted on one rank; ``why``: it said nothing."""
+
+    enqueued: int = 0
+    completed: int = 0
+    active: str = ""
+    elements: int = 0
+    why: str = ""
+
+
+class Ras(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of what NCCL's RAS said to one rank; ``why``: it said nothing."""
+
+    begins: bool = False
+    text: str = ""
+    why: str = ""
+
+
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """One ``@diag`` line of a job; ``at``: seconds since its node's launcher began."""
 
@@ -55,6 +82,11 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured | None = None
     log: tuple[str, ...] = ()
     communicator_bytes: int | None = None
+    stopped: str | None = None
+    into: str | None = None
+    standing: Standing | None = None
+    flight: Flight | None = None
+    ras: Ras | None = None
 
 
 class Hearing:
@@ -70,11 +102,18 @@ class Hearing:
         self.measured: dict[int, list[Measured]] = {}
         self.logs: dict[int, list[str]] = {}
         self.communicator_bytes: dict[int, int] = {}
+        self.into: dict[int, tuple[str, float]] = {}
+        """Rank -> the phase it was on its way to, and when we heard that (monotonic)."""
+        self.standings: dict[int, Standing] = {}
+        self.flights: dict[int, Flight] = {}
+        self.ras: dict[int, Ras] = {}
         self.troubles: dict[str, Trouble] = {}
         self.blamed: dict[int, tuple[Trouble, ...]] = {}
         self.lost_the_board: dict[int, str] = {}
         self.failed: dict[int, str] = {}
         self.launcher_failed: dict[int, str] = {}
+        self.stopped_for: dict[int, str] = {}
+        """Node -> whose sake we end the job for."""
         self.exit_codes: dict[int, int] = {}
         self.interpreters: dict[int, str] = {}
         self.library: str | None = None
@@ -111,6 +150,7 @@ class Hearing:
         if marker.left_out is not None and marker.left_out not in self.left_out:
             self.left_out.append(marker.left_out)
         self._hear_of_node(rank, marker)
+        self._hear_witnesses(rank, marker)
         if marker.library is not None and (self.library is None or rank == 0):
             self.library, self.environment = marker.library, marker.environment
         if marker.failed is not None:
@@ -127,11 +167,27 @@ class Hearing:
         if marker.communicator_bytes is not None:
             self.communicator_bytes[rank] = marker.communicator_bytes
 
+    def _hear_witnesses(self, rank: int, marker: Marker) -> None:
+        """The latest of each counts; an answer of RAS comes in parts."""
+        if marker.into is not None:
+            self.into[rank] = (marker.into, time.monotonic())
+        if marker.standing is not None:
+            self.standings[rank] = marker.standing
+        if marker.flight is not None:
+            self.flights[rank] = marker.flight
+        if marker.ras is not None:
+            before = self.ras.get(rank)
+            goes_on = before is not None and marker.ras.text and not marker.ras.begins
+            self.ras[rank] = Ras(text=before.text + marker.ras.text) if goes_on and before else marker.ras
+
     def _hear_launcher(self, node: int, marker: Marker) -> None:
         if marker.phase is not None:
             self.launched[node].append((marker.phase, marker.at))
         if marker.interpreter is not None:
             self.interpreters[node] = f"{marker.interpreter} {marker.python}"
+        if marker.stopped is not None:
+            self.stopped_for[node] = marker.stopped
+            self._mark()
         if marker.failed is not None:
             self.launcher_failed[node] = marker.failed
             self._mark()

@@ -13,12 +13,15 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from diag.errors import NodeError
 from diag.facts.record import NotMeasured
 from diag.participants import Participants
+from diag.remote import onlookers
 from diag.remote.hearing import Hearing
+from diag.remote.onlookers import Onlooker
 from diag.remote.session import JobEnd, Session
 
 BOARD_S = 8.0
@@ -28,6 +31,8 @@ STOP_S = 3.0
 SILENT = "it answers no more, and neither do its ranks"
 MONITOR_S = 0.3
 """torchrun ends the ranks beside a dead one this late at the earliest, so the board can tell who was first."""
+RECORDER = {"TORCH_FR_BUFFER_SIZE": "2000", "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000"}
+"""The flight recorder's own default since torch 2.6; before, it recorded nothing without. Two names of one size."""
 LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); import launch; launch.main(sys.path[0])"
 BOARD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import board; board.main()"
 
@@ -49,12 +54,17 @@ class Job:
         on_done: Callable[[str], None],
         program: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        watched: Mapping[str, Onlooker] | None = None,
     ) -> None:
-        """``program``: module of diag/node and its words; empty: the all-reduce. ``environment``: for ranks, too."""
+        """``program``: module of diag/node and its words; empty: the all-reduce. ``environment``: for ranks, too.
+
+        ``watched``: nodes on whose GPUs a newcomer ends the job.
+        """
         self.sessions = [sessions[name] for name in who.names]
         self.who, self.port = who, port
         self.program = program or ("allreduce", ",".join(map(str, sizes_bytes)))
         self.more = dict(environment or {})
+        self.watched = watched or {}
         self.until, self.on_done = until, on_done
         self.token = secrets.token_hex(16)
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -73,6 +83,9 @@ class Job:
     def run(self) -> Hearing:
         """Raises NotMeasured when not even the board could be started."""
         board_port = self._start_board()
+        for node, name in enumerate(self.who.names):
+            if name in self.watched:
+                onlookers.start(self.watched[name], self.left_s, partial(self._hear_onlooker, node))
         for node in range(len(self.sessions)):
             argv = ("{python}", "-c", LAUNCH, "{pyz}", *self._torchrun(node))
             self._start(node, self.sessions[node], argv, self._environment(node, board_port))
@@ -134,6 +147,7 @@ class Job:
             "GLOO_SOCKET_IFNAME": name,
             "NCCL_SOCKET_IFNAME": f"={name}",  # without the sign NCCL takes every name that begins so
             "TORCH_CPP_LOG_LEVEL": "ERROR",
+            **RECORDER,
             **self.more,
         }
 
@@ -164,6 +178,9 @@ class Job:
 
     # -- what is heard
 
+    def _hear_onlooker(self, node: int, why: str) -> None:
+        self.events.put((node, {"launcher": node, "stopped": why}))
+
     def _listen(self) -> None:
         while not self.heard.all_done() and self.left_s > 0 and not self._is_over():
             self._next(min(0.25, self.left_s))
@@ -172,7 +189,9 @@ class Job:
                 self.on_done(name)
 
     def _is_over(self) -> bool:
-        """After trouble: once all others have spoken, or a moment later."""
+        """After trouble: once all others have spoken, or a moment later; for somebody else's sake at once."""
+        if self.heard.stopped_for:
+            return True
         if self.heard.troubled_at is None:
             return False
         waited_s = time.monotonic() - self.heard.troubled_at
@@ -217,6 +236,8 @@ class Job:
         """Whoever waits for the job learns what goes wrong here."""
         with contextlib.suppress(NodeError):
             session.stop_jobs()
+            if (onlooker := self.watched.get(session.host.name)) is not None:
+                onlooker.session.stop_jobs()
             session.clock(samples=1, deadline_s=STOP_S)
             self.answered.add(node)
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import msgspec
 
+from diag.facts.node import Node
 from diag.facts.speed import Speed
+from diag.remote import onlookers
+from diag.remote.inside import InnerSession
 from diag.remote.schedule import Schedule
 from diag.remote.session import Session
 from diag.remote.speeds import speed
@@ -20,11 +23,25 @@ ENVIRONMENT: Mapping[str, str] = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "OMP_NUM_TH
 """The order in which NVML counts; what the CPU computes for a check needs no second core."""
 
 
-def measure(session: Session, plan: Schedule, *, environment: Mapping[str, str] | None = None) -> Speed:
-    """Raises NodeError when the node stops answering."""
+def measure(
+    session: Session, plan: Schedule, node: Node | None = None, *, environment: Mapping[str, str] | None = None
+) -> Speed:
+    """Raises NodeError when the node stops answering. In a container the leader sees no newcomer: its host does."""
     began = time.monotonic()
     lines: list[Mapping[str, Any]] = []
+    onlooker = onlookers.of(session, node) if node is not None and isinstance(session, InnerSession) else None
+
+    def stop(why: str) -> None:
+        lines.append({"stopped": why})
+        session.stop_jobs()
+
+    if isinstance(onlooker, onlookers.Onlooker):
+        onlookers.start(onlooker, plan.seconds, stop)
     wish = {"rounds": plan.rounds, "seconds": plan.seconds, "watch": plan.watch}
     argv = (*LEADER, msgspec.json.encode(wish).decode())
-    end = session.job(argv, {**ENVIRONMENT, **(environment or {})}, plan.seconds + LEADER_GRACE_S, lines.append)
+    try:
+        end = session.job(argv, {**ENVIRONMENT, **(environment or {})}, plan.seconds + LEADER_GRACE_S, lines.append)
+    finally:
+        if isinstance(onlooker, onlookers.Onlooker):
+            onlooker.stop()
     return speed(plan, lines, end, time.monotonic() - began)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -23,7 +23,7 @@ from diag.facts.record import NotMeasured, unknown
 from diag.facts.speed import CollectiveTime, NodeCollectives, Rung, Speed
 from diag.participants import ONE_GPU, Participants, participants
 from diag.probes import nccl_log
-from diag.remote import ladder
+from diag.remote import ladder, onlookers
 from diag.remote.hearing import Hearing, Measured
 from diag.remote.job import Job
 from diag.remote.meeting import meet
@@ -52,12 +52,22 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     heard: Any
     summary: str
     finished: bool
+    stopped: str = ""
 
 
 def measure(
-    session: Session, node: Node, found: Speed, environment: EngineEnvironment, seconds: float = COLLECTIVES_S
+    session: Session,
+    node: Node,
+    found: Speed,
+    environment: EngineEnvironment,
+    seconds: float = COLLECTIVES_S,
+    *,
+    keep: Callable[[str], None] = lambda _: None,
 ) -> NodeCollectives:
-    """Within ``seconds``. Raises NodeError when the node stops answering; ``Missing`` where no job was run."""
+    """Within ``seconds``; ``keep`` gets the library's log.
+
+    Raises NodeError when the node stops answering; ``Missing`` where no job was run.
+    """
     if seconds < LEAST_S:
         too_late: NodeCollectives = unknown("no time was left for it")
         return too_late
@@ -74,7 +84,8 @@ def measure(
         absent: NodeCollectives = unknown(str(why))
         return absent
     sizes = SIZES if who.backend == "nccl" else SIZES[:GLOO_SIZES]
-    return together(session, who, node, environment, sizes=sizes, until=time.monotonic() + min(COLLECTIVES_S, seconds))
+    until = time.monotonic() + min(COLLECTIVES_S, seconds)
+    return together(session, who, node, environment, sizes=sizes, until=until, keep=keep)
 
 
 def among(node: Node, ranks: int | None = None) -> Participants:
@@ -96,12 +107,13 @@ def together(
     *,
     sizes: Sequence[int] = SIZES,
     until: float,
+    keep: Callable[[str], None] = lambda _: None,
 ) -> NodeCollectives:
     """Job by job, those that matter most first. What came of those before stays when one fails, or has no time."""
 
     def job(environment: Mapping[str, str], **wish: Any) -> Told:
         asked = {"kinds": [], "sizes": [], "log": "", **wish}
-        return run(session, who, asked, environment, min(JOB_S, max(LEAST_S, until - time.monotonic())))
+        return run(session, (node, who), asked, environment, min(JOB_S, max(LEAST_S, until - time.monotonic())))
 
     def goes_on() -> bool:
         return jobs[-1][1].finished and until - time.monotonic() > LEAST_S
@@ -117,6 +129,8 @@ def together(
     times = tuple(row for name, told in jobs for row in _times(told.heard, who.world_size, name))
     taken = log.heard.communicator_bytes.values()
     said = [line for lines in log.heard.logs.values() for line in lines]
+    if said:
+        keep("\n".join(said))
     return NodeCollectives(
         backend=who.backend,
         world_size=who.world_size,
@@ -127,6 +141,7 @@ def together(
         communicator_bytes=max(taken) if taken else unknown(f"{who.backend} takes none of a GPU, or did not say"),
         log=nccl_log.read(said) if said else unknown(f"no log of NCCL: {log.summary}"),
         summary=_summary(who, times, jobs),
+        stopped=next((told.stopped for _, told in jobs if told.stopped), ""),
     )
 
 
@@ -141,7 +156,7 @@ def climb(
         if time.monotonic() + RUNG_S > until:
             break
         sets = ladder.variables(chosen, place)
-        told = run(session, who, {"kinds": KINDS[:1], "sizes": RUNG_SIZES, "log": ""}, sets, RUNG_S)
+        told = run(session, (node, who), {"kinds": KINDS[:1], "sizes": RUNG_SIZES, "log": ""}, sets, RUNG_S)
         rungs.append(_rung(step.name, sets, told, who.world_size))
         if ladder.is_decided(rungs):
             break
@@ -162,10 +177,15 @@ def _rung(name: str, sets: Mapping[str, str], told: Told, ranks: int) -> Rung:
 
 
 def run(
-    session: Session, who: Participants, wish: Mapping[str, Any], environment: Mapping[str, str], seconds: float
+    session: Session,
+    where: tuple[Node, Participants],
+    wish: Mapping[str, Any],
+    environment: Mapping[str, str],
+    seconds: float,
 ) -> Told:
     """One torchrun job on this node alone. Raises NodeError when the node stops answering."""
     began = time.monotonic()
+    node, who = where
     name = who.names[0]
     met = meet({name: session}, who.places)
     if met.lost:
@@ -174,12 +194,13 @@ def run(
     job = Job(
         {name: session}, who, port=met.port, until=began + seconds, on_done=lambda _: None,
         program=("collectives", asked), environment=environment,
+        watched=onlookers.beside({name: session}, [node], who)[0],
     )  # fmt: skip
     heard = job.run()
     for error in heard.lost.values():
         raise NodeError(name, error.cause, error.what)
     told = collective(heard, rendezvous="", environment=job.exported(), blocked=(), taken_s=time.monotonic() - began)
-    return Told(heard=heard, summary=told.summary, finished=told.finished)
+    return Told(heard=heard, summary=told.summary, finished=told.finished, stopped=told.stopped)
 
 
 def _times(heard: Hearing, ranks: int, environment: str) -> list[CollectiveTime]:

@@ -7,10 +7,14 @@ import statistics
 from collections.abc import Mapping
 
 from diag.facts.collective import Blocked, Collective, Rank, Step
+from diag.facts.record import UNASKED
 from diag.participants import Participants
+from diag.remote import hangs
 from diag.remote.hearing import Hearing, Trouble
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
+WAITED_FOR = ("rank_missing", "rank_frozen")
+"""What the others do not notice by themselves: they wait."""
 CUT_OFF = "its node answers the controller but not the other nodes: its data network is cut"
 
 
@@ -19,7 +23,7 @@ def collective(
 ) -> Collective:
     """``taken_s``: of the whole stage; ``environment``: what diag set for every rank."""
     who = heard.who
-    guilty = culprits(heard)
+    guilty = {} if heard.stopped_for else culprits(heard)
     steps = tuple(_step(heard, size_bytes) for size_bytes in sorted(heard.times_s) if _is_whole(heard, size_bytes))
     ranks = tuple(_rank(heard, guilty, node, rank) for node in range(len(who.places)) for rank in who.ranks_of(node))
     interfaces = {place.interface for place in who.places}
@@ -42,8 +46,10 @@ def collective(
         effective_environment=tuple(sorted(heard.environment.items())),
         left_out_bytes=tuple(heard.left_out),
         blocked=blocked,
+        stopped=_stopped(heard),
+        witnesses=() if heard.stopped_for else hangs.witnesses(heard),
         summary=_summary(heard, steps, ranks, taken_s),
-        **({"library": heard.library} if heard.library else {}),
+        library=heard.library or UNASKED,
     )
 
 
@@ -84,6 +90,9 @@ def culprits(heard: Hearing) -> dict[int, tuple[str, str]]:
         found = _without_board(heard)
     if not found:
         found = {rank: ("rank_died", _words(heard, rank, "")) for rank in _exited(heard)}
+    if not found:
+        hung = hangs.behind(heard) or hangs.unanswered(heard)
+        found = {rank: ("rank_frozen", why) for rank, why in hung.items()}
     if not found:
         found = _failed_alone(heard)
     return {rank: cause for rank, cause in found.items() if not heard.is_done(rank)}
@@ -170,9 +179,10 @@ def _last_output(heard: Hearing, node: int) -> str:
 
 def _rank(heard: Hearing, guilty: Mapping[int, tuple[str, str]], node: int, rank: int) -> Rank:
     outcome, said = guilty.get(rank, ("done" if heard.is_done(rank) else "stopped", ""))
-    wrong = [size(size_bytes) for size_bytes, ranks in sorted(heard.wrong.items()) if rank in ranks]
+    into, into_s = hangs.place(heard, rank)
+    wrong = tuple(size_bytes for size_bytes, ranks in sorted(heard.wrong.items()) if rank in ranks)
     if wrong:
-        said = f"wrong sum at {', '.join(wrong)}"
+        said = f"wrong sum at {', '.join(map(size, wrong))}"
     elif outcome == "stopped":
         said = _felt(heard, rank)
     return Rank(
@@ -183,6 +193,9 @@ def _rank(heard: Hearing, guilty: Mapping[int, tuple[str, str]], node: int, rank
         outcome=outcome,
         said=said,
         missed=_missed(heard, rank),
+        wrong_bytes=wrong,
+        into=into,
+        into_s=round(into_s, 3),
     )
 
 
@@ -200,18 +213,23 @@ def _missed(heard: Hearing, rank: int) -> tuple[int, ...]:
 def _summary(heard: Hearing, steps: tuple[Step, ...], ranks: tuple[Rank, ...], taken_s: float) -> str:
     if heard.all_done():
         return _finished(heard, steps)
+    if heard.stopped_for:
+        return f"stopped: {_stopped(heard)}"
     guilty = [rank for rank in ranks if rank.outcome not in ("done", "stopped")]
     if guilty:
-        return _blame(guilty)
+        return _blame(heard, guilty)
     failed = [rank for rank in ranks if rank.rank in heard.failed]
     if failed:
         return (
             f"{len(failed)} of {len(ranks)} ranks failed, none before the others, {_where(failed[0])}: {failed[0].said}"
         )
     behind = min(ranks, key=lambda rank: len(rank.phases))
-    return (
-        f"not finished after {seconds(taken_s)}, all ranks alive; rank {behind.rank} on {behind.node} {_where(behind)}"
-    )
+    where = hangs.where_all_are(ranks) or f"rank {behind.rank} on {behind.node} {_where(behind)}"
+    return f"not finished after {seconds(taken_s)}, all ranks alive; {where}"
+
+
+def _stopped(heard: Hearing) -> str:
+    return "; ".join(f"{heard.who.names[node]}: {why}" for node, why in sorted(heard.stopped_for.items()))
 
 
 def _finished(heard: Hearing, steps: tuple[Step, ...]) -> str:
@@ -228,19 +246,23 @@ def _finished(heard: Hearing, steps: tuple[Step, ...]) -> str:
     return head + rate + left_out
 
 
-def _blame(guilty: list[Rank]) -> str:
-    """The first culprit in full; of the others only who they are."""
+def _blame(heard: Hearing, guilty: list[Rank]) -> str:
+    """The first culprit in full, and who waits for it; of the others only who they are."""
     first = guilty[0]
     alike = [rank.rank for rank in guilty if (rank.node, rank.outcome) == (first.node, first.outcome)]
     others = sorted({rank.node for rank in guilty} - {first.node})
     numbers = f"rank {alike[0]}" if len(alike) == 1 else f"ranks {', '.join(map(str, alike))}"
     rest = f"; also on {', '.join(others)}" if others else ""
     how = first.outcome.removeprefix("rank_").replace("_", " ")
-    return f"{first.node}: {numbers} {how} {_where(first)}: {first.said}{rest}"
+    waits = hangs.who_waits(heard, [rank.rank for rank in guilty]) if first.outcome in WAITED_FOR else ""
+    return f"{first.node}: {numbers} {how} {_where(first)}: {first.said}{rest}{'; ' + waits if waits else ''}"
 
 
 def _where(rank: Rank) -> str:
     if not rank.phases:
         return "before its first phase"
     phase, at_s = rank.phases[-1]
-    return f"after phase {phase} ({seconds(at_s)})"
+    into = (
+        f", in {hangs.into(rank.into)} since {seconds(rank.into_s)}" if rank.outcome in WAITED_FOR and rank.into else ""
+    )
+    return f"after phase {phase} ({seconds(at_s)}){into}"

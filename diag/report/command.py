@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from diag.facts.plan import Plan
+from diag.facts.plan import Plan, Recipe
+from diag.inventory.nodesets import fold
 from diag.report.ink import Ink
 
 LABEL, WIDEST_VALUE = 7, 24
@@ -17,7 +18,20 @@ def launch_lines(plan: Plan, ink: Ink) -> list[str]:
     lines = ink.field("run", where, indent=LABEL) if where else []
     if plan.recipe.argv:
         lines += [ink(line, "command") for line in command_lines(plan.recipe.argv, plan.recipe.env, ink.width)]
+        lines += _elsewhere(plan.recipe, ink)
     return lines + _reasons(plan, ink)
+
+
+def _elsewhere(recipe: Recipe, ink: Ink) -> list[str]:
+    """What is another value on other nodes: ``on gpu[02-03]  NCCL_SOCKET_IFNAME==eth1``."""
+    places: dict[str, list[str]] = {}
+    for node, env in recipe.env_of_nodes.items():
+        words = " ".join(f"{name}={shlex.quote(value)}" for name, value in env.items())
+        places.setdefault(words, []).append(node)
+    lines = []
+    for words, nodes in places.items():
+        lines += ink.field(f"on {fold(nodes)} ", words, indent=LABEL)
+    return lines
 
 
 def command_lines(argv: tuple[str, ...], env: Mapping[str, str], width: int) -> list[str]:

@@ -10,6 +10,7 @@ from diag.report.launch import plan_lines
 from diag.report.places import number_of
 from diag.report.shown import Shown
 from diag.report.stages import head_lines, stage_lines
+from diag.report.survivors import survivor_lines
 from diag.report.tally import Tally, tally
 from diag.units import seconds
 
@@ -37,7 +38,12 @@ def page(shown: Shown, ink: Ink) -> list[str]:
         broken_lines(counted, ink),
         advice_lines(shown, counted, ink),
         not_measured_lines(shown, counted, ink),
-        [*culprit_lines(shown, ink), *_not_reached(shown, ink), *_counts(shown, counted, ink)],
+        [
+            *culprit_lines(shown, ink),
+            *survivor_lines(shown, ink),
+            *_not_reached(shown, ink),
+            *_counts(shown, counted, ink),
+        ],
         plan_lines(shown.plan, ink, brief=True) if shown.plan is not None else [],
         _last(shown, ink),
     ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from diag.facts.collective import Collective, Rank, Step
+from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Resolution
+from diag.facts.record import Missing
 from diag.facts.snapshot import SCHEMA, Controller, Snapshot, Stage, save
 from tests.checks.machines import GPUS, MODEL, cpu_node, gpu_node
 
@@ -17,14 +19,18 @@ SNAPSHOTS = Path(__file__).parent.parent / "data" / "snapshots"
 
 
 def gpu_cluster(nodes: int = 4) -> Snapshot:
-    return _cluster(tuple(gpu_node(number) for number in range(1, nodes + 1)), _nccl, MODEL)
+    return _cluster(
+        tuple(gpu_node(number) for number in range(1, nodes + 1)), _nccl, MODEL, ("bond0", 4.7e9, 25e9, 9000)
+    )
 
 
 def cpu_cluster(nodes: int = 4) -> Snapshot:
-    return _cluster(tuple(cpu_node(number) for number in range(1, nodes + 1)), _gloo, None)
+    return _cluster(
+        tuple(cpu_node(number) for number in range(1, nodes + 1)), _gloo, None, ("eth0", 1.17e8, 1.25e8, 1500)
+    )
 
 
-def _cluster(nodes, collective, model_path) -> Snapshot:
+def _cluster(nodes, collective, model_path, link) -> Snapshot:
     names = tuple(node.name for node in nodes)
     return Snapshot(
         schema=SCHEMA,
@@ -35,11 +41,50 @@ def _cluster(nodes, collective, model_path) -> Snapshot:
         model_path=model_path,
         nodes=nodes,
         resolutions=tuple(Resolution(name=node.name, addresses=(node.address,), nodes=names) for node in nodes),
+        links=_links(names, *link) if len(names) > 1 else Missing("one node: it has no link to another"),
         collective=collective(names),
+        gloo=_beside(names) if collective is _nccl else None,
+        without=None,
         stages=tuple(
             Stage(name=name, seconds=seconds, nodes_done=len(nodes), nodes_total=len(nodes))
-            for name, seconds in (("reach", 0.4), ("facts", 0.6), ("measure", 18.2), ("collectives", 9.8))
+            for name, seconds in (
+                ("reach", 0.4),
+                ("facts", 0.6),
+                ("measure", 18.2),
+                ("links", 5.2),
+                ("collectives", 9.8),
+            )
         ),
+    )
+
+
+def _links(names, interface, bytes_per_s, line, mtu) -> Links:
+    """The collective's ring, each direction within 1 % of the others."""
+    edges = list(zip(names, (*names[1:], names[0]), strict=True)) if len(names) > 2 else [names]
+    ways = [way for a, b in edges for way in ((a, b), (b, a))]
+    flows = tuple(
+        Flow(
+            source=source,
+            target=target,
+            round=1 + edges.index((source, target) if (source, target) in edges else (target, source)) % 2,
+            bytes_per_s=bytes_per_s * (1 + place % 3 / 400),
+            windows_bytes_per_s=tuple(bytes_per_s * (1 + part % 3 / 300) for part in range(8)),
+            latency_s=2.4e-05,
+            retransmits=0,
+            path_mtu_bytes=mtu,
+        )
+        for place, (source, target) in enumerate(ways)
+    )
+    ports = (29500, 6379, 8000, 30000, 40031)
+    return Links(
+        mode="ring",
+        nodes=names,
+        rounds=tuple(Round(number=n, why=f"ring {n}/2", pairs=len(names) // 2, seconds=1.9) for n in (1, 2)),
+        flows=flows,
+        background=tuple(
+            Background(node=name, interface=interface, bytes_per_s=1200.0, line_bytes_per_s=line) for name in names
+        ),
+        ports=PortMatrix(ports=ports, tried=len(ports) * len(names) * (len(names) - 1)),
     )
 
 
@@ -51,6 +96,11 @@ def _nccl(names) -> Collective:
 def _gloo(names) -> Collective:
     steps = ((8192, 4.0e-4), (1 << 20, 0.0136), (1 << 26, 0.86))
     return _collective("gloo", names, 1, steps, interface="eth0", library="gloo of torch 2.13.0+cpu")
+
+
+def _beside(names) -> Collective:
+    steps = ((8192, 4.0e-4), (65536, 9.0e-4), (1 << 20, 0.0136))
+    return _collective("gloo", names, GPUS, steps, interface="bond0", library="gloo of torch 2.11.0+cu128")
 
 
 def _collective(backend, names, per_node, steps, *, interface, library) -> Collective:

@@ -83,13 +83,16 @@ WITHOUT_FACTS = {"named_interface_exists", "gpu_is_as_fast_as_it_was"}
 
 @pytest.mark.parametrize("reach", ["answered", "node_unreachable"])
 def test_no_check_passes_on_a_node_of_which_nothing_is_known(reach):
-    silent = both(on("gpu02", reach=Reach(outcome=reach), **TOPICS), of_cluster(collective=GONE, resolutions=GONE))
+    silent = both(
+        on("gpu02", reach=Reach(outcome=reach), **TOPICS), of_cluster(links=GONE, collective=GONE, resolutions=GONE)
+    )
     found = outcomes(judge.judge(silent(gpu_cluster())).verdicts, "gpu02")
     assert found.keys() > WITHOUT_FACTS
     assert {check for check, each in found.items() if each != {"not_measured"}} <= WITHOUT_FACTS
 
 
 MEASURED_TOGETHER = {
+    "links": ["link_is_as_fast_as_the_others", "path_passes_full_packets", "ports_are_open_between_nodes"],
     "collective": ["every_rank_comes_through", "collective_finishes", "sums_are_right", "busbw_is_near_line_rate"],
     "resolutions": ["peers_resolve_its_hostname", "no_peer_resolves_its_hostname_elsewhere"],
 }

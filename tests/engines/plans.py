@@ -6,11 +6,16 @@ from typing import Any
 
 from diag.engines import ENGINES
 from diag.facts.plan import EngineName, Parameters, Plan
+from diag.planner.network.variables import Variable
 from diag.planner.planned import Place, Planned
 
 MODEL = "org/Model-1B"
 ONE_NODE = Place(nodes=("gpu01",), addresses=("10.0.0.1",))
-TWO_NODES = Place(nodes=("gpu01", "gpu02"), addresses=("10.0.0.1", "10.0.0.2"), interface="bond0")
+SOCKETS = tuple(
+    Variable(name=name, values=(("gpu01", value), ("gpu02", value)), why="measured")
+    for name, value in (("NCCL_SOCKET_IFNAME", "=bond0"), ("GLOO_SOCKET_IFNAME", "bond0"))
+)
+TWO_NODES = Place(nodes=("gpu01", "gpu02"), addresses=("10.0.0.1", "10.0.0.2"), network=SOCKETS)
 
 EVERY: dict[str, Any] = {
     "tensor_parallel_size": 8, "pipeline_parallel_size": 2, "gpu_memory_utilization": 0.876, "max_model_len": 8192,

@@ -22,6 +22,13 @@ def test_sglang_turns_nvls_and_cumem_off(version, connections):
     assert found.variables["CUDA_DEVICE_MAX_CONNECTIONS"] == connections
 
 
+@pytest.mark.parametrize(
+    ("version", "off"), [("0.4.2", False), ("0.4.3", True), ("0.10.1.1", True), ("0.10.2", False), ("0.33.0", False)]
+)
+def test_vllm_turned_cumem_off_until_nccl_had_mended_it(version, off):
+    assert of_node("vllm", version, NODE).variables == ({"NCCL_CUMEM_ENABLE": "0"} if off else {})
+
+
 @pytest.mark.parametrize("engine", ["vllm", "lmdeploy", "ollama"])
 def test_the_others_leave_nccl_to_its_defaults(engine):
     assert of_node(engine, None, NODE).variables == {}

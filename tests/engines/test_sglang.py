@@ -63,7 +63,7 @@ def test_pipelines_are_spelled_since_0_4_7():
 def test_a_replica_over_nodes_names_them():
     recipe, why = sglang.recipe(planned(TWO_NODES, tensor_parallel_size=16), sglang.rules("0.5.23"))
     assert recipe.argv[-6:] == ("--nnodes", "2", "--node-rank", "0", "--dist-init-addr", "10.0.0.1:29500")
-    assert recipe.env["NCCL_SOCKET_IFNAME"] == "bond0"
+    assert recipe.env["NCCL_SOCKET_IFNAME"] == "=bond0"
     assert "gpu02: --node-rank 1" in why["--node-rank"]
 
 

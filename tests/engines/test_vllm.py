@@ -66,7 +66,7 @@ def test_before_0_6_the_server_is_a_module():
 def test_a_replica_over_nodes_names_them_and_the_interface_that_was_measured():
     recipe, why = vllm.recipe(planned(TWO_NODES, pipeline_parallel_size=2), vllm.rules("0.33.0"))
     assert recipe.argv[-6:] == ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1")
-    assert recipe.env == {"NCCL_SOCKET_IFNAME": "bond0", "GLOO_SOCKET_IFNAME": "bond0"}
+    assert recipe.env == {"NCCL_SOCKET_IFNAME": "=bond0", "GLOO_SOCKET_IFNAME": "bond0"}
     assert "gpu02: --node-rank 1" in why["--node-rank"]
 
 

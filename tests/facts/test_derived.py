@@ -74,8 +74,11 @@ def test_memory_is_usable_within_the_limit_of_the_cgroup():
     assert derived.usable_memory_bytes(cpu_node(1)) == 44 << 30
 
 
+UNMEASURED = of_cluster(links=Missing("--pairs none"))
+
+
 def test_links_lead_from_the_first_node_to_all_and_from_the_others_to_it():
-    cluster = cpu_cluster(3)
+    cluster = UNMEASURED(cpu_cluster(3))
     assert [(link.source, link.target) for node in cluster.nodes for link in derived.links(node, cluster)] == [
         ("node1", "node2"),
         ("node1", "node3"),
@@ -85,9 +88,17 @@ def test_links_lead_from_the_first_node_to_all_and_from_the_others_to_it():
 
 
 def test_a_node_that_took_no_part_has_no_link_that_is_known():
-    cluster = of_cluster(collective=having(nodes=("node1", "node2"), excluded=(("node3", "no torch"),)))(cpu_cluster(3))
+    met = of_cluster(collective=having(nodes=("node1", "node2"), excluded=(("node3", "no torch"),)))
+    cluster = UNMEASURED(met(cpu_cluster(3)))
     with pytest.raises(NotMeasured, match="no torch"):
         derived.links(cluster.nodes[2], cluster)
+
+
+def test_a_measured_link_is_one_also_where_no_collective_ran():
+    cluster = of_cluster(collective=Missing("no torch"))(cpu_cluster(4))
+    found = derived.links(cluster.nodes[2], cluster)
+    assert [(link.target, link.blocked) for link in found] == [("node2", None), ("node4", None)]
+    assert all(link.measured.bytes_per_s > 1e8 for link in found)
 
 
 def test_one_node_has_no_links():

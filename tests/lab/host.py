@@ -174,6 +174,15 @@ class Host:
         self.wounds.append("reject_port")
         network.add_filter(self.plan, f"in tcp dport {port} reject with tcp reset")
 
+    def drop_ports(self, first: int, last: int) -> None:
+        self.wounds.append("drop_ports")
+        network.add_filter(self.plan, f"in tcp dport {first}-{last} drop")
+
+    def refuse_from(self, other: Host) -> None:
+        """The other one cannot open a connection to this one; this one still can."""
+        self.wounds.append("refuse_from")
+        network.add_filter(self.plan, f"in ip saddr {other.address} tcp flags & (syn | ack) == syn drop")
+
     def lose(self, percent: float) -> None:
         self.wounds.append("lose")
         network.add_filter(self.plan, f'in iifname "eth0" numgen random mod 1000 < {round(percent * 10)} drop')
@@ -191,11 +200,36 @@ class Host:
         self.wounds.append("set_rate")
         network.set_rate(self.lab, self.number, self.plan, rate)
 
+    def slow_towards(self, other: Host, rate: str) -> None:
+        """One direction of one link; the host's other links keep the lab's rate."""
+        self.wounds.append("slow_towards")
+        network.slow_towards(self.plan, other.address, rate, self.rate or "10gbit")
+
+    def add_address(self, address: str) -> None:
+        self.wounds.append("add_address")
+        network.command("ip", "-n", self.plan.namespace, "address", "add", f"{address}/32", "dev", "eth0")
+
+    def add_bridge(self, name: str, address: str) -> None:
+        """As container engines make on every node."""
+        self.wounds.append("add_bridge")
+        network.add_bridge(self.plan, name, address)
+
+    def name_itself(self, address: str) -> None:
+        """What its own name resolves to there."""
+        self.wounds.append("name_itself")
+        hosts = self.path("/etc/hosts")
+        hosts.write_text(f"{address} {self.name}\n{hosts.read_text()}")
+
     def heal(self) -> None:
         """Take back every fault of the network and thaw what is frozen; the rate becomes that of the lab."""
         self.thaw("")
         network.clear_filter(self.plan)
         network.set_mtu(self.plan, 1500)
+        if {"add_address", "add_bridge"} & set(self.wounds):
+            network.clear_additions(self.plan, self.address)
+        if "name_itself" in self.wounds:
+            hosts = self.path("/etc/hosts")
+            hosts.write_text(hosts.read_text().partition("\n")[2])
         if self.rate:
             network.set_rate(self.lab, self.number, self.plan, self.rate)
         else:

@@ -6,6 +6,7 @@ no default route and no forwarding: what the hosts send stays between them and t
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -80,8 +81,38 @@ def clear_rate(lab: int, number: int, host: HostPlan) -> None:
         subprocess.run(argv, capture_output=True, check=False)  # there may be none
 
 
+def slow_towards(host: HostPlan, address: str, rate: str, others: str) -> None:
+    """Limit what leaves for one address to a rate, and what leaves for ``others`` to theirs."""
+    where, device = ("-n", host.namespace), ("dev", "eth0")
+    command("tc", *where, "qdisc", "replace", *device, "root", "handle", "1:", "htb", "default", "10", "r2q", "1000")
+    for number, limit in (("1:10", others), ("1:20", rate)):
+        shape = ("htb", "rate", limit, "burst", "256k")
+        command("tc", *where, "class", "add", *device, "parent", "1:", "classid", number, *shape)
+    match = ("u32", "match", "ip", "dst", f"{address}/32", "flowid", "1:20")
+    command("tc", *where, "filter", "add", *device, "parent", "1:", "protocol", "ip", *match)
+
+
 def set_mtu(host: HostPlan, mtu: int) -> None:
     command("ip", "-n", host.namespace, "link", "set", "eth0", "mtu", str(mtu))
+
+
+def add_bridge(host: HostPlan, name: str, address: str) -> None:
+    lines = [f"link add {name} type bridge", f"addr add {address} dev {name}", f"link set {name} up"]
+    _batch(lines, "-n", host.namespace)
+
+
+def clear_additions(host: HostPlan, own: str) -> None:
+    """Bridges, and addresses of eth0 that are not its own."""
+    shown = subprocess.run(
+        ("ip", "-n", host.namespace, "-j", "address"), capture_output=True, text=True, check=True
+    ).stdout
+    for link in json.loads(shown):
+        if link["ifname"] not in ("lo", "eth0"):
+            command("ip", "-n", host.namespace, "link", "delete", link["ifname"])
+    for held in next(link["addr_info"] for link in json.loads(shown) if link["ifname"] == "eth0"):
+        if held["family"] == "inet" and held["local"] != own:
+            text = f"{held['local']}/{held['prefixlen']}"
+            command("ip", "-n", host.namespace, "address", "del", text, "dev", "eth0")
 
 
 def add_filter(host: HostPlan, *rules: str) -> None:

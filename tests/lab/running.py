@@ -24,15 +24,16 @@ RATE_OF_A_LONG_JOB = "100mbit"
 
 
 class Run:
-    """``diag run`` as its own process; its run directory and what it printed."""
+    """``diag run`` as its own process; its run directory and what it printed. Without ``--pairs`` it measures none."""
 
     def __init__(self, lab: Lab, out: Path, *options: str, hosts: tuple[str, ...] = ()) -> None:
         self.out = out
+        pairs = () if "--pairs" in options else ("--pairs", "none")
         selected = hosts or ("--hosts", ",".join(lab.names))
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "diag", "run", *selected, "--ssh-config", str(lab.ssh_config),
-             "--python", sys.executable, "--out", str(out), "--json", *options],
+             "--python", sys.executable, "--out", str(out), "--json", *pairs, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
             env={**os.environ, "SSH_AUTH_SOCK": ""},
         )  # fmt: skip

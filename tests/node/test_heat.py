@@ -26,6 +26,7 @@ def watch(monkeypatch) -> Any:
     assert heat.CHILD == CHILD
     one = heat.Watch.__new__(heat.Watch)
     one.stop_c, one.newcomers, one.known, one.ours = {"GPU-a": 82}, True, None, set()
+    one.token, one.inside = "", False
     yield one
     for name in ("heat", "descendants", "gpus", "own_code", "pci", "verbs", "proc"):
         sys.modules.pop(name, None)
@@ -77,6 +78,31 @@ def test_a_measurement_that_has_just_ended_is_no_stranger(watch):
     watch.known = set()
     watch.ours.add(4000003)
     assert alarms(watch, row("GPU-a", 40, 4000003)) == []
+
+
+def test_what_carries_the_token_is_ours_wherever_it_runs(watch):
+    """Below a daemon, too; and what has ended is nobody's."""
+    watch.token, watch.known = "5" * 16, set()
+    with subprocess.Popen(["sleep", "60"], env={"DIAG_JOB": f"{'5' * 16}.inside"}) as ours:
+        assert not watch._is_foreign(ours.pid)
+        ours.kill()
+    with subprocess.Popen(["sleep", "60"], env={"DIAG_JOB": f"{'6' * 16}.1."}) as other:
+        assert watch._is_foreign(other.pid)
+        other.kill()
+    assert not watch._is_foreign(2**22 + 1)
+
+
+def test_what_cannot_be_read_is_foreign_but_where_some_of_ours_run_in_a_container(watch, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    watch.token = "5" * 16
+    monkeypatch.setattr("builtins.open", refuse)
+    found = [watch._is_foreign(4711)]
+    watch.inside = True
+    found.append(watch._is_foreign(4711))
+    monkeypatch.undo()
+    assert found == [True, False]
 
 
 class NoDriver:

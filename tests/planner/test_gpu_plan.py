@@ -171,7 +171,7 @@ def test_only_what_fits_inside_no_node_becomes_a_pipeline_over_nodes(tmp_path):
     assert "2 replicas on 4 nodes" in plan.reason
     argv = plan.recipe.argv
     assert argv[argv.index("--nnodes") :] == ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1")
-    assert plan.recipe.env == {"NCCL_SOCKET_IFNAME": "bond0", "GLOO_SOCKET_IFNAME": "bond0"}
+    assert plan.recipe.env == {"NCCL_SOCKET_IFNAME": "=bond0", "GLOO_SOCKET_IFNAME": "bond0"}
     assert "--headless" in plan.sources["--node-rank"]
     assert "40.0 GB/s" in plan.sources["--pipeline-parallel-size"]
 

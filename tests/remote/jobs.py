@@ -20,6 +20,7 @@ from diag.remote.collective import sizes_bytes
 from diag.remote.job import Job
 from diag.remote.local import LocalChannel, LocalTransport
 from diag.remote.meeting import meet
+from diag.remote.onlookers import Onlooker
 from diag.remote.outcome import collective
 from diag.remote.session import Session, open_session
 from tests.lab.cluster import Lab
@@ -33,13 +34,15 @@ MIB = 1024**2
 class InsideTransport:
     """Starts the agent inside a host of the lab without SSH: this machine's pipes, the host's everything else."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, environments: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.hosts = {host.name: host for host in lab.hosts}
+        self.environments = environments or {}
         self.channels: list[LocalChannel] = []
 
     def open(self, host: Host, argv: tuple[str, ...], timeout_s: float) -> LocalChannel:
         there = self.hosts[host.name]
-        environment = (f"{name}={value}" for name, value in ENVIRONMENT.items())
+        own = self.environments.get(host.name, {})
+        environment = (f"{name}={value}" for name, value in {**ENVIRONMENT, **own}.items())
         channel = LocalTransport().open(host, ("env", "-i", *environment, *there.inside(argv)), timeout_s)
         channel.address = there.address
         self.channels.append(channel)
@@ -47,9 +50,9 @@ class InsideTransport:
 
 
 @contextmanager
-def lab_sessions(lab: Lab) -> Iterator[dict[str, Session]]:
-    """An agent on every host; ended, or dropped where it does not answer, at the end."""
-    transport = InsideTransport(lab)
+def lab_sessions(lab: Lab, environments: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[dict[str, Session]]:
+    """An agent on every host; ended, or dropped where it does not answer, at the end. ``environments``: of some."""
+    transport = InsideTransport(lab, environments)
     sessions = {name: open_session(Host(name=name, python=str(lab.python)), transport, 20) for name in lab.names}
     try:
         yield sessions
@@ -95,8 +98,18 @@ def facts(sessions: Mapping[str, Session]) -> list[Node]:
 class Running:
     """A job in a thread of its own: a test plants its fault when a rank has come to a phase."""
 
-    def __init__(self, sessions: Mapping[str, Session], *, max_size_bytes: int, deadline_s: float = 60) -> None:
-        self.who: Participants = participants(facts(sessions), {})
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        *,
+        max_size_bytes: int,
+        deadline_s: float = 60,
+        ranks: int | None = None,
+        program: str = "allreduce",
+        watched: Mapping[str, Onlooker] | None = None,
+    ) -> None:
+        """``ranks``: on each node; ``program``: a module that the nodes find, called as the all-reduce is."""
+        self.who: Participants = participants(facts(sessions), {}, ranks)
         self.port = meet(sessions, self.who.places).port
         self.began = time.monotonic()
         self.job = Job(
@@ -106,6 +119,8 @@ class Running:
             sizes_bytes=sizes_bytes(max_size_bytes),
             until=self.began + deadline_s,
             on_done=lambda _: None,
+            watched=watched,
+            program=(program, ",".join(map(str, sizes_bytes(max_size_bytes)))),
         )
         self.thread = threading.Thread(target=self.job.run, daemon=True)
         self.thread.start()

@@ -8,10 +8,13 @@ import statistics
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from diag.collecting import Scene, first, gloo
 from diag.remote import collective
 from diag.remote.collective import sizes_bytes
+from diag.wishes import Wishes
 from tests.remote.agents import Workshop, until, workshop
 from tests.remote.jobs import MIB, Running, facts
 
@@ -55,6 +58,18 @@ def test_two_ranks_on_one_node_measure_every_size_and_verify_it(workshop):
     workshop.assert_nothing_is_left()
 
 
+def test_a_collective_of_gloo_takes_the_place_of_nccls_with_as_many_ranks(workshop):
+    """As beside NCCL on GPUs; here both are GLOO's, and the record of the first says otherwise."""
+    sessions = {"n1": workshop.session()}
+    nodes = facts(sessions)
+    scene = Scene(nodes={"n1": nodes[0]}, sessions=sessions, excluded={}, wishes=Wishes(max_size_bytes=64 * 1024))
+    before = first(scene).call(on_done=lambda _: None)
+    assert gloo(scene, before).answer is None
+    beside = gloo(scene, msgspec.structs.replace(before, backend="nccl")).call(on_done=lambda _: None)
+    assert (beside.finished, beside.backend, beside.world_size) == (True, "gloo", before.world_size), beside.summary
+    assert all(step.verified for step in beside.steps)
+
+
 def test_busbw_is_that_of_the_slowest_ranks_median(workshop):
     session = workshop.session()
     running = Running({"n1": session}, max_size_bytes=64 * 1024)
@@ -89,6 +104,26 @@ def test_a_frozen_rank_is_named_by_the_other_and_nothing_is_left_of_it(workshop)
     assert [rank.outcome for rank in ended.ranks] == ["rank_frozen", "stopped"]
     assert ended.ranks[1].said.startswith("rank 0: silent for 10 s in phase ")
     assert ended.summary.startswith("n1: rank 0 frozen after phase size_")
+    assert ended.summary.endswith("; rank 1 waits for it")
+    assert "rank 1 in collective " in ended.cited
+    assert ended.cited.endswith("; rank 0 gave none")
+    session.end(5)
+    workshop.assert_nothing_is_left()
+
+
+def test_a_rank_that_stands_still_between_two_collectives_is_named_by_torchs_flight_recorder(workshop):
+    """It breathes, so the board has nothing to say; all others only wait."""
+    session = workshop.session(first=f"import os;os.environ['PYTHONPATH']={str(Path(__file__).parent)!r}")
+    running = Running({"n1": session}, max_size_bytes=MIB, deadline_s=25, ranks=3, program="hanging_allreduce")
+    ended = running.result(40)
+    assert [rank.outcome for rank in ended.ranks] == ["stopped", "rank_frozen", "stopped"], ended.summary
+    assert ended.ranks[1].said.startswith("has not entered collective "), ended.ranks[1]
+    assert ended.ranks[1].said.endswith(", in which ranks 0, 2 wait")
+    assert ended.summary.endswith("; ranks 0, 2 wait for it")
+    assert ", in size 64.0 KiB since " in ended.summary
+    recorder = ended.witnesses[1]
+    assert (recorder.name, recorder.spoke, recorder.behind) == ("torch's flight recorder", True, (1,))
+    assert ended.witnesses[0].said == "the collective is not NCCL's"
     session.end(5)
     workshop.assert_nothing_is_left()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 
+from diag.collecting import Scene, again, first
 from diag.participants import participants
 from diag.remote import collective
 from diag.remote.meeting import meet
+from diag.wishes import Wishes
 from tests.lab import network
 from tests.remote.jobs import MIB, Running, facts, frozen_agent, lab_sessions
 
@@ -38,6 +41,27 @@ def test_a_rank_killed_in_the_middle_is_named_by_all_others(lab4, leaves_nothing
     assert [rank.outcome for rank in ended.ranks] == ["stopped", "stopped", "rank_died", "stopped"]
     assert all(rank.said.startswith("rank 2: its process ended") for rank in ended.ranks if rank.rank != 2)
     assert ended.summary.startswith("n002: rank 2 died after phase size_")
+
+
+def test_where_a_rank_never_comes_its_host_is_named_and_the_others_finish_without_it(lab4, leaves_nothing):
+    late = lab4.hosts[1]
+    with leaves_nothing(lab4), lab_sessions(lab4, {late.name: {"PYTHONPATH": "/tmp/late"}}) as sessions:
+        folder = late.path("/tmp/late")
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(
+            "import sys, time\n"
+            "if '-m' in sys.orig_argv and 'allreduce' in sys.orig_argv and '--nnodes=4' not in sys.orig_argv:\n"
+            "    time.sleep(1000)\n"
+        )
+        nodes = {node.name: node for node in facts(sessions)}
+        scene = Scene(nodes=nodes, sessions=sessions, excluded={}, wishes=Wishes(max_size_bytes=MIB))
+        found = first(scene).call(on_done=lambda _: None)
+        without = again(scene, found).call(on_done=lambda _: None)
+        shutil.rmtree(folder)
+    assert [rank.outcome for rank in found.ranks] == ["stopped", "rank_missing", "stopped", "stopped"], found.summary
+    assert all(rank.missed == (1,) for rank in found.ranks if rank.rank != 1), found.ranks
+    assert (without.finished, without.nodes) == (True, ("n000", "n002", "n003")), without.summary
+    assert without.excluded == (("n001", "at fault before: rank 1 missing"),)
 
 
 @pytest.mark.parametrize("place", [2, 0], ids=["in_the_middle", "first"])

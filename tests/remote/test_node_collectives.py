@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,6 +23,7 @@ from tests.remote.agents import Workshop, workshop
 from tests.remote.jobs import facts
 
 __all__ = ["workshop"]
+DATA = Path(__file__).parents[1] / "data" / "nccl"
 pytestmark = pytest.mark.torch
 
 SIZES = (KIB, 64 * KIB)
@@ -55,7 +58,7 @@ def test_every_kind_is_run_and_right_under_both_environments(here):
 
 def test_what_is_set_for_the_engine_reaches_every_rank(here):
     session, node = here
-    told = run(session, among(node, 2), {"kinds": [], "sizes": [], "log": ""}, NVLS_OFF.variables, 40)
+    told = run(session, (node, among(node, 2)), {"kinds": [], "sizes": [], "log": ""}, NVLS_OFF.variables, 40)
     assert told.finished
     assert told.heard.environment["NCCL_NVLS_ENABLE"] == "0"
     assert told.heard.environment["NCCL_SOCKET_IFNAME"] == "=lo"
@@ -64,10 +67,29 @@ def test_what_is_set_for_the_engine_reaches_every_rank(here):
 def test_a_job_that_does_not_come_through_is_told_with_its_reason(here):
     session, node = here
     told = run(
-        session, among(node, 2), {"kinds": KINDS, "sizes": [KIB], "log": ""}, {"GLOO_SOCKET_IFNAME": "none0"}, 40
+        session,
+        (node, among(node, 2)),
+        {"kinds": KINDS, "sizes": [KIB], "log": ""},
+        {"GLOO_SOCKET_IFNAME": "none0"},
+        40,
     )
     assert not told.finished
     assert told.summary
+
+
+def test_the_log_of_every_rank_is_told_and_kept_as_it_was(here, tmp_path, monkeypatch):
+    """GLOO writes none: the ranks find one of NCCL's where theirs would be."""
+    session, node = here
+    for rank in (0, 1):
+        (tmp_path / f"nccl.{rank}").write_text((DATA / "hgx-2.27.3.log").read_text() + f"line of {rank}\n")
+    wish = {"kinds": [], "sizes": [], "log": str(tmp_path / "nccl")}
+    told = run(session, (node, among(node, 2)), wish, {}, 40)
+    assert [lines[-1] for _, lines in sorted(told.heard.logs.items())] == ["line of 0", "line of 1"]
+    kept: list[str] = []
+    monkeypatch.setattr("diag.remote.node_collectives.run", lambda *_: told)
+    together(session, among(node, 2), node, EngineEnvironment(), sizes=(), until=time.monotonic(), keep=kept.append)
+    assert kept[0].endswith("line of 1")
+    assert "NCCL version" in kept[0]
 
 
 def test_the_ladder_runs_its_steps_and_stops_when_a_step_tells(here, monkeypatch):
@@ -139,3 +161,14 @@ def gpus(count: int) -> Node:
 )
 def test_busbw_is_that_of_nccl_tests(kind, share):
     assert busbw(kind, 8, 1000, 1.0) == 1000 * share
+
+
+def test_beyond_what_is_kept_of_a_log_only_what_says_something_is_told(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "diag" / "node"))
+    import collectives  # noqa: PLC0415 - a module of the agent, found through the path above
+
+    said = "n1:7:7 [0] NCCL INFO Using network IB\n"
+    told = collectives.worth_telling(["chatter\n"] * 30 + [said], 80)
+    for name in [name for name, module in sys.modules.items() if "/diag/node/" in str(getattr(module, "__file__", ""))]:
+        del sys.modules[name]
+    assert told == ["chatter"] * 9 + [said.strip()]

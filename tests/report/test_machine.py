@@ -39,7 +39,7 @@ def test_an_unknown_plan_has_every_object_and_null_leaves():
     assert document["kv"]["capacity_tokens"] is None
     assert document["memory"]["total_bytes"] is None
     assert document["notes"] == []
-    assert document["recipe"] == {"argv": [], "env": {}}
+    assert document["recipe"] == {"argv": [], "env": {}, "env_of_nodes": {}}
     assert document["lever"] is None
     assert len(document["parameters"]) == 19
 

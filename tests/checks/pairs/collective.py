@@ -53,6 +53,12 @@ PAIRS = (
     ),
     two("every_rank_comes_through", rank_of("gpu02", outcome="rank_died", said="Killed"), "rank 8 died after done"),
     Pair(
+        check="gloo_works_beside_nccl",
+        change=of_cluster(gloo=having(finished=False, summary="n1: rank 8 died")),
+        named=(None,),
+        found="rank 8 died",
+    ),
+    Pair(
         check="collective_finishes",
         change=of_cluster(collective=having(finished=False, summary="ended at 64 MiB")),
         named=(None,),

@@ -60,6 +60,12 @@ PAIRS = (
         found="10.0.0.13 is also the address of",
     ),
     Pair(
+        check="no_other_node_holds_its_addresses",
+        change=on("gpu02", interfaces=item(named("bond0"), having(addresses=("10.0.0.12/16", "10.0.0.13/16")))),
+        named=("gpu02", "gpu03"),
+        found="10.0.0.13 is also held by",
+    ),
+    Pair(
         check="host_identity_is_unique",
         change=lambda cluster: on("gpu02", hostname=having(name="gpu03"), system=cluster.node("gpu03").system)(cluster),
         named=("gpu02", "gpu03"),

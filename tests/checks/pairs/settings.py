@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from diag.facts.network import Interface
 from tests.checks.changes import (
     Change,
+    both,
+    more,
     named,
     on,
     setting,
@@ -28,6 +31,24 @@ PAIRS = (
         "matches no",
     ),
     two(
+        "nccl_socket_ifname_takes_no_more_than_it_names",
+        both(
+            on(
+                "gpu02",
+                interfaces=more(
+                    Interface(name="bond00", kind="physical", state="up", mtu_bytes=1500, addresses=("10.7.0.12/24",))
+                ),
+            ),
+            on("gpu02", settings=setting("NCCL_SOCKET_IFNAME", "bond0")),
+        ),
+        "also takes bond00",
+    ),
+    two(
+        "gloo_socket_ifname_is_an_interface",
+        on("gpu02", settings=setting("GLOO_SOCKET_IFNAME", "=bond0")),
+        "=bond0",
+    ),
+    two(
         "gloo_socket_ifname_is_an_interface",
         on("gpu02", settings=setting("GLOO_SOCKET_IFNAME", "^docker0")),
         "^docker0",
@@ -50,6 +71,18 @@ PAIRS = (
         "no_slow_switch_is_left_on",
         on("gpu02", settings=setting("CUDA_LAUNCH_BLOCKING", "1")),
         "CUDA_LAUNCH_BLOCKING=1",
+    ),
+    two(
+        "no_slow_switch_is_left_on",
+        on("gpu02", settings=setting("NCCL_IB_DISABLE", "1")),
+        "NCCL_IB_DISABLE=1",
+        also=frozenset({"nccl_settings_are_the_same_on_all_nodes"}),
+    ),
+    two(
+        "no_slow_switch_is_left_on",
+        on("gpu02", settings=setting("NCCL_NET_GDR_LEVEL", "LOC")),
+        "GDR_LEVEL=LOC",
+        also=frozenset({"nccl_settings_are_the_same_on_all_nodes"}),
     ),
     two(
         "allocator_lets_gpus_share_memory",

@@ -216,12 +216,24 @@ int nvmlDeviceGetUtilizationRates(void *gpu, struct utilisation *rates) {
 
 struct process { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
 
+/* Who uses the first GPU: FAKE_PID, or what the file FAKE_PID_FILE says by now. */
+static long user(void) {
+    const char *path = getenv("FAKE_PID_FILE");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    long pid = 0;
+    if (file) {
+        if (fscanf(file, "%ld", &pid) != 1) pid = 0;
+        fclose(file);
+    }
+    return pid ? pid : planted("FAKE_PID", 0);
+}
+
 static int processes(void *gpu, unsigned *count, struct process *list) {
-    unsigned found = of(gpu) == 0 && planted("FAKE_PID", 0) ? 1 : 0;
+    unsigned found = of(gpu) == 0 && user() ? 1 : 0;
     unsigned room = *count;
     *count = found;
     if (found > room) return INSUFFICIENT_SIZE;
-    if (found) list[0] = (struct process){.pid = (unsigned)planted("FAKE_PID", 0), .used = 10 * GIB};
+    if (found) list[0] = (struct process){.pid = (unsigned)user(), .used = 10 * GIB};
     return OK;
 }
 

@@ -1,0 +1,192 @@
+"""Does localisation name the right node, link or NIC, and nobody else, in how much time? `python bench/localise.py`
+
+Simulated: rate(i -> j) = min(node i, node j, link ij) with normal noise of 5 or 10 % *a flow*, others taking 2 % at
+each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half as much between them) and of eight rails.
+Time is counted in measurements, each as long as any other: a round of disjoint pairs takes one, one that is repeated as
+many as it is repeated. The sweep takes n-1; bisection measures halves by an all-reduce down to pairs of nodes, both
+halves at once, one step after the other for each culprit, and cannot tell a slow node from its link. Its
+steps are counted as if each were right at the first try, whatever the noise. On real hosts: bench/localise_lab.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from diag.localise import Suspect  # noqa: E402 - diag is found from the project's root
+from tests.localise.simulated import Fault, Network, localised, named, names  # noqa: E402 - as above
+
+SHARES = (0.1, 0.5, 0.8, 0.9)
+NOISES = (0.05, 0.1)
+SINGLES = ("node", "node one way", "link", "direction")
+DOUBLES = ("two nodes", "two neighbours", "node and link")
+PLACES = {16: 3, 32: 2, 64: 2, 128: 1}
+"""Nodes -> placements of each kind, share and noise."""
+LARGE = {256: ("node", "link"), 1024: ("node",)}
+RAILS = tuple(f"mlx5_{number}" for number in range(8))
+RAIL_NODES, RAIL_PLACES = (16, 64), 3
+HEALTHY = {16: 60, 64: 20, 128: 4}
+LEAF, ACROSS, BACKGROUND = 16, 0.5, 0.02
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One placement and what was said of it."""
+
+    kind: str
+    count: int
+    share: float
+    noise: float
+    wanted: frozenset[tuple[str, tuple[str, ...], str | None, str]]
+    found: tuple[Suspect, ...]
+    rounds: int
+    seconds: float
+
+    @property
+    def right(self) -> int:
+        return len(self.wanted & named(self.found))
+
+    @property
+    def blamed(self) -> int:
+        """Healthy nodes that were called slow, alone or by their NIC."""
+        guilty = {node for one in self.wanted for node in one[1]}
+        return len({one[1][0] for one in named(self.found) if len(one[1]) == 1 and one[1][0] not in guilty})
+
+    @property
+    def wrong(self) -> int:
+        return len(named(self.found) - self.wanted)
+
+    @property
+    def exact(self) -> bool:
+        """Every NIC or rail that is at fault was named as that."""
+        return self.wanted <= named(self.found)
+
+
+def faults(kind: str, nodes: Sequence[str], share: float, dice: random.Random) -> list[Fault]:
+    """On the ring, where the collective feels them."""
+    place = dice.randrange(len(nodes))
+    one, two, three = (nodes[(place + step) % len(nodes)] for step in range(3))
+    other = dice.choice([node for node in nodes if node != one])
+    link = Fault(kind="link", nodes=(min(two, three), max(two, three)), share=share)
+    node = Fault(kind="node", nodes=(one,), share=share)
+    return {
+        "healthy": [],
+        "node": [node],
+        "node one way": [msgspec.structs.replace(node, way=dice.choice(["sending", "receiving"]))],
+        "link": [link],
+        "direction": [Fault(kind="direction", nodes=dice.choice([(one, two), (two, one)]), share=share)],
+        "two nodes": [node, msgspec.structs.replace(node, nodes=(other,))],
+        "two neighbours": [node, msgspec.structs.replace(node, nodes=(two,))],
+        "node and link": [node, link],
+        "rail": [Fault(kind="nic", nodes=(one,), share=share, rail=dice.choice(RAILS))],
+    }[kind]
+
+
+def run(kind: str, count: int, share: float, noise: float, place: int) -> Run:
+    nodes, seed = names(count), f"{kind} {count} {share} {noise} {place}"
+    placed = faults(kind, nodes, share, random.Random(seed))
+    tree = place % 2 == 0 and count > 2 * LEAF and kind != "rail"
+    network = Network(
+        nodes=nodes,
+        faults=placed,
+        rails=RAILS if kind == "rail" else (None,),
+        noise=noise,
+        background=BACKGROUND,
+        groups={node: str(number // LEAF) for number, node in enumerate(nodes)} if tree else None,
+        across=ACROSS,
+        seed=hash_of(seed),
+    )
+    found, _ = localised(network)
+    wanted = frozenset((one.kind, one.nodes, one.rail, one.way) for one in placed)
+    return Run(kind=kind, count=count, share=share, noise=noise, wanted=wanted, found=found,
+               rounds=network.rounds, seconds=network.seconds)  # fmt: skip
+
+
+def hash_of(text: str) -> int:
+    """The same in every process."""
+    return random.Random(text).randrange(2**32)
+
+
+def runs() -> Iterator[Run]:
+    for noise in NOISES:
+        for share in SHARES:
+            for count, places in PLACES.items():
+                for kind in (*SINGLES, *DOUBLES):
+                    yield from (run(kind, count, share, noise, place) for place in range(places))
+            for count, kinds in LARGE.items():
+                yield from (run(kind, count, share, noise, 0) for kind in kinds)
+        for share in (0.0, *SHARES):
+            for count in RAIL_NODES:
+                yield from (run("rail", count, share, noise, place) for place in range(RAIL_PLACES))
+        for count, places in HEALTHY.items():
+            yield from (run("healthy", count, 1.0, noise, place) for place in range(places))
+
+
+def bisected_s(one: Run) -> float:
+    """Both halves at once, from all nodes down to pairs; then the pair's nodes against others; for each culprit."""
+    return max(1, len(one.wanted)) * (math.ceil(math.log2(one.count)) + 1)
+
+
+def say(name: str, value: float, unit: str, against: str, count: int, *, bar: float | None = None) -> None:
+    ratio = round(value / bar, 3) if bar else None
+    print(json.dumps({
+        "name": name, "value": round(value, 4), "unit": unit, "ratio": ratio, "against": against, "runs": count,
+        "spread": None,
+    }), flush=True)  # fmt: skip
+
+
+def recall(name: str, of: Sequence[Run], bar: float) -> None:
+    wanted = sum(len(one.wanted) for one in of)
+    if wanted:
+        say(name, sum(one.right for one in of) / wanted, "share", f"bar {bar}", len(of), bar=bar)
+
+
+def report(done: Sequence[Run]) -> None:
+    """First everything together, then where the noise of a flow leaves it open and where not."""
+    blamed, nodes = sum(one.blamed for one in done), sum(one.count for one in done)
+    say("localise_healthy_nodes_blamed", 1000 * blamed / nodes, "per 1000 node-runs", "bar 1", len(done), bar=1.0)
+    said = sum(len(named(one.found)) for one in done)
+    say("localise_precision", 1 - sum(one.wrong for one in done) / said, "share", "of all that was named", len(done))
+    groups = (("single", SINGLES, 0.99), ("double", DOUBLES, 0.95), ("rail", ("rail",), 0.95))
+    for name, kinds, bar in groups:
+        of = [one for one in done if one.kind in kinds]
+        recall(f"localise_recall_{name}", of, bar)
+        for noise in NOISES:
+            for shares in ((0.0, 0.1, 0.5), (0.8,), (0.9,)):
+                cell = [one for one in of if one.noise == noise and one.share in shares]
+                recall(f"localise_recall_{name}_rate_{max(shares)}_noise_{noise}", cell, bar)
+    for count in (*PLACES, *LARGE):
+        times(count, [one for one in done if one.count == count and one.wanted])
+
+
+def times(count: int, of: Sequence[Run]) -> None:
+    bar = {16: 1 / 3, 64: 1 / 10}.get(count)
+    spent = statistics.fmean(one.seconds for one in of)
+    say(f"localise_rounds_{count}_nodes", max(one.rounds for one in of), "rounds", "bar 3", len(of), bar=3.0)
+    say(f"localise_time_{count}_nodes_of_sweep", spent / (count - 1), "share", f"sweep {count - 1} rounds", len(of),
+        bar=bar)  # fmt: skip
+    bisected = statistics.fmean(map(bisected_s, of))
+    say(
+        f"localise_time_{count}_nodes_of_bisection",
+        spent / bisected,
+        "share",
+        f"bisection {bisected:.1f} steps",
+        len(of),
+    )
+
+
+def main() -> None:
+    report(list(runs()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Do the links between the nodes carry what they should: packets of full size, on every port, as fast as the others?"""
+
+from itertools import product
+
+import pytest
+
+from diag.facts.derived import Link, data_interface, several_nodes
+from diag.facts.links import Background, ClosedPorts
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.record import Missing, NotMeasured, peek
+from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import finding
+from diag.localise import Suspect, suspects
+from diag.units import gbit_per_s
+
+SHOWN = 4
+NONE = "--pairs none"
+
+
+def why_not(cluster: Snapshot) -> str:
+    """Of links that were not measured; empty: they were."""
+    links = peek(cluster, "links")
+    return links.why if isinstance(links, Missing) else ""
+
+
+several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
+active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+wanted = pytest.mark.applies(lambda cluster: why_not(cluster) != NONE, reason="--pairs none: no link was measured")
+measured = pytest.mark.applies(
+    lambda link, cluster: link.flow is not None or not cluster.links.flows, reason="not among the pairs measured"
+)
+
+
+@several
+@active
+@wanted
+@measured
+@pytest.mark.needs("check_link_carries_data", "check_named_interface_exists")
+@pytest.mark.cause("mtu_mismatch")
+def check_path_passes_full_packets(link: Link, node: Node, cluster: Snapshot, peers: Peers) -> None:
+    """A switch with a smaller MTU drops full packets silently: logins work, and the first large transfer hangs.
+
+    Do: set one MTU on both nodes and on every switch port between them.
+    $ ssh {node} ip -brief link
+    """
+    ends = [data_interface(end, cluster) for end in (node, peers.nodes[link.target])]
+    smaller = min(ends, key=lambda interface: interface.mtu_bytes)  # that they differ is for another check to say
+    passes = link.measured.path_mtu_bytes
+    found = f"packets of {passes} bytes pass to {link.target}, larger ones do not"
+    assert passes >= smaller.mtu_bytes, finding(found, f"{smaller.mtu_bytes} bytes, the MTU of {smaller.name}")
+
+
+def slow_flows(cluster: Snapshot) -> dict[tuple[str, str], Suspect]:
+    """Direction -> the first suspect for which it speaks; of those that carry too little, not of those that failed."""
+    links = cluster.links
+    found: dict[tuple[str, str], Suspect] = {}
+    for suspect in suspects(links.nodes, links.flows):
+        for way in suspect.evidence if suspect.found_bytes_per_s else ():
+            source, _, target = way.partition(">")
+            found.setdefault((source, target), suspect)
+    return found
+
+
+def told_of(suspect: Suspect) -> tuple[str, str]:
+    """What is found and expected: the same for all links that one suspect slows, so that they are told together."""
+    found, usual = suspect.found_bytes_per_s, suspect.expected_bytes_per_s
+    rail = f" by {suspect.rail}" if suspect.rail else ""
+    between = " between" if suspect.kind == "unclear" else ""
+    whom = {"direction": ">", "link": "-"}.get(suspect.kind, ", ").join(suspect.nodes)
+    rate = gbit_per_s(found) if found else "nothing"
+    return f"{rate} through{between} {whom}{rail}", f"{gbit_per_s(usual)} ({suspect.referee})" if usual else "more"
+
+
+@several
+@active
+@wanted
+@measured
+@pytest.mark.needs("check_link_carries_data")
+def check_link_is_as_fast_as_the_others(link: Link, peers: Peers) -> None:
+    """A ring moves at the pace of its slowest link: one cable, port or NIC slows every collective of the cluster.
+
+    Do: see the culprits: they tell the node from the link; look at its cable, transceiver, port and driver.
+    $ ssh {node} 'ip -s -brief link; dmesg | grep -i "link is" | tail'
+    """
+    link.measured.bytes_per_s  # noqa: B018 - raises where it is not known
+    suspect = peers.once(slow_flows).get((link.source, link.target))
+    assert suspect is None, finding(*(told_of(suspect) if suspect else ("", "")))
+
+
+def closed_for(node: Node, cluster: Snapshot, peers: Peers) -> list[ClosedPorts]:
+    """What is closed at this node, or for it. Raises NotMeasured where nobody knocked, or it took no part."""
+    if node.name not in cluster.links.nodes:
+        raise NotMeasured(dict(cluster.links.excluded).get(node.name, "took no part"))
+    return peers.once(closed_ports).get(node.name, [])
+
+
+def closed_ports(cluster: Snapshot) -> dict[str, list[ClosedPorts]]:
+    """Node -> what is closed because of it. Who is cut off from most others has it; of the rest, both ends."""
+    rows = cluster.links.ports.closed
+    cut_off: dict[str, set[str]] = {}
+    for row in rows:
+        for one, other in product(row.sources, row.targets):
+            cut_off.setdefault(one, set()).add(other)
+            cut_off.setdefault(other, set()).add(one)
+    guilty = {name for name, others in cut_off.items() if 2 * len(others) > len(cluster.links.nodes) - 1 > 1}
+    found: dict[str, list[ClosedPorts]] = {}
+    for row in rows:
+        ends = dict.fromkeys((*row.sources, *row.targets))
+        explained = guilty.issuperset(row.sources) or guilty.issuperset(row.targets)
+        for name in ends if not explained else guilty.intersection(ends):
+            found.setdefault(name, []).append(row)
+    return found
+
+
+def told(row: ClosedPorts, node: Node) -> str:
+    ports = ", ".join(map(str, row.ports[:SHOWN])) + (
+        f" and {len(row.ports) - SHOWN} more" if row.ports[SHOWN:] else ""
+    )
+    at = node.name in row.targets
+    others = row.sources if at else row.targets
+    names = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if others[SHOWN:] else "")
+    whom = f"closed to {names}" if at else f"of {names} closed to it"
+    return f"ports {ports} {whom}: {row.why} ({row.error})"
+
+
+@several
+@active
+@wanted
+@pytest.mark.needs("check_no_other_node_holds_its_addresses")
+@pytest.mark.cause("firewall_blocks_ports")
+def check_ports_are_open_between_nodes(node: Node, cluster: Snapshot, peers: Peers) -> None:
+    """Rendezvous, Ray, NCCL and GLOO connect on these ports; ping passes a firewall that stops every one of them.
+
+    Do: open all TCP ports between the nodes' data addresses, in the host's firewall and the security group.
+    $ ssh {node} 'nft list ruleset; iptables -S'
+    """
+    closed = closed_for(node, cluster, peers)
+    found = "; ".join(told(row, node) for row in closed[:2]) + (f"; and {len(closed) - 2} more" if closed[2:] else "")
+    assert not closed, finding(found, "every port between all nodes")
+
+
+def background(node: Node, cluster: Snapshot) -> Background:
+    for row in cluster.links.background:
+        if row.node == node.name:
+            return row
+    raise NotMeasured(dict(cluster.links.excluded).get(node.name, "took no part"))
+
+
+@several
+@active
+@wanted
+@pytest.mark.advice
+def check_nobody_else_uses_the_data_link(node: Node, cluster: Snapshot) -> None:
+    """What others send there is missing in every collective, and what was measured beside it is less than the link has.
+
+    Do: find who sends, or measure again when it is quiet.
+    $ ssh {node} 'ss -tn state established'
+    """
+    row = background(node, cluster)
+    found = f"{row.interface} carries {gbit_per_s(row.bytes_per_s)} of others"
+    assert not row.why_busy, finding(found, f"at most {gbit_per_s(row.limit_bytes_per_s)}")

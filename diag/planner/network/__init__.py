@@ -1,0 +1,1 @@
+"""What does the planner make of the network between nodes: its variables, its rate, the groups of nodes?"""

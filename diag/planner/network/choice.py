@@ -1,0 +1,69 @@
+"""What is set so that NCCL uses the right HCAs, or no RDMA at all where it was proven to fail?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from diag.facts.links import TCP, Links
+from diag.facts.node import Node
+from diag.facts.record import is_known
+from diag.facts.snapshot import Snapshot
+from diag.inventory.nodesets import fold
+from diag.planner.network.ports import Out, Port, active, carries_rdma, left_out, why_failed
+from diag.planner.network.variables import Library, Variable
+
+
+def links_of(snapshot: Snapshot) -> Links | None:
+    return snapshot.links if is_known(snapshot, "links") else None
+
+
+def hcas(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable]:
+    """Raises NotMeasured where they are not known."""
+    out = left_out(nodes, links_of(snapshot))
+    if not any(out.values()):
+        return
+    values = tuple((node.name, _spelled(active(node), out[node.name], library)) for node in nodes if out[node.name])
+    yield Variable(name=f"{library.prefix}IB_HCA", values=values, why=_why_out(out))
+
+
+def _why_out(out: Out) -> str:
+    places: dict[str, list[str]] = {}
+    for name, found in out.items():
+        for (hca, _), why in found.items():
+            places.setdefault(f"{hca} {why}", []).append(name)
+    return "; ".join(f"{why} (left out on {fold(names)})" for why, names in places.items())
+
+
+def _spelled(ports: Sequence[Port], out: Mapping[tuple[str, int], str], library: Library) -> str:
+    """By exact names: those to leave out where they are fewer, else those to take."""
+    leave = _words(ports, {port.key for port in ports if port.key in out})
+    take = _words(ports, {port.key for port in ports if port.key not in out})
+    return "^" + library.named(leave) if library.exact and len(leave) < len(take) else library.named(take)
+
+
+def _words(ports: Sequence[Port], meant: set[tuple[str, int]]) -> list[str]:
+    """An HCA by its name where all its ports are meant, else each port."""
+    every = {port.hca: {other.key for other in ports if other.hca == port.hca} for port in ports}
+    whole = [hca for hca, keys in every.items() if keys <= meant]
+    parts = [f"{hca}:{number}" for hca, number in sorted(meant) if hca not in whole]
+    return [*whole, *parts]
+
+
+def broken(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Variable | None:
+    """RDMA off: only where every pair test of a node failed, the collective did not end, and sockets work."""
+    links = links_of(snapshot)
+    if links is None or not is_known(snapshot, "collective") or snapshot.collective.finished:
+        return None
+    names = {node.name for node in nodes}
+    inside = [one for one in links.flows if {one.source, one.target} <= names]
+    over_tcp = [one for one in inside if one.method == TCP]
+    if not over_tcp or not all(is_known(one, "bytes_per_s") for one in over_tcp):
+        return None
+    for name in sorted(names):
+        own = [one for one in inside if name in (one.source, one.target) and carries_rdma(one)]
+        if own and all(one.cause and not is_known(one, "bytes_per_s") for one in own):
+            told = f"every RDMA test of {name} failed ({why_failed(own[0])}), all {len(over_tcp)} flows over TCP passed"
+            why = f"{told}, and the collective did not end: {snapshot.collective.summary}"
+            values = tuple((node.name, "1") for node in nodes)
+            return Variable(name=f"{library.prefix}IB_DISABLE", values=values, why=why)
+    return None

@@ -1,0 +1,274 @@
+"""Which pairs of nodes are measured, in which rounds, and when is it enough?
+
+First what others send over the data interfaces, for a second; where that is much, a node is left alone. Then the ports,
+then the rounds: the collective's own ring, or all pairs; then suspects against proven-good ones. Pauses that rise at a
+NIC, the budget and lost nodes end it early; what is known by then is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from diag import localise
+from diag.data_interface import Place, choose
+from diag.errors import NodeError
+from diag.facts.links import Background, Flow, Links, PortMatrix, Round
+from diag.facts.network import Interface
+from diag.facts.node import Node
+from diag.facts.record import UNASKED, Known, NotMeasured, is_known
+from diag.probes import increases
+from diag.probes.increases import Reading
+from diag.probes.perftest import Trial
+from diag.remote import nic_counters, pairs, perftest, port_matrix
+from diag.remote.pairs import Pair, Spot
+from diag.remote.session import Session
+from diag.routing import default_interfaces
+from diag.units import MIB
+
+FLOW_S: Mapping[str, float] = {"quick": 0.5, "normal": 0.8, "burn": 0.8}
+"""Level -> how long each direction is measured."""
+BACKGROUND_S = 1.0
+KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
+STREAMS_FOR, FEWEST_STREAMS, MOST_STREAMS = 10e9, 2, 8
+"""A stream for each 10 Gbit/s: one core moves little more."""
+SAMPLE_OF, SEED = 4, 7
+"""Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
+MOST_CONFIRMED = 2
+FELT = re.compile("pause|discard")
+"""Counters by which a fabric says that it is too much."""
+WRITE = Trial(tool="ib_write_bw", size_bytes=MIB, seconds=1)
+TRIALS: Mapping[str, tuple[Trial, ...]] = {
+    "quick": (WRITE,),
+    "normal": (
+        WRITE, Trial(tool="ib_read_bw", size_bytes=MIB, seconds=1), Trial(tool="ib_send_lat", size_bytes=8)
+    ),
+}  # fmt: skip
+TRIALS = {**TRIALS, "burn": TRIALS["normal"]}
+"""Level -> what perftest measures; all of it in the first round, writing in every round. At level quick of one rail."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """``limit_s``: for all of it. ``max_pairs`` None: as many as the mode has."""
+
+    mode: str
+    level: str
+    limit_s: float
+    max_pairs: int | None = None
+    even_if_busy: bool = False
+
+
+class Sweep:
+    """Grows as it goes: an interrupt keeps what was measured."""
+
+    def __init__(self, sessions: Mapping[str, Session], nodes: Sequence[Node], order: Order) -> None:
+        """Raises NotMeasured where fewer than two nodes can take part."""
+        self.order, self.nodes = order, {node.name: node for node in nodes}
+        choice = choose(nodes)
+        self.excluded = dict(choice.left_out)
+        self.places = {place.node: place for place in choice.places}
+        if len(self.places) < 2:  # noqa: PLR2004 - a pair
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.excluded.items())
+            raise NotMeasured(reasons or "one node: it has no link to another")
+        self.sessions = {name: sessions[name] for name in self.places}
+        self.background: tuple[Background, ...] = ()
+        self.ports: Known[PortMatrix] = UNASKED
+        self.flows: list[Flow] = []
+        self.rounds: list[Round] = []
+        self.left_out: list[tuple[str, str]] = []
+        self.lost: dict[str, NodeError] = {}
+        self.stopped, self.until = "", time.monotonic() + order.limit_s
+
+    def measure(
+        self,
+        *,
+        on_done: Callable[[str], None] = lambda _: None,
+        keep: object = None,  # noqa: ARG002 - there is no output to keep
+        lose: Callable[[str, NodeError], None] = lambda _, __: None,
+    ) -> Links:
+        """``on_done``: of each node that took part to the end; ``lose``: of each that answers no more."""
+        self.until = time.monotonic() + self.order.limit_s
+        self._look_at_others()
+        if len(self.places) > 1:
+            self._measure()
+        for name in self.places:
+            on_done(name)
+        for name, error in self.lost.items():
+            lose(name, error)
+        return self.known()
+
+    def known(self) -> Links:
+        return Links(
+            mode=self.order.mode,
+            nodes=tuple(self.places),
+            rounds=tuple(self.rounds),
+            flows=tuple(self.flows),
+            background=self.background,
+            ports=self.ports,
+            excluded=tuple(self.excluded.items()),
+            left_out=tuple(self.left_out),
+            stopped=self.stopped,
+        )
+
+    # -- before
+
+    def _look_at_others(self) -> None:
+        """The knocking meanwhile is a few kilobytes."""
+        interfaces = {name: place.interface for name, place in self.places.items()}
+        rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S, self._knock)
+        self._lose(lost)
+        told = []
+        for name, bytes_per_s in rates.items():
+            line = _line(self._interface(name))
+            row = Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
+            told.append(row)
+            if row.why_busy and not self.order.even_if_busy:
+                self._leave_alone(name, f"{row.why_busy}; only its facts were read")
+        for name, why in failed.items():
+            self._leave_alone(name, f"whether others use {interfaces[name]} is not known: {why}")
+        self.background = tuple(told)
+
+    def _knock(self) -> None:
+        seconds = min(KNOCK_S + KNOCK_S_A_NODE * len(self.places), max(2.0, self._left_s() / 2))
+        wanted = port_matrix.ports_for(list(self.nodes.values()))
+        self.ports, lost = port_matrix.measure(self.sessions, self.places, wanted, seconds)
+        self._lose(lost)
+
+    # -- the rounds
+
+    def _measure(self) -> None:
+        ports, failed = pairs.free_ports(self.sessions, self.places)
+        for name, why in failed.items():
+            self._leave_alone(name, f"it has no port to listen at: {why}")
+        spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
+        names = tuple(self.places)
+        planned = self._planned(names)
+        counted = self._counted() if self.order.mode != "ring" else {}
+        for why, chosen in planned:
+            self._round(why, chosen, spots)
+            if counted and not self.stopped:
+                self.stopped = felt(counted, counted := self._counted())
+        spread = localise.spread_of(names, self.flows)
+        for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
+            self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
+        self._confirm(spots, localise.confirm_repeats(names, spread))
+
+    def _counted(self) -> dict[str, Reading]:
+        return nic_counters.read(self.sessions, dict.fromkeys(self.places))[0]
+
+    def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
+        """Node or link? What is suspicious meets what is proven good; seldom more than once."""
+        for _ in range(MOST_CONFIRMED):
+            chosen = localise.next_round(tuple(self.places), self.flows)
+            for _ in range(repeats if chosen else 0):
+                self._round("suspects against proven-good ones", chosen, spots)
+            if not chosen or self.stopped:
+                return
+
+    def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
+        mode = self.order.mode
+        rounds = {
+            "ring": lambda: localise.ring_rounds(names),
+            "all": lambda: localise.all_rounds(names),
+            "sample": lambda: localise.sample_rounds(names, SAMPLE_OF * (len(names) // 2), SEED),
+        }[mode]()
+        every = sum(len(chosen) for chosen in rounds)
+        if self.order.max_pairs is not None and every > self.order.max_pairs:
+            rounds, left_out = localise.limited(rounds, self.order.max_pairs)
+            self.left_out.append((f"{left_out} of {every} pairs", f"--max-pairs {self.order.max_pairs}"))
+        return [(f"{mode} {place}/{len(rounds)}", chosen) for place, chosen in enumerate(rounds, 1)]
+
+    def _round(self, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot]) -> None:
+        there = [pair for pair in chosen if not set(pair) - set(self.places)]
+        seconds = FLOW_S[self.order.level]
+        if self.stopped or not there:
+            if there:
+                self.left_out.append((f"{len(there)} pairs of {why}", self.stopped))
+            return
+        if self._left_s() < 2 * seconds + 1:
+            self.stopped = "the time for the links was over"
+            self.left_out.append((f"{len(there)} pairs of {why}", self.stopped))
+            return
+        began, number = time.monotonic(), len(self.rounds) + 1
+        measured = pairs.measure(self.sessions, spots, there, number, seconds)
+        self.flows += measured.flows
+        by_rdma = [pair for pair in there if not set(pair) & set(measured.lost)]
+        rails = rails_of([self.nodes[name] for pair in by_rdma for name in pair], self.order.level)
+        for trial in TRIALS[self.order.level] if rails else ():
+            if number == 1 or trial == WRITE:
+                self.flows += self._by_rdma(trial, by_rdma, number, rails)
+        took_s = round(time.monotonic() - began, 3)
+        self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
+        self._lose(measured.lost)
+
+    def _by_rdma(self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str]) -> tuple[Flow, ...]:
+        """Rail by rail, of the pairs in which both have one."""
+        wanted = perftest.Pairs(
+            pairs=[pair for pair in there if all(has_rdma(self.nodes[name]) for name in pair)],
+            number=number,
+            addresses={name: self.places[name].address for pair in there for name in pair},
+            only=rails,
+        )
+        return perftest.measure(wanted, trial, self.sessions, self.nodes, self._left_s(), self._lose_one)
+
+    def _spot(self, place: Place, port: int) -> Spot:
+        interface = self._interface(place.node)
+        line = _line(interface)
+        wanted = int((line or 0) * 8 // STREAMS_FOR) if line else FEWEST_STREAMS
+        streams = min(MOST_STREAMS, max(FEWEST_STREAMS, wanted))
+        return Spot(place=place, port=port, mtu_bytes=interface.mtu_bytes, streams=streams)
+
+    # -- who takes part
+
+    def _interface(self, name: str) -> Interface:
+        wanted = self.places[name].interface
+        return next(one for one in self.nodes[name].interfaces if one.name == wanted)
+
+    def _lose(self, lost: Mapping[str, NodeError]) -> None:
+        for name, error in lost.items():
+            self.lost.setdefault(name, error)
+            self._leave_alone(name, error.what)
+
+    def _lose_one(self, name: str, error: NodeError) -> None:
+        self._lose({name: error})
+
+    def _leave_alone(self, name: str, why: str) -> None:
+        if self.places.pop(name, None) is not None:
+            self.excluded[name] = why
+
+    def _left_s(self) -> float:
+        return self.until - time.monotonic()
+
+
+def felt(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> str:
+    """Pauses and discards that rose meanwhile: others on the fabric feel the sweep. Empty: none did."""
+    for name, reading in after.items():
+        for risen in increases.between(before.get(name, reading), reading, "links"):
+            if FELT.search(risen.counter):
+                return f"{risen.counter} of {risen.device} on {name} rose by {risen.by}"
+    return ""
+
+
+def has_rdma(node: Node) -> bool:
+    return is_known(node, "hcas") and bool(node.hcas)
+
+
+def rails_of(nodes: Sequence[Node], level: str) -> frozenset[str]:
+    """Names of the HCAs that are measured: not what carries the default route where another is there."""
+    names: dict[str, bool] = {}
+    for node in nodes:
+        spared = set(default_interfaces(node)) if is_known(node, "routes") else set()
+        for hca in node.hcas if is_known(node, "hcas") else ():
+            held = {interface for port in hca.ports for interface in port.interfaces}
+            names[hca.name] = names.get(hca.name, False) or bool(held & spared)
+    free = sorted(name for name, is_spared in names.items() if not is_spared) or sorted(names)
+    return frozenset(free[:1] if level == "quick" else free)
+
+
+def _line(interface: Interface) -> float | None:
+    """Bytes per second; None: its driver does not say."""
+    speed = interface.speed_bits_per_s if is_known(interface, "speed_bits_per_s") else None
+    return speed / 8 if speed else None

@@ -1,0 +1,189 @@
+"""What would NCCL choose by itself, how do other vendors' libraries spell it, and who is in a group with whom?"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from diag.facts.links import TCP, Flow
+from diag.facts.node import Node
+from diag.facts.rdma import Gid, RdmaPort
+from diag.planner.network import gids
+from diag.planner.network.environment import environment
+from diag.planner.network.groups import grouped
+from diag.planner.network.rates import Rates, rates
+from diag.planner.network.sockets import by_nccl
+from tests.planner.networks import (
+    TCP_RATE,
+    cluster,
+    failed,
+    flows,
+    gid,
+    gid_table,
+    infiniband,
+    interface,
+    interfaces,
+    links,
+    node,
+    pair,
+    rails,
+    roce,
+)
+
+# -- interfaces
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("lo", "eth0", "docker0"), ("eth0",)),
+        (("lo", "eth0", "ib0", "ib1"), ("ib0", "ib1")),
+        (("lo", "eth0", "eth1", "virbr0"), ("eth0", "eth1")),
+        (("lo", "docker0", "virbr0"), ("docker0",)),
+        (("lo", "virbr0"), ("lo",)),
+        (("lo", "br-1a2b", "cni0"), ("br-1a2b", "cni0")),
+    ],
+)
+def test_nccl_takes_ib_then_all_others_then_docker(names, taken):
+    found = node(1, own=tuple(interface(name, f"10.{at}.0.1/24") for at, name in enumerate(names)))
+    assert by_nccl(found) == taken
+
+
+def test_nccl_takes_no_interface_that_is_down_or_without_an_address():
+    own = (interface("eth0", "10.0.0.1/24"), interface("eth1", "10.1.0.1/24", state="down"), interface("eth2"))
+    assert by_nccl(node(1, own=own)) == ("eth0",)
+
+
+# -- GIDs
+
+
+def port_of(*table: Gid) -> RdmaPort:
+    return roce("mlx5_0", *table).ports[0]
+
+
+def test_nccl_chooses_the_first_address_as_roce_v2():
+    assert gids.chosen(port_of(*gid_table("10.5.0.1"))).index == 3
+    assert gids.chosen(port_of(*gid_table("10.5.0.1", "10.6.0.1"))).index == 3
+    assert (
+        gids.chosen(port_of(*gid_table("10.5.0.1", "10.6.0.1")), gids.Wish(network=gids.Network("10.6.0.0/24"))).index
+        == 5
+    )
+
+
+def test_nccl_without_an_address_stays_at_index_0():
+    assert gids.chosen(port_of(*gid_table())).index == 0
+    assert not gids.usable(port_of(*gid_table()))
+
+
+def test_nccl_takes_v1_where_an_address_has_no_v2():
+    assert gids.chosen(port_of(gid(0, "roce_v1"), gid(2, "roce_v1", "10.5.0.1"))).index == 2
+
+
+# -- vendors
+
+
+def bridged(number: int, **facts: Any) -> Node:
+    bridge = interface("br-1a2b", "172.18.0.1/16", kind="bridge", virtual_bridge=True)
+    return node(number, own=interfaces(number, bridge), **facts)
+
+
+def spelled(vendor: str) -> dict[str, str | None]:
+    out = *rails("mlx5_0", "mlx5_1"), roce("mlx5_9")
+    nodes = tuple(bridged(number, hcas=out) for number in (1, 2))
+    return {one.name: one.common for one in environment(nodes, cluster(*nodes), vendor).variables}
+
+
+def test_each_vendors_library_gets_its_own_names():
+    nccl = {"NCCL_SOCKET_IFNAME": "=bond0", "NCCL_IB_HCA": "^=mlx5_9"}
+    assert spelled("nvidia") == spelled("amd") == spelled("hygon") == nccl
+    assert spelled("metax") == {"MCCL_SOCKET_IFNAME": "bond0", "MCCL_IB_HCA": "mlx5_0,mlx5_1"}
+    assert spelled("iluvatar") == {}
+
+
+def test_hccl_takes_the_first_by_name_so_only_what_stands_before_is_a_reason():
+    assert spelled("ascend") == {}
+    nodes = tuple(node(each, own=interfaces(each, interface("a0", f"10.8.0.{each}/24"))) for each in (1, 2))
+    (variable,) = environment(nodes, cluster(*nodes), "ascend").variables
+    assert (variable.name, variable.common) == ("HCCL_SOCKET_IFNAME", "=bond0")
+
+
+def test_a_vendor_of_whom_nothing_was_read_is_said_to_be_one():
+    nodes = (node(1), node(2))
+    assert "iluvatar are not known" in environment(nodes, cluster(*nodes), "iluvatar").notes[0]
+
+
+def test_hcas_of_other_names_on_another_node_are_named_there():
+    nodes = node(1, hcas=(infiniband("mlx5_0"), roce("mlx5_9"))), node(2, hcas=(infiniband("ibp1"), roce("ibp9")))
+    (variable,) = environment(nodes, cluster(*nodes), "nvidia").variables
+    assert dict(variable.values) == {"gpu01": "=mlx5_0", "gpu02": "=ibp1"}
+
+
+def test_no_port_is_left_out_where_none_would_stay():
+    nodes = node(1, hcas=(infiniband("mlx5_0"),)), node(2, hcas=(roce("mlx5_0"),))
+    assert environment(nodes, cluster(*nodes), "nvidia").variables == ()
+
+
+# -- groups
+
+NAMES = tuple(f"gpu0{number}" for number in range(1, 8))
+
+
+def between(most: int, *found: tuple[Flow, ...], **slow: Any) -> Rates | None:
+    names = NAMES[:most]
+    snapshot = cluster(*(node(n) for n in range(1, most + 1)), links=links(*found, flows(names, TCP_RATE, **slow)))
+    return rates(snapshot, names)
+
+
+def test_without_a_slow_link_groups_follow_the_names():
+    found = grouped(NAMES[:5], 2, between(5))
+    assert (found.groups, found.idle) == ((("gpu01", "gpu02"), ("gpu03", "gpu04")), ("gpu05",))
+
+
+def test_the_slow_node_stays_idle_if_anybody_must():
+    assert grouped(NAMES[:5], 2, between(5, slow={"gpu02": 1e8})).idle == ("gpu02",)
+
+
+def test_several_slow_links_are_all_gone_around():
+    slow = {pair(1, 2): 1e8, pair(3, 4): 1e8, pair(1, 3): 1e8}
+    found = grouped(NAMES[:4], 2, between(4, slow=slow))
+    assert not set(found.pairs(neighbours=False)) & slow.keys()
+
+
+def test_only_groups_beside_a_slow_link_are_mended():
+    names = tuple(f"n{number}" for number in range(8))
+    ring = links(*(flows(names[at : at + 2], 1e8 if at == 2 else 1e9) for at in range(7)))
+    found = grouped(names, 2, rates(cluster(*(node(n) for n in range(8)), links=ring), names))
+    assert found.groups[0] == ("n0", "n1")
+    assert found.groups[3] == ("n6", "n7")
+    assert {frozenset(group) for group in found.groups[1:3]} == {frozenset(("n2", "n5")), frozenset(("n3", "n4"))}
+
+
+def test_a_slow_link_between_two_groups_changes_nothing():
+    assert grouped(NAMES[:4], 2, between(4, slow={pair(2, 3): 1e8})).groups == (NAMES[:2], NAMES[2:4])
+
+
+def test_no_grouping_ever_loses_or_doubles_a_node():
+    for most in range(2, 8):
+        for low in combinations(NAMES[:most], 2):
+            for size in range(1, most + 1):
+                found = grouped(NAMES[:most], size, between(most, slow={frozenset(low): 1e8, NAMES[0]: 2e8}))
+                assert sorted([*found.idle, *(name for group in found.groups for name in group)]) == list(NAMES[:most])
+                assert {len(group) for group in found.groups} == {size}
+
+
+def test_a_link_whose_cause_of_failure_is_known_carries_nothing():
+    gone = (failed("gpu01", "gpu02", "no answer", "firewall_blocks_ports", method=TCP, rail="eth0"),)
+    found = cluster(
+        node(1), node(2), node(3), links=links(gone, flows(("gpu01", "gpu03"), 1e9), flows(("gpu02", "gpu03"), 1e9))
+    )
+    assert rates(found, ("gpu01", "gpu02", "gpu03")).slow == {pair(1, 2)}
+
+
+def test_rdma_that_did_not_come_through_on_a_node_leaves_tcp():
+    names = ("gpu01", "gpu02", "gpu03")
+    over_rdma = flows(names[:2], 46e9, "ib_write_bw", "mlx5_0")
+    found = cluster(node(1), node(2), node(3), links=links(over_rdma, flows(names, TCP_RATE)))
+    assert rates(found, names).method == TCP
+    assert rates(found, names[:2]).method == "ib_write_bw"
