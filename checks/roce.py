@@ -6,6 +6,7 @@ from diag.facts.derived import active_ends, has_rdma
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rails import ETHERNET, End, speaking_gid
+from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 SHOWN = 4
@@ -87,6 +88,8 @@ def check_roce_port_has_a_gid_to_speak_with(port: End) -> None:
 
 def gid_indexes(node: Node) -> tuple[str, ...]:
     ends = [end for end in active_ends(node) if end.port.link_layer == ETHERNET]
+    if not ends:
+        raise NotMeasured("no RoCE port of it is active")
     chosen = [(end.name, speaking_gid(end.port)) for end in ends]
     return tuple(f"{name}: {gid.index if gid is not None else 'none'}" for name, gid in chosen)
 
