@@ -128,7 +128,7 @@ def together(
         jobs.append(("engine", job(engine.variables, sizes=sizes, vllm=True)))
     times = tuple(row for name, told in jobs for row in _times(told.heard, who.world_size, name))
     taken = log.heard.communicator_bytes.values()
-    said = [line for lines in log.heard.logs.values() for line in lines]
+    said = [line for _, lines in sorted(log.heard.logs.items()) for line in lines]
     if said:
         keep("\n".join(said))
     return NodeCollectives(
