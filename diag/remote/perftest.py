@@ -12,7 +12,7 @@ from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.rails import ETHERNET, End, Rail, gid_index, rails
 from diag.facts.record import NotMeasured, is_known, unknown
-from diag.probes.perftest import NothingCame, Side, Trial, result
+from diag.probes.perftest import NothingCame, Result, Side, Trial, result
 from diag.probes.perftest_failures import Failure, failure, nothing_came
 from diag.remote import fanout
 from diag.remote.perftest_run import RUN_S, Party, run
@@ -21,6 +21,8 @@ from diag.remote.session import Session
 NOT_INSTALLED = "perftest is not installed on {node} (package perftest)"
 ONLY_IPV4 = "perftest's two ends find each other over IPv4; the data addresses are IPv6"
 NO_TIME = "no time was left for it"
+PATIENT_S = 4
+"""Of a second try, where nothing came through in the first."""
 PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
 """Between a GPU and an HCA, the nearest first."""
 
@@ -131,26 +133,36 @@ def _flow(  # noqa: PLR0917
     until: float,
 ) -> Flow:
     """Raises NodeError where an agent stops answering."""
+    source, target = (place.node.name for place in places)
+    try:
+        try:
+            found = _tried(wanted, test, sessions, places, until)
+        except NothingCame:  # a slow start, or a filter: that takes longer to tell
+            found = _tried(wanted, msgspec.structs.replace(test, seconds=PATIENT_S), sessions, places, until)
+    except NothingCame as why:
+        wrong = nothing_came(why, ethernet=places[0].end.port.link_layer == ETHERNET)
+        return _missing(wanted, test, (source, target), rail, wrong)
+    except NotMeasured as why:
+        return _missing(wanted, test, (source, target), rail, Failure(why=str(why)))
+    if isinstance(found, Failure):
+        return _missing(wanted, test, (source, target), rail, found)
+    empty = _missing(wanted, test, (source, target), rail, Failure(why=""))
+    known = {"latency_s": found.latency_s} if test.of_latency else {"bytes_per_s": found.bytes_per_s}
+    return msgspec.structs.replace(empty, **known)
+
+
+def _tried(
+    wanted: Pairs, test: Trial, sessions: Mapping[str, Session], places: tuple[_Place, _Place], until: float
+) -> Result | Failure:
+    """Raises NotMeasured, of it NothingCame where both ends came to theirs; NodeError."""
     source, target = places
     client, server = (target, source) if test.pulls else (source, target)
     on_gpu = wanted.on_gpu and all(_gpu(place) is not None for place in places)
     parties = [_party(wanted, sessions, place, on_gpu=on_gpu) for place in (client, server)]
     seconds = min(test.seconds + RUN_S, max(1.0, until - time.monotonic()))
     ended = run(test, parties[0], parties[1], seconds)
-    ethernet = client.end.port.link_layer == ETHERNET
-    wrong = failure(test, *ended, seconds, ethernet=ethernet, on_gpu=on_gpu)
-    try:
-        found = None if wrong is not None else result(test, ended[0].text)
-    except NothingCame as why:
-        found, wrong = None, nothing_came(why, ethernet=ethernet)
-    except NotMeasured as why:
-        found, wrong = None, Failure(why=str(why))
-    empty = _missing(wanted, test, (source.node.name, target.node.name), rail, wrong or Failure(why=""))
-    if found is None:
-        return empty
-    return msgspec.structs.replace(
-        empty, **({"latency_s": found.latency_s} if test.of_latency else {"bytes_per_s": found.bytes_per_s})
-    )
+    wrong = failure(test, *ended, seconds, ethernet=client.end.port.link_layer == ETHERNET, on_gpu=on_gpu)
+    return wrong if wrong is not None else result(test, ended[0].text)
 
 
 def _party(wanted: Pairs, sessions: Mapping[str, Session], place: _Place, *, on_gpu: bool) -> Party:
