@@ -26,17 +26,20 @@ def scene(count: int, *, without: tuple[str, ...] = (), **wishes: Any) -> Scene:
     )
 
 
+NO_LINKS = unknown("--pairs none")
+
+
 def limit_s(work: Work) -> float:
     return work.call.keywords["deadline_s"]  # type: ignore[union-attr]
 
 
 def test_the_first_is_over_all_nodes_that_may_be_loaded():
-    work = first(scene(3, without=("n1",)))
+    work = first(scene(3, without=("n1",)), NO_LINKS)
     assert (work.stage, work.nodes, limit_s(work)) == ("collectives", ("n0", "n2"), 90)
 
 
 def test_level_passive_starts_none():
-    work = first(scene(3, level="passive"))
+    work = first(scene(3, level="passive"), NO_LINKS)
     assert (work.call, work.answer) == (None, Missing("level passive starts no collective"))
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from diag.collecting import Scene, first, gloo
+from diag.facts.record import unknown
 from diag.remote import collective
 from diag.remote.collective import sizes_bytes
 from diag.wishes import Wishes
@@ -63,7 +64,7 @@ def test_a_collective_of_gloo_takes_the_place_of_nccls_with_as_many_ranks(worksh
     sessions = {"n1": workshop.session()}
     nodes = facts(sessions)
     scene = Scene(nodes={"n1": nodes[0]}, sessions=sessions, excluded={}, wishes=Wishes(max_size_bytes=64 * 1024))
-    before = first(scene).call(on_done=lambda _: None)
+    before = first(scene, unknown("--pairs none")).call(on_done=lambda _: None)
     assert gloo(scene, before).answer is None
     beside = gloo(scene, msgspec.structs.replace(before, backend="nccl")).call(on_done=lambda _: None)
     assert (beside.finished, beside.backend, beside.world_size) == (True, "gloo", before.world_size), beside.summary
