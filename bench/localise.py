@@ -1,11 +1,12 @@
 """Does localisation name the right node, link or NIC, and nobody else, in how much time? `python bench/localise.py`
 
-Simulated: rate(i -> j) = min(node i, node j, link ij) with normal noise of 5 or 10 % *a flow*, others taking 2 % at
-each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half as much between them) and of eight rails.
-Time is counted in measurements, each as long as any other: a round of disjoint pairs takes one, one that is repeated as
-many as it is repeated. The sweep takes n-1; bisection measures halves by an all-reduce down to pairs of nodes, both
-halves at once, one step after the other for each culprit, and cannot tell a slow node from its link. Its
-steps are counted as if each were right at the first try, whatever the noise. On real hosts: bench/localise_lab.py.
+Simulated: rate(i -> j) = min(node i, node j, link ij) with normal noise of 5 or 10 %, once of each of a flow's windows
+and once of whole flows, others taking 2 % at each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half
+as much between them) and of eight rails. Time is counted in measurements, each as long as any other: a round of
+disjoint pairs takes one, one that is repeated as many as it is repeated. The sweep takes n-1; bisection measures halves
+by an all-reduce down to pairs of nodes, both halves at once, one step after the other for each culprit, and cannot tell
+a slow node from its link. Its steps are counted as if each were right at the first try, whatever the noise. On real
+hosts: bench/localise_lab.py.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from diag.localise import Suspect  # noqa: E402 - diag is found from the project
 from tests.localise.simulated import Fault, Network, localised, named, names  # noqa: E402 - as above
 
 SHARES = (0.1, 0.5, 0.8, 0.9)
-NOISES = (0.05, 0.1)
+WINDOWS = 8
+NOISES = {
+    f"{share:.0%} a {of}": share / math.sqrt(parts)
+    for of, parts in (("window", WINDOWS), ("flow", 1))
+    for share in (0.05, 0.1)
+}
+"""How far flows differ. A flow is the mean of its windows, so noise of each of them leaves the flow less."""
 SINGLES = ("node", "node one way", "link", "direction")
 DOUBLES = ("two nodes", "two neighbours", "node and link")
 PLACES = {16: 3, 32: 2, 64: 2, 128: 1}
@@ -117,7 +124,7 @@ def hash_of(text: str) -> int:
 
 
 def runs() -> Iterator[Run]:
-    for noise in NOISES:
+    for noise in NOISES.values():
         for share in SHARES:
             for count, places in PLACES.items():
                 for kind in (*SINGLES, *DOUBLES):
@@ -159,11 +166,13 @@ def report(done: Sequence[Run]) -> None:
     groups = (("single", SINGLES, 0.99), ("double", DOUBLES, 0.95), ("rail", ("rail",), 0.95))
     for name, kinds, bar in groups:
         of = [one for one in done if one.kind in kinds]
-        recall(f"localise_recall_{name}", of, bar)
-        for noise in NOISES:
+        for what in ("window", "flow"):
+            alike = [noise for said, noise in NOISES.items() if what in said]
+            recall(f"localise_recall_{name}, noise a {what}", [one for one in of if one.noise in alike], bar)
+        for said, noise in NOISES.items():
             for shares in ((0.0, 0.1, 0.5), (0.8,), (0.9,)):
                 cell = [one for one in of if one.noise == noise and one.share in shares]
-                recall(f"localise_recall_{name}_rate_{max(shares)}_noise_{noise}", cell, bar)
+                recall(f"localise_recall_{name}, rate {max(shares)}, noise {said}", cell, bar)
     for count in (*PLACES, *LARGE):
         times(count, [one for one in done if one.count == count and one.wanted])
 
