@@ -13,13 +13,14 @@ from diag.facts.snapshot import Snapshot
 from diag.facts.tiers import tier_fits
 from diag.inventory import fold
 from diag.report.ink import Ink
+from diag.report.links import link_texts
 from diag.report.places import number_of
 from diag.report.shown import Shown
 from diag.report.sides import side_lines
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 LABEL = 13
-ALL_REDUCES = {"collectives": "collective", "gloo": "gloo", "retry": "without"}
+SUMMARIES = {"links": "links", "collectives": "collective", "gloo": "gloo", "retry": "without"}
 """Stage -> the field that it fills."""
 NEAR = 0.9
 """A node that reads slower than this share of the median is named."""
@@ -45,14 +46,14 @@ def _took(duration_s: float) -> str:
 
 
 def _note(stage: str, shown: Shown) -> str:
-    if stage not in ALL_REDUCES:
+    if stage not in SUMMARIES:
         return f"slowest {shown.slowest[stage]}" if stage in shown.slowest else ""
-    collective = peek(shown.snapshot, ALL_REDUCES[stage])
-    if collective is None:
+    found = peek(shown.snapshot, SUMMARIES[stage])
+    if found is None:
         return ""
-    if isinstance(collective, Missing):
-        return f"not measured: {collective.why}"
-    return collective.summary or f"{collective.backend}, {collective.world_size} ranks"
+    if isinstance(found, Missing):
+        return f"not measured: {found.why}"
+    return str(found.summary)
 
 
 def head_lines(shown: Shown, ink: Ink) -> list[str]:
@@ -87,7 +88,7 @@ def _absent(snapshot: Snapshot) -> list[str]:
 
 
 def _measured(snapshot: Snapshot) -> list[str]:
-    return [*_all_reduce(snapshot), *_tiers(snapshot), *_reads(snapshot)]
+    return [*link_texts(snapshot), *_all_reduce(snapshot), *_tiers(snapshot), *_reads(snapshot)]
 
 
 def _all_reduce(snapshot: Snapshot) -> Iterable[str]:
