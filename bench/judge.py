@@ -20,6 +20,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from diag.facts.links import Links  # noqa: E402 - diag is found from the project's root
 from diag.facts.network import Hostname, Interface, Resolution  # noqa: E402 - diag is found from the project's root
 from diag.facts.node import Node  # noqa: E402
 from diag.facts.record import peek  # noqa: E402
@@ -60,13 +61,32 @@ def large(recorded: Snapshot, *, faulty: bool) -> Snapshot:
             for rank in ranks
         ),
     )
-    return changed(recorded, nodes=nodes, resolutions=resolutions, collective=collective)
+    links = _links(recorded.links, names)
+    return changed(recorded, nodes=nodes, resolutions=resolutions, collective=collective, links=links)
+
+
+def _links(recorded: Links, names: tuple[str, ...]) -> Links:
+    """Both directions of every pair of the ring, each as one that was recorded."""
+    ways = [
+        way for one, other in zip(names, (*names[1:], names[0]), strict=True) for way in ((one, other), (other, one))
+    ]
+    flows = tuple(
+        changed(recorded.flows[place % len(recorded.flows)], source=source, target=target, round=1 + place // 2 % 2)
+        for place, (source, target) in enumerate(ways)
+    )
+    background = tuple(changed(recorded.background[0], node=name) for name in names)
+    return changed(recorded, nodes=names, flows=flows, background=background)
 
 
 def _node(node: Node, number: int) -> Node:
     name, address = f"n{number:04}", f"10.{64 + number // 250}.{number % 250}.1"
     interfaces = [
-        _addressed(each, address) if node.address in str(each.addresses) else each for each in node.interfaces
+        _addressed(
+            each, address if node.address in str(each.addresses) else f"10.{96 + place}.{number // 250}.{number % 250}"
+        )
+        if each.addresses and each.kind != "loopback"
+        else each
+        for place, each in enumerate(node.interfaces)
     ]
     spare = interfaces[1]
     while len(interfaces) < INTERFACES:

@@ -126,14 +126,19 @@ LEAVING = ("physical", "infiniband", "bond", "vlan", "bridge", "veth")
 
 
 def holders(cluster: Snapshot) -> dict[str, list[str]]:
-    """Address -> the nodes that hold it on an interface that leaves them; what all of several hold is a convention."""
+    """Address -> the nodes that hold it on an interface that leaves them; what most of several hold is a convention."""
     found: dict[str, list[str]] = {}
     known = [node for node in cluster.nodes if is_known(node, "interfaces")]
     for node in known:
         for own in dialable(node):
             found.setdefault(own, []).append(node.name)
-    everywhere = len(known) > 2
-    return {own: names for own, names in found.items() if not (everywhere and len(names) == len(known))}
+    return {own: names for own, names in found.items() if len(known) == 2 or 2 * len(names) <= len(known)}
+
+
+def others(names: list[str], node: Node) -> str:
+    """``gpu03, gpu04 and 5 more``"""
+    rest = [name for name in names if name != node.name]
+    return ", ".join(rest[:SHOWN]) + (f" and {len(rest) - SHOWN} more" if rest[SHOWN:] else "")
 
 
 def dialable(node: Node) -> set[str]:
@@ -151,7 +156,7 @@ def check_no_other_node_holds_its_addresses(node: Node, peers: Peers) -> None:
     $ ssh {node} ip -brief address
     """
     twice = {own: names for own in sorted(dialable(node)) if len(names := peers.once(holders).get(own, [])) > 1}
-    rows = [f"{own} is also held by {', '.join(n for n in names if n != node.name)}" for own, names in twice.items()]
+    rows = [f"{own} is also held by {others(names, node)}" for own, names in twice.items()]
     assert not rows, finding("; ".join(rows[:SHOWN]), "addresses of its own")
 
 
