@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.host import Seen
+from tests.lab.host import LISTENING, UNCONNECTED, Seen
 from tests.rdma import boot
 from tests.rdma.image import image
 
@@ -24,8 +24,8 @@ ROOT, USER = "root", "user"
 NEVER_COMPARED = ("/var/log/", "/var/run/utmp", "/run/sshd")
 SET_CLOCK = 'echo ready; read now; date -s "@$now" > /dev/null; touch /run/booted'
 LOOK = (
-    "ps -eo pid=,ppid=,args= ; echo --; ss -Hlntu; echo --; "
-    "find / /dev/shm -xdev -newer /run/booted ! -type d -printf '%p\\t%s\\t%T@\\n'"
+    "ps -eo pid=,ppid=,args= ; echo --; tail -qn +2 /proc/net/{tcp,tcp6,udp,udp6}; echo --; "
+    "find /tmp /var /run /root /home /etc /dev/shm -xdev -newer /run/booted ! -type d -printf '%p\\t%s\\t%T@\\n'"
 )
 
 
@@ -109,7 +109,9 @@ def _processes(text: str) -> dict[tuple[int, int], str]:
 
 
 def _listeners(text: str) -> frozenset[str]:
-    return frozenset(" ".join((line.split()[0], line.split()[4])) for line in text.splitlines())
+    """Local addresses as /proc/net spells them."""
+    rows = [line.split() for line in text.splitlines()]
+    return frozenset(row[1] for row in rows if row[3] in {LISTENING, UNCONNECTED})
 
 
 def _files(text: str) -> dict[str, tuple[int, int]]:

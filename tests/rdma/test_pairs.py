@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
 from diag.facts.links import Flow
@@ -27,6 +29,24 @@ def meeting(session_guests):
 @pytest.fixture(scope="module")
 def healthy_nodes(meeting):
     return meeting.nodes()
+
+
+@pytest.fixture(scope="module")
+def before(session_guests, meeting):  # noqa: ARG001 - with the agents there
+    return session_guests.look()
+
+
+@pytest.fixture
+def leaves_nothing(guests, before):
+    """As everywhere, but that each test is compared with the start: a look costs a second."""
+
+    @contextmanager
+    def watch():
+        yield
+        left = guests.left_since(before)
+        assert not left, "left behind:\n" + "\n".join(left)
+
+    return watch
 
 
 def measured(flow: Flow) -> object:
