@@ -68,7 +68,7 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) 
     $ ssh {node} 'uptime; dmesg | tail -20'
     """
     own = took_part(peers.ranks(node), node, cluster.collective)
-    lost = [rank for rank in own if rank in cluster.collective.guilty]
+    lost = [rank for rank in own if rank.guilty]
     if not lost and own[0].outcome == "stopped":
         raise NotMeasured(f"stopped when others did not come through: {cluster.collective.summary}")
     found = "; ".join(ended(rank) for rank in lost[:2]) + (f"; {len(lost) - 2} more" if len(lost) > 2 else "")

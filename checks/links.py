@@ -1,11 +1,13 @@
 """Do the links between the nodes carry what they should: packets of full size, on every port, as fast as the others?"""
 
+from contextlib import suppress
 from itertools import product
 
 import pytest
 
 from diag.facts.derived import Link, data_interface, several_nodes
 from diag.facts.links import Background, ClosedPorts
+from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import Missing, NotMeasured, peek
@@ -32,6 +34,14 @@ measured = pytest.mark.applies(
 )
 
 
+def data_interfaces(cluster: Snapshot) -> dict[str, Interface]:
+    found: dict[str, Interface] = {}
+    for node in cluster.nodes:
+        with suppress(NotMeasured):
+            found[node.name] = data_interface(node, cluster)
+    return found
+
+
 @several
 @active
 @wanted
@@ -44,8 +54,10 @@ def check_path_passes_full_packets(link: Link, node: Node, cluster: Snapshot, pe
     Do: set one MTU on both nodes and on every switch port between them.
     $ ssh {node} ip -brief link
     """
-    ends = [data_interface(end, cluster) for end in (node, peers.nodes[link.target])]
-    smaller = min(ends, key=lambda interface: interface.mtu_bytes)  # that they differ is for another check to say
+    data_interface(node, cluster)  # raises where it is not known
+    ends = [peers.once(data_interfaces).get(name) for name in (node.name, link.target)]
+    known = [end for end in ends if end is not None]
+    smaller = min(known, key=lambda interface: interface.mtu_bytes)  # that they differ is for another check to say
     passes = link.measured.path_mtu_bytes
     found = f"packets of {passes} bytes pass to {link.target}, larger ones do not"
     assert passes >= smaller.mtu_bytes, finding(found, f"{smaller.mtu_bytes} bytes, the MTU of {smaller.name}")

@@ -39,6 +39,11 @@ class Rank(Record, frozen=True, kw_only=True):
     into_s: float = 0.0
     """For how long then, as the controller heard it."""
 
+    @property
+    def guilty(self) -> bool:
+        """It has a cause of its own; ``stopped`` ones only went down with others."""
+        return self.outcome not in ("done", "stopped")
+
 
 class Witness(Record, frozen=True, kw_only=True):
     """Who was asked where the ranks stand while the collective hung.
@@ -114,8 +119,7 @@ class Collective(Record, frozen=True, kw_only=True):
 
     @property
     def guilty(self) -> tuple[Rank, ...]:
-        """Ranks with a cause of their own; ``stopped`` ones only went down with them."""
-        return tuple(rank for rank in self.ranks if rank.outcome not in ("done", "stopped"))
+        return tuple(rank for rank in self.ranks if rank.guilty)
 
     @property
     def cited(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,13 @@ def _chosen(node: Node, cluster: Snapshot) -> str | None:
     if not is_known(cluster, "collective"):
         return None
     collective = cluster.collective
-    named = (interface for name, interface in collective.interfaces if name == node.name)
-    return next(named, collective.interface)
+    return _by_name(collective.interfaces).get(node.name, collective.interface)
+
+
+@lru_cache(maxsize=4)
+def _by_name(interfaces: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Of a thousand nodes each check asks for its own."""
+    return dict(interfaces)
 
 
 class Link(msgspec.Struct, frozen=True):
