@@ -163,6 +163,7 @@ def test_a_port_reads_as_the_record_it_is(tmp_path: Path):
     assert isinstance(hcas(tmp_path, INFINIBAND)["mlx5_0"].ports[0], RdmaPort)
 
 
+@pytest.mark.shared
 def test_the_ports_of_a_real_h100_machine_are_read(tmp_path: Path):
     """Another project's recording of sysfs, where it lies beside this one."""
     recorded = REAL / "sysfs" / "sys-class-infiniband-h100.0"
@@ -178,6 +179,7 @@ def test_the_ports_of_a_real_h100_machine_are_read(tmp_path: Path):
     assert all(dict(port.counters)["symbol_error"] >= 0 for port in ports)
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("name", ["ibv_devinfo_cx7_ib.txt", "ibv_devinfo_cx7_roce.txt"])
 def test_mtus_of_real_cards_are_read(name: str):
     assert {mtu.active_bytes for mtu in rdma_systems.devinfo(real(f"ib/{name}")).values()} == {4096}
