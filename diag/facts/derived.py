@@ -136,6 +136,8 @@ class Link(msgspec.Struct, frozen=True):
     target: str
     blocked: Blocked | None
     flow: Flow | None = None
+    rails: tuple[Flow, ...] = ()
+    """What perftest measured of it by RDMA, rail by rail."""
 
     @property
     def measured(self) -> Flow:
@@ -149,17 +151,28 @@ def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
     """The directions tried from this node. NotMeasured where none was."""
     if not several_nodes(cluster):
         return ()
-    flows = {flow.target: flow for flow in _flows_from(node, cluster)}
+    from_here = _flows_from(node, cluster)
+    flows = {flow.target: flow for flow in from_here if flow.method == TCP}
+    rails = [flow for flow in from_here if flow.method != TCP]
     met = _met(node, cluster, required=not flows)
     names = dict.fromkeys([*flows, *met])
-    return tuple(Link(node.name, target, met.get(target), flows.get(target)) for target in names)
+    return tuple(
+        Link(
+            source=node.name,
+            target=target,
+            blocked=met.get(target),
+            flow=flows.get(target),
+            rails=tuple(flow for flow in rails if flow.target == target),
+        )
+        for target in names
+    )
 
 
 def _flows_from(node: Node, cluster: Snapshot) -> list[Flow]:
-    """Of the data interfaces. The last of each direction counts: it was measured beside a proven-good node."""
+    """The last of each direction counts: it was measured beside a proven-good node."""
     if not is_known(cluster, "links"):
         return []
-    return [flow for flow in cluster.links.flows if flow.source == node.name and flow.method == TCP]
+    return [flow for flow in cluster.links.flows if flow.source == node.name]
 
 
 def _met(node: Node, cluster: Snapshot, *, required: bool) -> dict[str, Blocked | None]:

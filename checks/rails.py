@@ -1,0 +1,88 @@
+"""Do the rails between the nodes carry data by RDMA, and as much as their ports and slots allow?"""
+
+import pytest
+
+from diag.facts.derived import Link, several_nodes
+from diag.facts.link_rates import of_flow
+from diag.facts.links import Flow
+from diag.facts.node import Node
+from diag.facts.peers import Peers
+from diag.facts.record import NotMeasured, is_known, peek
+from diag.facts.verdict import finding
+from diag.units import gbit_per_s
+
+SHOWN = 2
+
+several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
+active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+by_rdma = pytest.mark.applies(lambda link: bool(link.rails), reason="no RDMA was measured on it")
+soft = "its device is software, and has no rate of its own"
+
+
+def value(flow: Flow) -> str:
+    """The field that its tool fills."""
+    return "latency_s" if flow.method.endswith("_lat") else "bytes_per_s"
+
+
+def failures(link: Link) -> list[str]:
+    """Raises NotMeasured where nothing failed and something was not tried."""
+    gone = [flow for flow in link.rails if not is_known(flow, value(flow))]
+    failed = [f"{flow.method} by {flow.rail}: {peek(flow, value(flow)).why}" for flow in gone if flow.cause]
+    if gone and not failed:
+        raise NotMeasured(peek(gone[0], value(gone[0])).why)
+    return failed
+
+
+@several
+@active
+@by_rdma
+@pytest.mark.optional
+def check_rails_carry_data(link: Link) -> None:
+    """NCCL takes RDMA where it finds it: a rail on which nothing comes through is a hang at the first collective.
+
+    Do: see what the tool said; try it by hand between the two nodes, server first.
+    $ ssh {node} 'ib_write_bw -d mlx5_0 --report_gbits'
+    """
+    failed = failures(link)
+    more = f"; and {len(failed) - SHOWN} more" if failed[SHOWN:] else ""
+    assert not failed, finding("; ".join(failed[:SHOWN]) + more, f"data to {link.target} by every rail")
+
+
+def behind(link: Link, node: Node, peers: Peers) -> list[tuple[str, str]]:
+    """Rails that carry too little: what is found and expected. Raises NotMeasured where none can be judged."""
+    rows, unknown = [], ""
+    for flow in link.rails:
+        if value(flow) != "bytes_per_s" or not is_known(flow, "bytes_per_s"):
+            continue
+        if any(hca.name == flow.rail and hca.pci_address is None for hca in node.hcas):
+            unknown = soft
+            continue
+        try:
+            should = of_flow(flow, node, peers.nodes[link.target])
+        except NotMeasured as why:
+            unknown = str(why)
+            continue
+        if flow.bytes_per_s < should.least:
+            found = f"{flow.method} by {flow.rail}: {gbit_per_s(flow.bytes_per_s)}"
+            rows.append((found, f"at least {gbit_per_s(should.least)} ({should.source})"))
+    if unknown and not rows:
+        raise NotMeasured(unknown)
+    return rows
+
+
+@several
+@active
+@by_rdma
+@pytest.mark.optional
+@pytest.mark.needs("check_rails_carry_data")
+@pytest.mark.cause("link_slow")
+def check_rails_reach_their_line_rate(link: Link, node: Node, peers: Peers) -> None:
+    """Between two quiet nodes RDMA fills the wire; far below it a cable, a port, its PCIe slot or flow control is wrong.
+
+    Do: look at the port's width and speed, at its PCIe link and at the counters that rose.
+    $ ssh {node} 'ibstat; lspci -vv | grep -A40 Mellanox | grep LnkSta'
+    """
+    slow = behind(link, node, peers)
+    more = f"; and {len(slow) - SHOWN} more" if slow[SHOWN:] else ""
+    found = "; ".join(found for found, _ in slow[:SHOWN]) + more
+    assert not slow, finding(found, slow[0][1] if slow else "")
