@@ -77,7 +77,7 @@ def behind(link: Link, node: Node, peers: Peers) -> list[tuple[str, str]]:
 @pytest.mark.needs("check_rails_carry_data")
 @pytest.mark.cause("link_slow")
 def check_rails_reach_their_line_rate(link: Link, node: Node, peers: Peers) -> None:
-    """Between two quiet nodes RDMA fills the wire; far below it a cable, a port, its PCIe slot or flow control is wrong.
+    """Between two quiet nodes RDMA fills the wire; far below it a cable, a port, its slot or flow control is wrong.
 
     Do: look at the port's width and speed, at its PCIe link and at the counters that rose.
     $ ssh {node} 'ibstat; lspci -vv | grep -A40 Mellanox | grep LnkSta'
