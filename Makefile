@@ -3,8 +3,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := .venv/bin
 # Debian/Ubuntu packages: of the lab, and of the machines with RDMA.
 LAB_PACKAGES := $(shell grep -v '^\#' tests/lab/packages.txt 2>/dev/null)
-# What needs the machine to itself: hosts, containers and machines of its own, and what they measure.
-ALONE := lab or docker or rdma or alone
+# What needs the machine to itself: hosts, containers and machines of its own, and what they measure; not what mostly waits.
+ALONE := (lab and not beside) or docker or rdma or alone
+WORKERS := $(shell expr $$(nproc) + 1)
 RDMA_PACKAGES := $(shell grep -v '^\#' tests/rdma/packages.txt 2>/dev/null)
 
 .PHONY: run test lint types borders test-rdma lab-deps rdma-deps lab-ready clean
@@ -14,7 +15,7 @@ run: .venv/installed
 
 test: lab-ready .venv/installed-dev lint types borders
 	@status=0; \
-	$(BIN)/python -m pytest -n auto -m "not ($(ALONE))" || status=$$?; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not ($(ALONE))" || status=$$?; \
 	$(BIN)/python -m pytest -m "$(ALONE)" || status=$$?; \
 	exit $$status
 

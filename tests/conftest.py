@@ -32,6 +32,11 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What mostly waits comes first, so that it does not keep a worker when all else is done."""
+    items.sort(key=lambda item: item.get_closest_marker("beside") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark, missing in NEEDS.items():
         if item.get_closest_marker(mark) and (lacking := missing()):
