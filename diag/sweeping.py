@@ -121,7 +121,8 @@ class Sweep:
         rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S, self._knock)
         self._lose(lost)
         told = []
-        for name, bytes_per_s in rates.items():
+        for name in [name for name in rates if name in self.places]:  # some were lost meanwhile
+            bytes_per_s = rates[name]
             line = _line(self._interface(name))
             row = Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
             told.append(row)
@@ -140,7 +141,8 @@ class Sweep:
     # -- the rounds
 
     def _measure(self) -> None:
-        ports, failed = pairs.free_ports(self.sessions, self.places)
+        ports, failed, lost = pairs.free_ports(self.sessions, self.places)
+        self._lose(lost)
         for name, why in failed.items():
             self._leave_alone(name, f"it has no port to listen at: {why}")
         spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
@@ -162,11 +164,23 @@ class Sweep:
     def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
         """Node or link? What is suspicious meets what is proven good; seldom more than once."""
         for _ in range(MOST_CONFIRMED):
-            chosen = localise.next_round(tuple(self.places), self.flows)
+            chosen = self._permitted(localise.next_round(tuple(self.places), self.flows))
             for _ in range(repeats if chosen else 0):
                 self._round("suspects against proven-good ones", chosen, spots)
             if not chosen or self.stopped:
                 return
+
+    def _permitted(self, chosen: Sequence[Pair]) -> Sequence[Pair]:
+        """Within ``--max-pairs``; a pair that was measured already is no further one."""
+        if self.order.max_pairs is None:
+            return chosen
+        met = {flow.pair for flow in self.flows}
+        further = [pair for pair in chosen if (min(pair), max(pair)) not in met]
+        beyond = further[max(0, self.order.max_pairs - len(met)) :]
+        if beyond:
+            why = f"--max-pairs {self.order.max_pairs}"
+            self.left_out.append((f"{len(beyond)} pairs of suspects against proven-good ones", why))
+        return [pair for pair in chosen if pair not in beyond]
 
     def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
         mode = self.order.mode

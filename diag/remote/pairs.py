@@ -83,14 +83,15 @@ def measure(
     return Measured(flows=tuple(flow for both in flows.values() for flow in both), lost=lost)
 
 
-def free_ports(sessions: Mapping[str, Session], places: Mapping[str, Place]) -> tuple[dict[str, int], dict[str, str]]:
-    """Node -> a port for the sweep; or why it has none."""
+def free_ports(
+    sessions: Mapping[str, Session], places: Mapping[str, Place]
+) -> tuple[dict[str, int], dict[str, str], dict[str, NodeError]]:
+    """Node -> a port for the sweep; or why it has none; and who is lost."""
     requests = {
         name: Request(name="free_port", verb=Ask("dials:free_port", {"address": place.address}))
         for name, place in places.items()
     }
-    answers, failed, lost = ask(sessions, requests, 8.0, int)
-    return answers, {**failed, **{name: error.what for name, error in lost.items()}}
+    return ask(sessions, requests, 8.0, int)
 
 
 def ask(
