@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from diag.facts.derived import Link, data_interface, several_nodes
-from diag.facts.links import Background, ClosedPorts
+from diag.facts.links import Background, ClosedPorts, Flow
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import Missing, NotMeasured, peek
@@ -49,6 +49,30 @@ def check_path_passes_full_packets(link: Link, node: Node, cluster: Snapshot, pe
     passes = link.measured.path_mtu_bytes
     found = f"packets of {passes} bytes pass to {link.target}, larger ones do not"
     assert passes >= smaller.mtu_bytes, finding(found, f"{smaller.mtu_bytes} bytes, the MTU of {smaller.name}")
+
+
+def nothing_by_rdma(flow: Flow) -> str:
+    """Why perftest measured nothing, or empty."""
+    measured = peek(flow, "bytes_per_s" if flow.method.endswith("_bw") else "latency_s")
+    return measured.why if isinstance(measured, Missing) else ""
+
+
+@several
+@active
+@pytest.mark.optional
+@pytest.mark.applies(lambda link: bool(link.rails), reason="no RDMA was tried between them")
+@pytest.mark.needs("check_link_carries_data")
+def check_rails_carry_data(link: Link) -> None:
+    """NCCL takes RDMA wherever it finds a port: one that carries nothing hangs it, or ends it, where sockets would do.
+
+    Do: see the culprits and the checks of this port: its GIDs, its partition, memlock, and filters of UDP 4791 (RoCE).
+    $ ssh {node} 'ibv_devinfo -v | grep -E "hca_id|state|GID"; ulimit -l'
+    """
+    silent = {flow: why for flow in link.rails if (why := nothing_by_rdma(flow))}
+    wrong = dict.fromkeys(f"{flow.rail}: {why}" for flow, why in silent.items() if flow.cause)
+    assert not wrong, finding("; ".join(list(wrong)[:SHOWN]), "data by RDMA, as over TCP")
+    if silent:
+        raise NotMeasured(next(iter(silent.values())))
 
 
 def slow_flows(cluster: Snapshot) -> dict[tuple[str, str], Suspect]:

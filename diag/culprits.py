@@ -117,7 +117,9 @@ def _of_suspects(snapshot: Snapshot) -> Iterable[Culprit]:
             several = suspect.kind == "node"  # nodes slow alike are one line, links are told one by one
             alike[suspect.kind, suspect.cause, "" if several else f"{suspect.nodes}{suspect.rail}"].append(suspect)
     for (kind, cause, _), group in alike.items():
-        check = "link_carries_data" if not group[0].found_bytes_per_s else "link_is_as_fast_as_the_others"
+        check = "link_is_as_fast_as_the_others"
+        if not group[0].found_bytes_per_s:
+            check = "link_carries_data" if group[0].rail is None else "rails_carry_data"
         ways = dict.fromkeys(way for suspect in group for way in suspect.evidence)
         yield Culprit(
             kind="link" if kind == "direction" else kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from diag.facts.collective import Rank
 from diag.facts.network import Hostname
@@ -13,6 +14,8 @@ from diag.judge import judge
 from tests.checks.changes import Change, both, having, item, named, of_cluster, on
 from tests.checks.healthy import cpu_cluster, gpu_cluster
 from tests.checks.pairs.collective import cut_off, rank_of
+from tests.checks.pairs.links import by_rdma, cut_off_by_rdma
+from tests.checks.test_pairs import wrong
 
 
 def found(change: Change, cluster: Snapshot | None = None) -> tuple[Culprit, ...]:
@@ -162,6 +165,21 @@ def test_a_collective_that_ended_without_a_culprit_is_a_failure_without_one():
     assert judged.exit_status == 1
     (failed,) = [verdict for verdict in judged.verdicts if verdict.outcome == "failed"]
     assert (failed.check, failed.found) == ("collective_finishes", "not finished after 90 s")
+
+
+@pytest.mark.parametrize("nodes", [("gpu02",), ("gpu01", "gpu02", "gpu03", "gpu04")])
+def test_rdma_that_carries_nothing_is_a_failure_where_tcp_carries_all(nodes):
+    judged = judge(cut_off_by_rdma("roce_gid_index", *nodes)(by_rdma(gpu_cluster())))
+    assert judged.exit_status == 1
+    failed = {f"{verdict.check}@{verdict.subject.removeprefix('link:')}" for verdict in wrong(judged, "failed")}
+    evidence = {each for culprit in judged.culprits for each in culprit.evidence}
+    assert failed == evidence if len(nodes) == 1 else not evidence
+
+
+def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
+    judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
+    assert (judged.exit_status, judged.culprits) == (0, ())
+    assert {verdict.check for verdict in wrong(judged, "not_measured")} == {"rails_carry_data"}
 
 
 def test_culprits_are_a_pure_function_of_the_snapshot():

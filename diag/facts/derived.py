@@ -123,13 +123,14 @@ def _chosen(node: Node, cluster: Snapshot) -> str | None:
 class Link(msgspec.Struct, frozen=True):
     """One direction between two nodes on which data was exchanged before the collective, or ``blocked``.
 
-    ``flow``: what the agents measured of it; None: this direction was not measured.
+    ``flow``: what the agents measured of it; None: this direction was not measured. ``rails``: what RDMA carried there.
     """
 
     source: str
     target: str
     blocked: Blocked | None
     flow: Flow | None = None
+    rails: tuple[Flow, ...] = ()
 
     @property
     def measured(self) -> Flow:
@@ -143,17 +144,24 @@ def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
     """The directions tried from this node. NotMeasured where none was."""
     if not several_nodes(cluster):
         return ()
-    flows = {flow.target: flow for flow in _flows_from(node, cluster)}
+    measured = _flows_from(node, cluster)
+    flows = {target: flow for (target, method, _), flow in measured.items() if method == TCP}
+    rails: dict[str, list[Flow]] = {}
+    for flow in measured.values():
+        rails.setdefault(flow.target, []).extend([flow] if flow.method != TCP else [])
     met = _met(node, cluster, required=not flows)
     names = dict.fromkeys([*flows, *met])
-    return tuple(Link(node.name, target, met.get(target), flows.get(target)) for target in names)
+    return tuple(
+        Link(node.name, target, met.get(target), flows.get(target), tuple(rails.get(target, ()))) for target in names
+    )
 
 
-def _flows_from(node: Node, cluster: Snapshot) -> list[Flow]:
-    """Of the data interfaces. The last of each direction counts: it was measured beside a proven-good node."""
+def _flows_from(node: Node, cluster: Snapshot) -> dict[tuple[str, str, str | None], Flow]:
+    """By target, method and rail. The last of each counts: it was measured beside a proven-good node."""
     if not is_known(cluster, "links"):
-        return []
-    return [flow for flow in cluster.links.flows if flow.source == node.name and flow.method == TCP]
+        return {}
+    own = [flow for flow in cluster.links.flows if flow.source == node.name]
+    return {(flow.target, flow.method, flow.rail): flow for flow in own}
 
 
 def _met(node: Node, cluster: Snapshot, *, required: bool) -> dict[str, Blocked | None]:
