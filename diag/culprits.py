@@ -96,7 +96,7 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
     causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
-    causes += [each for each in _of_suspects(snapshot) if _explaining(each, causes) is None]
+    causes += _of_suspects(snapshot, tuple(causes))
     for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
         if explaining is None:
@@ -107,13 +107,13 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
     return tuple(sorted(causes, key=lambda culprit: (not _has_stopped(culprit), -culprit.confidence)))
 
 
-def _of_suspects(snapshot: Snapshot) -> Iterable[Culprit]:
-    """Nodes, links and NICs that the timings of pairs single out; what cannot be told apart is no culprit."""
+def _of_suspects(snapshot: Snapshot, causes: Sequence[Culprit]) -> Iterable[Culprit]:
+    """Nodes, links and NICs that timings single out and no cause explains; what cannot be told apart is no culprit."""
     if not is_known(snapshot, "links"):
         return
     alike: dict[tuple[str, str, str], list[Suspect]] = defaultdict(list)
     for suspect in localise.suspects(snapshot.links.nodes, snapshot.links.flows):
-        if suspect.kind != "unclear":
+        if suspect.kind != "unclear" and _explaining(suspect, causes) is None:
             several = suspect.kind == "node"  # nodes slow alike are one line, links are told one by one
             alike[suspect.kind, suspect.cause, "" if several else f"{suspect.nodes}{suspect.rail}"].append(suspect)
     for (kind, cause, _), group in alike.items():
@@ -125,10 +125,18 @@ def _of_suspects(snapshot: Snapshot) -> Iterable[Culprit]:
             kind="link" if kind == "direction" else kind,
             nodes=tuple(dict.fromkeys(name for suspect in group for name in suspect.nodes)),
             cause=cause,
-            summary="; ".join(suspect.why for suspect in group[:SAID]),
+            summary=_whys(group),
             confidence=min(suspect.confidence for suspect in group),
             evidence=tuple(f"{check}@{way}" for way in ways),
         )
+
+
+def _whys(group: Sequence[Suspect]) -> str:
+    """Of several each with its name."""
+    if len(group) == 1:
+        return group[0].why
+    more = f"; and {len(group) - SAID} more" if len(group) > SAID else ""
+    return "; ".join(f"{suspect.nodes[0]}: {suspect.why}" for suspect in group[:SAID]) + more
 
 
 def _has_stopped(culprit: Culprit) -> bool:
@@ -255,10 +263,10 @@ def _numbers(ranks: Sequence[Rank]) -> str:
     return f"ranks {', '.join(map(str, numbers))}"
 
 
-def _explaining(symptom: Culprit, causes: Sequence[Culprit]) -> int | None:
-    """Which of ``causes`` on the same node makes this symptom expected."""
+def _explaining(symptom: Culprit | Suspect, causes: Sequence[Culprit]) -> int | None:
+    """Which of ``causes`` on the same node, or on either end of the same link, makes this symptom expected."""
     for index, culprit in enumerate(causes):
         explained = {culprit.cause} | EXPLAINS.get(culprit.cause, set())
-        if symptom.nodes[0] in culprit.nodes and symptom.cause in explained:
+        if not set(symptom.nodes).isdisjoint(culprit.nodes) and symptom.cause in explained:
             return index
     return None
