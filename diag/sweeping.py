@@ -80,7 +80,7 @@ class Sweep:
         self.rounds: list[Round] = []
         self.left_out: list[tuple[str, str]] = []
         self.lost: dict[str, NodeError] = {}
-        self.stopped, self.until = "", time.monotonic() + order.limit_s
+        self.stopped, self.until, self.open_rounds = "", time.monotonic() + order.limit_s, 1
 
     def measure(
         self,
@@ -149,12 +149,15 @@ class Sweep:
         names = tuple(self.places)
         planned = self._planned(names)
         counted = self._counted() if self.order.mode != "ring" else {}
+        self.open_rounds = len(planned) + 1  # with a confirming one
         for why, chosen in planned:
             self._round(why, chosen, spots)
             if counted and not self.stopped:
                 self.stopped = felt(counted, counted := self._counted())
         spread = localise.spread_of(names, self.flows)
-        for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
+        repeated = planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else []
+        self.open_rounds += len(repeated)
+        for why, chosen in repeated:
             self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
         self._confirm(spots, localise.confirm_repeats(names, spread))
 
@@ -165,6 +168,7 @@ class Sweep:
         """Node or link? What is suspicious meets what is proven good; seldom more than once."""
         for _ in range(MOST_CONFIRMED):
             chosen = self._permitted(localise.next_round(tuple(self.places), self.flows))
+            self.open_rounds = repeats
             for _ in range(repeats if chosen else 0):
                 self._round("suspects against proven-good ones", chosen, spots)
             if not chosen or self.stopped:
@@ -211,14 +215,18 @@ class Sweep:
         self.flows += measured.flows
         by_rdma = [pair for pair in there if not set(pair) & set(measured.lost)]
         rails = rails_of([self.nodes[name] for pair in by_rdma for name in pair], self.order.level)
+        until = time.monotonic() + self._left_s() / max(1, self.open_rounds)  # many rails leave the others their time
+        self.open_rounds -= 1
         for trial in TRIALS[self.order.level] if rails else ():
             if number == 1 or trial == WRITE:
-                self.flows += self._by_rdma(trial, by_rdma, number, rails)
+                self.flows += self._by_rdma(trial, by_rdma, number, rails, until)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
         self._lose(measured.lost)
 
-    def _by_rdma(self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str]) -> tuple[Flow, ...]:
+    def _by_rdma(
+        self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str], until: float
+    ) -> tuple[Flow, ...]:
         """Rail by rail, of the pairs in which both have one."""
         wanted = perftest.Pairs(
             pairs=[pair for pair in there if all(has_rdma(self.nodes[name]) for name in pair)],
@@ -226,7 +234,8 @@ class Sweep:
             addresses={name: self.places[name].address for pair in there for name in pair},
             only=rails,
         )
-        return perftest.measure(wanted, trial, self.sessions, self.nodes, self._left_s(), self._lose_one)
+        left_s = max(0.0, until - time.monotonic())
+        return perftest.measure(wanted, trial, self.sessions, self.nodes, left_s, self._lose_one)
 
     def _spot(self, place: Place, port: int) -> Spot:
         interface = self._interface(place.node)

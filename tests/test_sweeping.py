@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from diag import sweeping
 from diag.errors import NodeError
 from diag.facts.links import Links
 from diag.probes.verbs import Answer, Request
-from tests.checks.machines import cpu_node
+from tests.checks.machines import cpu_node, gpu_node
 
 SILENT = NodeError("node2", "agent_silent", "no answer within 7.5 s")
 REFUSED = {"failed": {"step": "connect", "error": "ETIMEDOUT", "why": "timed out"}}
@@ -36,7 +36,11 @@ class Node:
 
 
 _HEALTHY: Mapping[str, Any] = {
-    "nic_counters:read": lambda _: {"nics": {"eth0": {"rx_bytes": 0}}, "hcas": {}, "at_s": time.monotonic()},
+    "nic_counters:read": lambda _: {
+        "nics": {name: {"rx_bytes": 0} for name in ("eth0", "bond0")},
+        "hcas": {},
+        "at_s": time.monotonic(),
+    },
     "knocks:free": lambda asked: asked["ports"],
     "knocks:knock": {"tried": 1, "untried": 0, "failed": []},
     "dials:free_port": 20000,
@@ -49,9 +53,11 @@ def no_background(monkeypatch):
     monkeypatch.setattr(sweeping, "BACKGROUND_S", 0.0)
 
 
-def swept(count: int, instead: Mapping[str, Mapping[str, Any]], **order: Any) -> tuple[Links, dict[str, NodeError]]:
+def swept(
+    count: int, instead: Mapping[str, Mapping[str, Any]], node: Callable[[int], Any] = cpu_node, **order: Any
+) -> tuple[Links, dict[str, NodeError]]:
     """And who was lost."""
-    nodes = [cpu_node(number) for number in range(count)]
+    nodes = [node(number) for number in range(1, count + 1)]
     sessions: Any = {node.name: Node(instead.get(node.name, {})) for node in nodes}
     wanted = sweeping.Order(**{"mode": "ring", "level": "quick", "limit_s": 60, **order})
     lost: dict[str, NodeError] = {}
@@ -63,13 +69,26 @@ def swept(count: int, instead: Mapping[str, Mapping[str, Any]], **order: Any) ->
 )
 def test_a_node_that_falls_silent_in_any_step_is_lost_and_the_others_are_measured(step):
     links, lost = swept(4, {"node2": {step: SILENT}})
-    assert links.nodes == ("node0", "node1", "node3")
+    assert links.nodes == ("node1", "node3", "node4")
     assert dict(links.excluded) == {"node2": "no answer within 7.5 s"}
     assert lost == {"node2": SILENT}
-    assert {"node0", "node1"} in [set(flow.pair) for flow in links.flows]
+    assert {"node1", "node4"} in [set(flow.pair) for flow in links.flows]
 
 
 def test_suspects_are_no_reason_to_measure_more_pairs_than_permitted():
     links, _ = swept(6, {"node2": {"streams:pair": REFUSED}}, mode="all", max_pairs=3)
-    assert {flow.pair for flow in links.flows} <= {("node0", "node5"), ("node1", "node4"), ("node2", "node3")}
+    assert {flow.pair for flow in links.flows} <= {("node1", "node6"), ("node2", "node5"), ("node3", "node4")}
     assert len({pair for pair, why in links.left_out if why == "--max-pairs 3"}) == 2
+
+
+def test_rdma_of_one_round_takes_no_more_than_its_share_of_the_time(monkeypatch):
+    deadlines: list[float] = []
+
+    def measure(*arguments: Any) -> tuple[()]:
+        deadlines.append(arguments[4])
+        return ()
+
+    monkeypatch.setattr(sweeping.perftest, "measure", measure)
+    links, _ = swept(4, {}, gpu_node)
+    assert [each.why for each in links.rounds][:2] == ["ring 1/2", "ring 2/2"]
+    assert deadlines[0] < 60 / 3 < deadlines[1] < 60 / 2
