@@ -6,7 +6,7 @@ explains which symptom. It compares no timings; a failure of which no check know
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -86,6 +86,8 @@ EXPLAINS: Mapping[str, set[str]] = {
 
 What the job itself sets for its ranks (the interface's name) explains nothing of their end, wrong as it may be there.
 """
+LINK = "link:"
+"""Before the subject of a verdict on a link, ``link:gpu01>gpu02``."""
 STOPPED = ("reach@", "link_carries_data@", "every_rank_comes_through@")
 """Evidence that a culprit kept a node or the collective from its end."""
 
@@ -95,7 +97,7 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
 
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
-    causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
+    causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks, snapshot)]
     causes += _of_suspects(snapshot, tuple(causes))
     for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
@@ -181,7 +183,7 @@ def _of_links(snapshot: Snapshot) -> Iterable[Culprit]:
         )
 
 
-def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> Iterable[Culprit]:
+def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snapshot: Snapshot) -> Iterable[Culprit]:
     """Failed verdicts of the same cause and kind, over all their checks and nodes."""
     failed: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
@@ -191,12 +193,29 @@ def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> It
     for (cause, kind), group in failed.items():
         yield Culprit(
             kind=kind,
-            nodes=tuple(dict.fromkeys(verdict.node for verdict in group if verdict.node is not None)),
+            nodes=_named(group, snapshot),
             cause=cause,
             summary=_common(group) or CAUSES[cause],
             confidence=READ,
             evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in group)),
         )
+
+
+def _named(group: Sequence[Verdict], snapshot: Snapshot) -> tuple[str, ...]:
+    """Of links that no other verdict explains: who has it with most of its partners; if neither end does, both."""
+    links = [v.subject.removeprefix(LINK).split(">") for v in group if v.subject and v.subject.startswith(LINK)]
+    named = dict.fromkeys(v.node for v in group if v.node and not (v.subject or "").startswith(LINK))
+    bad = {frozenset(ends) for ends in links}
+    met = Counter(name for pair in _pairs(snapshot) | bad for name in pair)
+    often = Counter(name for pair in bad for name in pair)
+    guilty = {*named, *(name for name, times in often.items() if 2 * times > met[name] > 1)}
+    for ends in links:
+        named.update(dict.fromkeys([name for name in ends if name in guilty] or ends))
+    return tuple(named)
+
+
+def _pairs(snapshot: Snapshot) -> set[frozenset[str]]:
+    return {frozenset(flow.pair) for flow in snapshot.links.flows} if is_known(snapshot, "links") else set()
 
 
 def _kind(check: Check) -> str:

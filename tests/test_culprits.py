@@ -212,6 +212,20 @@ def test_a_cause_on_either_end_explains_a_link():
     assert (culprit.kind, culprit.nodes, culprit.cause) == ("setting", ("node2",), "mtu_mismatch")
 
 
+@pytest.mark.parametrize(
+    ("narrow", "named"),
+    [
+        (lambda flow: "node3" in flow.pair, {"node3"}),
+        (lambda flow: flow.pair == ("node3", "node4"), {"node3", "node4"}),
+        (lambda _: True, {f"node{number}" for number in range(1, 9)}),
+    ],
+)
+def test_partners_of_a_node_behind_a_small_mtu_are_not_named(narrow, named):
+    small = of_cluster(links=having(flows=item(narrow, having(path_mtu_bytes=1400))))
+    (culprit,) = found(small, cpu_cluster(8))
+    assert (culprit.cause, {*culprit.nodes}) == ("mtu_mismatch", named)
+
+
 def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
     judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
     assert (judged.exit_status, judged.culprits) == (0, ())
