@@ -37,11 +37,12 @@ def failures(link: Link) -> list[str]:
 @active
 @by_rdma
 @pytest.mark.optional
+@pytest.mark.needs("check_link_carries_data")
 def check_rails_carry_data(link: Link) -> None:
-    """NCCL takes RDMA where it finds it: a rail on which nothing comes through is a hang at the first collective.
+    """NCCL takes RDMA wherever it finds a port: one that carries nothing hangs it, or ends it, where sockets would do.
 
-    Do: see what the tool said; try it by hand between the two nodes, server first.
-    $ ssh {node} 'ib_write_bw -d mlx5_0 --report_gbits'
+    Do: see the culprits and the checks of this port: its GIDs, its partition, memlock, and filters of UDP 4791 (RoCE).
+    $ ssh {node} 'ibv_devinfo -v | grep -E "hca_id|state|GID"; ulimit -l'
     """
     failed = failures(link)
     more = f"; and {len(failed) - SHOWN} more" if failed[SHOWN:] else ""

@@ -6,7 +6,7 @@ explains which symptom. It compares no timings; a failure of which no check know
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -86,6 +86,8 @@ EXPLAINS: Mapping[str, set[str]] = {
 
 What the job itself sets for its ranks (the interface's name) explains nothing of their end, wrong as it may be there.
 """
+LINK = "link:"
+"""Before the subject of a verdict on a link, ``link:gpu01>gpu02``."""
 STOPPED = ("reach@", "link_carries_data@", "every_rank_comes_through@")
 """Evidence that a culprit kept a node or the collective from its end."""
 
@@ -95,8 +97,8 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
 
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
-    causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks)]
-    causes += [each for each in _of_suspects(snapshot) if _explaining(each, causes) is None]
+    causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks, snapshot)]
+    causes += _of_suspects(snapshot, tuple(causes))
     for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
         if explaining is None:
@@ -107,26 +109,36 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
     return tuple(sorted(causes, key=lambda culprit: (not _has_stopped(culprit), -culprit.confidence)))
 
 
-def _of_suspects(snapshot: Snapshot) -> Iterable[Culprit]:
-    """Nodes, links and NICs that the timings of pairs single out; what cannot be told apart is no culprit."""
+def _of_suspects(snapshot: Snapshot, causes: Sequence[Culprit]) -> Iterable[Culprit]:
+    """Nodes, links and NICs that timings single out and no cause explains; what cannot be told apart is no culprit."""
     if not is_known(snapshot, "links"):
         return
     alike: dict[tuple[str, str, str], list[Suspect]] = defaultdict(list)
     for suspect in localise.suspects(snapshot.links.nodes, snapshot.links.flows):
-        if suspect.kind != "unclear":
+        if suspect.kind != "unclear" and _explaining(suspect, causes) is None:
             several = suspect.kind == "node"  # nodes slow alike are one line, links are told one by one
             alike[suspect.kind, suspect.cause, "" if several else f"{suspect.nodes}{suspect.rail}"].append(suspect)
     for (kind, cause, _), group in alike.items():
-        check = "link_carries_data" if not group[0].found_bytes_per_s else "link_is_as_fast_as_the_others"
+        check = "link_is_as_fast_as_the_others"
+        if not group[0].found_bytes_per_s:
+            check = "link_carries_data" if group[0].rail is None else "rails_carry_data"
         ways = dict.fromkeys(way for suspect in group for way in suspect.evidence)
         yield Culprit(
             kind="link" if kind == "direction" else kind,
             nodes=tuple(dict.fromkeys(name for suspect in group for name in suspect.nodes)),
             cause=cause,
-            summary="; ".join(suspect.why for suspect in group[:SAID]),
+            summary=_whys(group),
             confidence=min(suspect.confidence for suspect in group),
             evidence=tuple(f"{check}@{way}" for way in ways),
         )
+
+
+def _whys(group: Sequence[Suspect]) -> str:
+    """Of several each with its name."""
+    if len(group) == 1:
+        return group[0].why
+    more = f"; and {len(group) - SAID} more" if len(group) > SAID else ""
+    return "; ".join(f"{suspect.nodes[0]}: {suspect.why}" for suspect in group[:SAID]) + more
 
 
 def _has_stopped(culprit: Culprit) -> bool:
@@ -171,7 +183,7 @@ def _of_links(snapshot: Snapshot) -> Iterable[Culprit]:
         )
 
 
-def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> Iterable[Culprit]:
+def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snapshot: Snapshot) -> Iterable[Culprit]:
     """Failed verdicts of the same cause and kind, over all their checks and nodes."""
     failed: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
@@ -181,12 +193,29 @@ def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check]) -> It
     for (cause, kind), group in failed.items():
         yield Culprit(
             kind=kind,
-            nodes=tuple(dict.fromkeys(verdict.node for verdict in group if verdict.node is not None)),
+            nodes=_named(group, snapshot),
             cause=cause,
             summary=_common(group) or CAUSES[cause],
             confidence=READ,
             evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in group)),
         )
+
+
+def _named(group: Sequence[Verdict], snapshot: Snapshot) -> tuple[str, ...]:
+    """Of links that no other verdict explains: who has it with most of its partners; if neither end does, both."""
+    links = [v.subject.removeprefix(LINK).split(">") for v in group if v.subject and v.subject.startswith(LINK)]
+    named = dict.fromkeys(v.node for v in group if v.node and not (v.subject or "").startswith(LINK))
+    bad = {frozenset(ends) for ends in links}
+    met = Counter(name for pair in _pairs(snapshot) | bad for name in pair)
+    often = Counter(name for pair in bad for name in pair)
+    guilty = {*named, *(name for name, times in often.items() if 2 * times > met[name] > 1)}
+    for ends in links:
+        named.update(dict.fromkeys([name for name in ends if name in guilty] or ends))
+    return tuple(named)
+
+
+def _pairs(snapshot: Snapshot) -> set[frozenset[str]]:
+    return {frozenset(flow.pair) for flow in snapshot.links.flows} if is_known(snapshot, "links") else set()
 
 
 def _kind(check: Check) -> str:
@@ -253,10 +282,10 @@ def _numbers(ranks: Sequence[Rank]) -> str:
     return f"ranks {', '.join(map(str, numbers))}"
 
 
-def _explaining(symptom: Culprit, causes: Sequence[Culprit]) -> int | None:
-    """Which of ``causes`` on the same node makes this symptom expected."""
+def _explaining(symptom: Culprit | Suspect, causes: Sequence[Culprit]) -> int | None:
+    """Which of ``causes`` on the same node, or on either end of the same link, makes this symptom expected."""
     for index, culprit in enumerate(causes):
         explained = {culprit.cause} | EXPLAINS.get(culprit.cause, set())
-        if symptom.nodes[0] in culprit.nodes and symptom.cause in explained:
+        if not set(symptom.nodes).isdisjoint(culprit.nodes) and symptom.cause in explained:
             return index
     return None

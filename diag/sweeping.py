@@ -80,7 +80,7 @@ class Sweep:
         self.rounds: list[Round] = []
         self.left_out: list[tuple[str, str]] = []
         self.lost: dict[str, NodeError] = {}
-        self.stopped, self.until = "", time.monotonic() + order.limit_s
+        self.stopped, self.until, self.open_rounds = "", time.monotonic() + order.limit_s, 1
 
     def measure(
         self,
@@ -121,7 +121,8 @@ class Sweep:
         rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S, self._knock)
         self._lose(lost)
         told = []
-        for name, bytes_per_s in rates.items():
+        for name in [name for name in rates if name in self.places]:  # some were lost meanwhile
+            bytes_per_s = rates[name]
             line = _line(self._interface(name))
             row = Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
             told.append(row)
@@ -140,19 +141,23 @@ class Sweep:
     # -- the rounds
 
     def _measure(self) -> None:
-        ports, failed = pairs.free_ports(self.sessions, self.places)
+        ports, failed, lost = pairs.free_ports(self.sessions, self.places)
+        self._lose(lost)
         for name, why in failed.items():
             self._leave_alone(name, f"it has no port to listen at: {why}")
         spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
         names = tuple(self.places)
         planned = self._planned(names)
         counted = self._counted() if self.order.mode != "ring" else {}
+        self.open_rounds = len(planned) + 1  # with a confirming one
         for why, chosen in planned:
             self._round(why, chosen, spots)
             if counted and not self.stopped:
                 self.stopped = felt(counted, counted := self._counted())
         spread = localise.spread_of(names, self.flows)
-        for why, chosen in planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else ():
+        repeated = planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else []
+        self.open_rounds += len(repeated)
+        for why, chosen in repeated:
             self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
         self._confirm(spots, localise.confirm_repeats(names, spread))
 
@@ -162,11 +167,24 @@ class Sweep:
     def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
         """Node or link? What is suspicious meets what is proven good; seldom more than once."""
         for _ in range(MOST_CONFIRMED):
-            chosen = localise.next_round(tuple(self.places), self.flows)
+            chosen = self._permitted(localise.next_round(tuple(self.places), self.flows))
+            self.open_rounds = repeats
             for _ in range(repeats if chosen else 0):
                 self._round("suspects against proven-good ones", chosen, spots)
             if not chosen or self.stopped:
                 return
+
+    def _permitted(self, chosen: Sequence[Pair]) -> Sequence[Pair]:
+        """Within ``--max-pairs``; a pair that was measured already is no further one."""
+        if self.order.max_pairs is None:
+            return chosen
+        met = {flow.pair for flow in self.flows}
+        further = [pair for pair in chosen if (min(pair), max(pair)) not in met]
+        beyond = further[max(0, self.order.max_pairs - len(met)) :]
+        if beyond:
+            why = f"--max-pairs {self.order.max_pairs}"
+            self.left_out.append((f"{len(beyond)} pairs of suspects against proven-good ones", why))
+        return [pair for pair in chosen if pair not in beyond]
 
     def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
         mode = self.order.mode
@@ -197,14 +215,18 @@ class Sweep:
         self.flows += measured.flows
         by_rdma = [pair for pair in there if not set(pair) & set(measured.lost)]
         rails = rails_of([self.nodes[name] for pair in by_rdma for name in pair], self.order.level)
+        until = time.monotonic() + self._left_s() / max(1, self.open_rounds)  # many rails leave the others their time
+        self.open_rounds -= 1
         for trial in TRIALS[self.order.level] if rails else ():
             if number == 1 or trial == WRITE:
-                self.flows += self._by_rdma(trial, by_rdma, number, rails)
+                self.flows += self._by_rdma(trial, by_rdma, number, rails, until)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
         self._lose(measured.lost)
 
-    def _by_rdma(self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str]) -> tuple[Flow, ...]:
+    def _by_rdma(
+        self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str], until: float
+    ) -> tuple[Flow, ...]:
         """Rail by rail, of the pairs in which both have one."""
         wanted = perftest.Pairs(
             pairs=[pair for pair in there if all(has_rdma(self.nodes[name]) for name in pair)],
@@ -212,7 +234,8 @@ class Sweep:
             addresses={name: self.places[name].address for pair in there for name in pair},
             only=rails,
         )
-        return perftest.measure(wanted, trial, self.sessions, self.nodes, self._left_s(), self._lose_one)
+        left_s = max(0.0, until - time.monotonic())
+        return perftest.measure(wanted, trial, self.sessions, self.nodes, left_s, self._lose_one)
 
     def _spot(self, place: Place, port: int) -> Spot:
         interface = self._interface(place.node)

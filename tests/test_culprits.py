@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from diag.facts.collective import Rank
 from diag.facts.network import Hostname
@@ -13,6 +14,8 @@ from diag.judge import judge
 from tests.checks.changes import Change, both, having, item, named, of_cluster, on
 from tests.checks.healthy import cpu_cluster, gpu_cluster
 from tests.checks.pairs.collective import cut_off, rank_of
+from tests.checks.pairs.links import by_rdma, cut_off_by_rdma
+from tests.checks.test_pairs import wrong
 
 
 def found(change: Change, cluster: Snapshot | None = None) -> tuple[Culprit, ...]:
@@ -162,6 +165,71 @@ def test_a_collective_that_ended_without_a_culprit_is_a_failure_without_one():
     assert judged.exit_status == 1
     (failed,) = [verdict for verdict in judged.verdicts if verdict.outcome == "failed"]
     assert (failed.check, failed.found) == ("collective_finishes", "not finished after 90 s")
+
+
+@pytest.mark.parametrize("nodes", [("gpu02",), ("gpu01", "gpu02", "gpu03", "gpu04")])
+def test_rdma_that_carries_nothing_is_a_failure_where_tcp_carries_all(nodes):
+    judged = judge(cut_off_by_rdma("roce_gid_index", *nodes)(by_rdma(gpu_cluster())))
+    assert judged.exit_status == 1
+    failed = {f"{verdict.check}@{verdict.subject.removeprefix('link:')}" for verdict in wrong(judged, "failed")}
+    evidence = {each for culprit in judged.culprits for each in culprit.evidence}
+    assert failed == evidence if len(nodes) == 1 else not evidence
+
+
+def slow(*names: str) -> Change:
+    """A tenth of what their flows carried, also with a third node."""
+    tenth = having(bytes_per_s=lambda rate: rate / 10)
+    third = {"node2": "node5", "node9": "node12"}
+
+    def change(cluster: Snapshot) -> Snapshot:
+        flows = [tenth(flow) if {*names} & {*flow.pair} else flow for flow in cluster.links.flows]
+        ways = [way for name in names for way in ((name, third[name]), (third[name], name))]
+        again = [having(source=a, target=b, round=3)(tenth(cluster.links.flows[0])) for a, b in ways]
+        return having(links=having(flows=(*flows, *again)))(cluster)
+
+    return change
+
+
+def test_a_cause_of_one_slow_node_does_not_hide_another():
+    slower_port = on("node2", interfaces=item(named("eth0"), having(speed_bits_per_s=10**8)))
+    culprits = found(both(slow("node2", "node9"), slower_port), cpu_cluster(16))
+    assert {(culprit.cause, culprit.nodes) for culprit in culprits} == {
+        ("node_slow", ("node2",)),
+        ("node_slow", ("node9",)),
+    }
+
+
+def test_of_several_slow_nodes_each_is_told_with_its_name():
+    (culprit,) = found(slow("node2", "node9"), cpu_cluster(16))
+    assert culprit.nodes == ("node2", "node9")
+    assert [part.partition(":")[0] for part in culprit.summary.split("; ")[::2]] == ["node2", "node9"]
+
+
+def test_a_cause_on_either_end_explains_a_link():
+    nothing = having(bytes_per_s=Missing("connected, but packets above 1400 bytes do not"), cause="mtu_mismatch")
+    cut = of_cluster(links=having(flows=item(lambda flow: flow.pair == ("node1", "node2"), nothing)))
+    (culprit,) = found(both(cut, on("node2", interfaces=item(named("eth0"), having(mtu_bytes=1400)))), cpu_cluster(8))
+    assert (culprit.kind, culprit.nodes, culprit.cause) == ("setting", ("node2",), "mtu_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("narrow", "named"),
+    [
+        (lambda flow: "node3" in flow.pair, {"node3"}),
+        (lambda flow: flow.pair == ("node3", "node4"), {"node3", "node4"}),
+        (lambda _: True, {f"node{number}" for number in range(1, 9)}),
+    ],
+)
+def test_partners_of_a_node_behind_a_small_mtu_are_not_named(narrow, named):
+    small = of_cluster(links=having(flows=item(narrow, having(path_mtu_bytes=1400))))
+    (culprit,) = found(small, cpu_cluster(8))
+    assert (culprit.cause, {*culprit.nodes}) == ("mtu_mismatch", named)
+
+
+def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
+    judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
+    assert (judged.exit_status, judged.culprits) == (0, ())
+    assert {verdict.check for verdict in wrong(judged, "not_measured")} == {"rails_carry_data"}
 
 
 def test_culprits_are_a_pure_function_of_the_snapshot():

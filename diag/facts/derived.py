@@ -129,7 +129,7 @@ def _by_name(interfaces: tuple[tuple[str, str], ...]) -> dict[str, str]:
 class Link(msgspec.Struct, frozen=True):
     """One direction between two nodes on which data was exchanged before the collective, or ``blocked``.
 
-    ``flow``: what the agents measured of it; None: this direction was not measured.
+    ``flow``: what the agents measured of it; None: this direction was not measured. ``rails``: what RDMA carried there.
     """
 
     source: str
@@ -151,28 +151,24 @@ def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
     """The directions tried from this node. NotMeasured where none was."""
     if not several_nodes(cluster):
         return ()
-    from_here = _flows_from(node, cluster)
-    flows = {flow.target: flow for flow in from_here if flow.method == TCP}
-    rails = [flow for flow in from_here if flow.method != TCP]
+    measured = _flows_from(node, cluster)
+    flows = {target: flow for (target, method, _), flow in measured.items() if method == TCP}
+    rails: dict[str, list[Flow]] = {}
+    for flow in measured.values():
+        rails.setdefault(flow.target, []).extend([flow] if flow.method != TCP else [])
     met = _met(node, cluster, required=not flows)
     names = dict.fromkeys([*flows, *met])
     return tuple(
-        Link(
-            source=node.name,
-            target=target,
-            blocked=met.get(target),
-            flow=flows.get(target),
-            rails=tuple(flow for flow in rails if flow.target == target),
-        )
-        for target in names
+        Link(node.name, target, met.get(target), flows.get(target), tuple(rails.get(target, ()))) for target in names
     )
 
 
-def _flows_from(node: Node, cluster: Snapshot) -> list[Flow]:
-    """The last of each direction counts: it was measured beside a proven-good node."""
+def _flows_from(node: Node, cluster: Snapshot) -> dict[tuple[str, str, str | None], Flow]:
+    """By target, method and rail. The last of each counts: it was measured beside a proven-good node."""
     if not is_known(cluster, "links"):
-        return []
-    return [flow for flow in cluster.links.flows if flow.source == node.name]
+        return {}
+    own = [flow for flow in cluster.links.flows if flow.source == node.name]
+    return {(flow.target, flow.method, flow.rail): flow for flow in own}
 
 
 def _met(node: Node, cluster: Snapshot, *, required: bool) -> dict[str, Blocked | None]:

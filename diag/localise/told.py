@@ -55,12 +55,15 @@ def unclear(nodes: Iterable[str], flows: Sequence[Flow], expected: float | None,
 
 
 def why_of(part: Part, flows: Sequence[Flow], sound: float) -> str:
-    against = f"{what(flows)}; sound flows carry {gbit_per_s(sound)}" if sound else what(flows)
+    usual = f"; sound flows carry {gbit_per_s(sound)}" if sound else ""
+    against = f"{what(flows)}{usual}"
     if part.kind in ("link", "direction"):
         return f"{directions(flows)} is {against}; both ends are sound with others"
     others = len({flow.pair for flow in flows})
     side = f" {part.way}" if part.way else ""
     end = ": the NIC, its cable or its switch port" if part.kind == "nic" else ""
+    if rate_of(flows) is None:
+        return f"all of its {others} pairs are cut off{side} and their other ends are not{end}{usual}"
     return f"all of its {others} pairs are slow{side} and their other ends are not: {against}{end}"
 
 

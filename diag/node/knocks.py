@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 AT_ONCE = 128
 CONNECT_S = 2.0
-REFUSED_S = 1.5
-"""For so long a refusal may mean that the other node has not begun."""
+REFUSED_S, REFUSED_SHARE = 1.5, 1 / 3
+"""For so long, and for this share of the time, a refusal may mean that the other node has not begun: a thousand are not
+asked at one moment."""
 TOKEN_BYTES, ANSWER_BYTES = 32, 16
-MOST_HELD = 1024
-"""Connections of others that are answered at once."""
+MOST_HELD = 700
+"""Connections of others that are answered at once: with our own and the listeners fewer than 1,024 descriptors."""
 
 
 def free(*, address: str, ports: list[int]) -> list[int]:
@@ -144,7 +145,7 @@ class _Round:
         self.open: dict[int, tuple[socket.socket, tuple[str, str, int], float, bool]] = {}
         self.failed: dict[tuple[int, str], list[str]] = {}
         self.tried = 0
-        self.refused_until = time.monotonic() + REFUSED_S
+        self.refused_until = time.monotonic() + max(REFUSED_S, REFUSED_SHARE * seconds)
 
     def is_over(self) -> bool:
         return not (self.waiting or self.open or self.again)

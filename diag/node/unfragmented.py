@@ -5,6 +5,7 @@ TCP hides it: it agrees on a smaller size, or its handshake passes and the first
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import select
 import socket
@@ -42,7 +43,10 @@ class Paths:
             self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PROBE)
         else:
             self.socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PROBE)
-        self.socket.bind((address, port))
+        try:
+            self.socket.bind((address, port))
+        except OSError:  # that port was free of TCP alone; the other end is told which it is
+            self.socket.bind((address, 0))
 
     def __enter__(self) -> Paths:  # noqa: PYI034 - Self is not in the oldest Python that runs this
         return self
@@ -93,11 +97,15 @@ class Paths:
             if self.socket in ready:
                 size = self._heard(whole=True)
                 if size:
-                    self.socket.sendto(QUESTION.pack(self.key, size), (self.peer, self.there))
+                    self._answer(size)
             elif control in ready:
                 dials.read_exactly(control, 1)
                 return
         raise socket.timeout("the other side never said that it is done")
+
+    def _answer(self, size: int) -> None:
+        with contextlib.suppress(OSError):  # a rule of this node lets no datagram out: nothing is known of their size
+            self.socket.sendto(QUESTION.pack(self.key, size), (self.peer, self.there))
 
     def _heard(self, *, whole: bool = False) -> int:
         """The size that a datagram of the peer names; 0: it is not ours, or not ``whole``."""

@@ -51,7 +51,7 @@ _WORDS = (
     (r"Failed status (\d+)", "", "work of {node} completed with error {0}"),
     (r"Couldn't connect to (\S+)|Unexpected CM event", "firewall_blocks_ports",
      "{node} cannot connect to the other end, which listens"),
-    (r"Couldn't listen to port (\d+)", "port_in_use", "port {0} of {node} is in use"),
+    (r"Couldn't listen to port (\d+)", "", "port {0} of {node} was taken a moment before"),
     (r"(\S+) did not listen at port (\d+)", "", "perftest on {0} did not listen in time"),
     (r"(?:unrecognized|invalid|unknown) option|Invalid Command line", "",
      "perftest on {node} does not know an option: another version"),

@@ -29,7 +29,8 @@ OVERHEAD_S = 9.0
 ANSWER_S = 1.5
 WIDTH = 2048
 BIG_STEPS = ("send", "receive")
-ALREADY_SMALL = 576
+OWN = ("EADDRINUSE", "EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")
+"""Errors of a node that never came to use the link: they say nothing of it."""
 
 T = TypeVar("T")
 
@@ -83,14 +84,15 @@ def measure(
     return Measured(flows=tuple(flow for both in flows.values() for flow in both), lost=lost)
 
 
-def free_ports(sessions: Mapping[str, Session], places: Mapping[str, Place]) -> tuple[dict[str, int], dict[str, str]]:
-    """Node -> a port for the sweep; or why it has none."""
+def free_ports(
+    sessions: Mapping[str, Session], places: Mapping[str, Place]
+) -> tuple[dict[str, int], dict[str, str], dict[str, NodeError]]:
+    """Node -> a port for the sweep; or why it has none; and who is lost."""
     requests = {
         name: Request(name="free_port", verb=Ask("dials:free_port", {"address": place.address}))
         for name, place in places.items()
     }
-    answers, failed, lost = ask(sessions, requests, 8.0, int)
-    return answers, {**failed, **{name: error.what for name, error in lost.items()}}
+    return ask(sessions, requests, 8.0, int)
 
 
 def ask(
@@ -196,8 +198,8 @@ def _why_not(ends: Pair, sender: _Told, receiver: _Told, spots: Mapping[str, Spo
     if failed:
         return f"an agent was lost: {failed.why}", "agent_silent"
     failed = sender.failed or receiver.failed
-    if failed is None:
-        return "its rate was not told", ""
+    if failed is None or (untried := _untried(ends, sender, receiver)):
+        return "its rate was not told" if failed is None else untried, ""
     spot = spots[target]
     words = WORDS.get(failed.error, failed.why)
     if failed.step == "connect":
@@ -209,6 +211,14 @@ def _why_not(ends: Pair, sender: _Told, receiver: _Told, spots: Mapping[str, Spo
     if failed.step in BIG_STEPS:
         return f"connected, but the bytes stop coming through: {words} ({failed.error})", "link_slow"
     return f"{failed.step}: {failed.why}", ""
+
+
+def _untried(ends: Pair, sender: _Told, receiver: _Told) -> str:
+    """Why an end did not come so far as to use the link; empty: both did."""
+    for name, told in zip(ends, (sender, receiver), strict=True):
+        if told.failed and (told.failed.step == "answer" or told.failed.error in OWN):
+            return f"not tried: {name}: {told.failed.why}"
+    return ""
 
 
 def _joined(first: tuple[Flow, Flow], turned: tuple[Flow, Flow]) -> tuple[Flow, Flow]:

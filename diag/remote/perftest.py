@@ -53,6 +53,7 @@ def measure(  # noqa: PLR0917 - what to measure, with whom, for how long
 
     ``lose`` is told of nodes that stopped answering. Both ends of every run are ended when this returns.
     """
+    deadline_s = max(0.0, deadline_s)
     until = time.monotonic() + deadline_s
 
     def of(one: str, other: str) -> Callable[[], list[Flow]]:
@@ -111,7 +112,7 @@ def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | N
     if any(":" in wanted.addresses[node.name] for node in pair):
         return Failure(why=ONLY_IPV4)
     for node, end in zip(pair, (rail.one, rail.other), strict=True):
-        system = node.rdma_system
+        system = node.rdma_system if is_known(node, "rdma_system") else None
         if system is not None and is_known(system, "perftest") and system.perftest is None:
             return Failure(why=NOT_INSTALLED.format(node=node.name))
         if end.port.state != "active":

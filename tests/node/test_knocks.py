@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,10 +16,13 @@ PORTS = [29511, 29512, 29513]
 TOKEN = "0123456789abcdef" * 2
 
 
-def knocking(*, used: dict[str, list[int]] | None = None, seconds: float = 6, **lies: Any) -> dict[str, dict[str, Any]]:
-    """``lies``: node -> arguments of its own."""
+def knocking(
+    *, used: dict[str, list[int]] | None = None, seconds: float = 6, late: str = "", **lies: Any
+) -> dict[str, dict[str, Any]]:
+    """``lies``: node -> arguments of its own; ``late``: who begins two seconds after the others."""
 
     def one(name: str) -> dict[str, Any]:
+        time.sleep(2 if name == late else 0)
         about = {"ports": PORTS, "used": used or {}, "token": TOKEN, "nodes": ADDRESSES, "seconds": seconds}
         return ask("knocks:knock", address=ADDRESSES[name], name=name, **{**about, **lies.get(name, {})})
 
@@ -31,6 +35,10 @@ def test_every_node_reaches_every_port_of_every_other():
     assert {name: (one["tried"], one["failed"], one["untried"]) for name, one in told.items()} == {
         name: (9, [], 0) for name in ADDRESSES
     }
+
+
+def test_the_longer_it_takes_the_later_a_node_may_begin():
+    assert all(not one["failed"] for one in knocking(seconds=9, late="n2").values())
 
 
 def test_a_port_that_is_in_use_is_neither_opened_nor_dialled():

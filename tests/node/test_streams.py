@@ -39,6 +39,14 @@ def test_both_directions_have_a_rate_and_the_path_its_size():
     assert 0 < there["latency_s"] < 0.1
 
 
+def test_a_port_that_something_uses_for_udp_is_no_fault_of_the_path():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((OTHER, 0))
+        port = {"port": taken.getsockname()[1]}
+        for end in pair(dialler=port, listener=port):
+            assert (end["path_mtu"], "failed" in end) == (9000, False)
+
+
 def test_a_peer_that_never_comes_is_a_failed_step_on_both_sides():
     there, here = pair(dialler={"peer": "127.0.9.13"})
     assert (there["failed"]["step"], there["failed"]["error"]) == ("connect", "ECONNREFUSED")

@@ -157,6 +157,13 @@ def test_a_hang_on_infiniband_names_no_udp_port():
     assert "UDP" not in found.why
 
 
+def test_a_port_that_was_taken_meanwhile_says_nothing_of_the_link():
+    taken = Ended(node="b", status=1, text="Couldn't listen to port 20123\n")
+    found = failure(WRITE, Ended(node="a", status=None, text=""), taken, 17.0, ethernet=True)
+    assert found is not None
+    assert (found.cause, found.why) == ("", "port 20123 of b was taken a moment before")
+
+
 def test_what_nobody_knows_is_told_in_its_own_words():
     strange = Ended(node="a", status=3, text="---\nOut of cheese\n")
     found = failure(WRITE, strange, Ended(node="b", status=0, text=""), 17.0, ethernet=True)

@@ -186,10 +186,10 @@ def test_a_table_of_another_size_is_no_result(replay: Replay):
     assert "expected one of 4096 bytes" in peek(flow, "bytes_per_s").why
 
 
-def flows_without_agents(a: Node, b: Node, **wanted: Any) -> tuple[Flow, ...]:
+def flows_without_agents(a: Node, b: Node, deadline_s: float = 60, **wanted: Any) -> tuple[Flow, ...]:
     pairs = Pairs(pairs=(("a", "b"),), number=1, **{"addresses": {"a": HERE, "b": HERE}, **wanted})
     no_sessions: dict[str, Session] = {}
-    return measure(pairs, WRITE, no_sessions, {"a": a, "b": b}, 60)
+    return measure(pairs, WRITE, no_sessions, {"a": a, "b": b}, deadline_s)
 
 
 def test_a_node_without_perftest_is_said_to_be_without():
@@ -197,6 +197,16 @@ def test_a_node_without_perftest_is_said_to_be_without():
     assert [peek(flow, "bytes_per_s").why for flow in flows] == [
         "perftest is not installed on b (package perftest)"
     ] * 2
+
+
+def test_where_no_time_is_left_that_is_said():
+    for flow in flows_without_agents(node("a"), node("b"), -20):
+        assert (flow.rail, peek(flow, "bytes_per_s").why) == ("rxe0", "no time was left for it")
+
+
+def test_what_devices_share_need_not_be_known_to_say_what_stands_in_the_way():
+    dark = msgspec.structs.replace(node("b", state="down"), rdma_system=unknown("no answer within 8 s"))
+    assert peek(flows_without_agents(node("a"), dark)[0], "bytes_per_s").why == "rxe0 of b is down"
 
 
 def test_over_ipv6_perftest_is_not_tried():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diag.facts.links import ClosedPorts, Flow
+from diag.facts.record import Missing
+from diag.facts.snapshot import Snapshot
 from tests.checks.changes import Change, having, item, more, of_cluster
 from tests.checks.pair import Pair, two
 
@@ -34,7 +36,29 @@ def slow(*ways: tuple[str, str]) -> Change:
     return of_cluster(links=having(flows=flows))
 
 
+def by_rdma(cluster: Snapshot) -> Snapshot:
+    """Beside each flow one of perftest over the first rail."""
+    links = cluster.links
+    wish = having(method="ib_write_bw", rail="mlx5_0", bytes_per_s=49e9, windows_bytes_per_s=())
+    return having(links=having(flows=(*links.flows, *map(wish, links.flows))))(cluster)
+
+
+def cut_off_by_rdma(cause: str, *nodes: str) -> Change:
+    """Rails of ``nodes`` carry nothing; TCP beside them does."""
+    nothing = having(bytes_per_s=Missing("the GIDs of both ends are of different kinds"), cause=cause)
+    return of_cluster(
+        links=having(flows=item(lambda each: each.rail is not None and not {*nodes}.isdisjoint(each.pair), nothing))
+    )
+
+
 PAIRS = (
+    Pair(
+        check="rails_carry_data",
+        given=by_rdma,
+        change=cut_off_by_rdma("roce_gid_index", "gpu02"),
+        named=("gpu01", "gpu02", "gpu02", "gpu03"),
+        found="by mlx5_0: the GIDs of both ends are of different kinds",
+    ),
     Pair(
         check="link_is_as_fast_as_the_others",
         change=slow(("gpu01", "gpu02"), ("gpu02", "gpu01"), ("gpu02", "gpu03"), ("gpu03", "gpu02")),

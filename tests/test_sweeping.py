@@ -1,0 +1,94 @@
+"""Does the sweep keep what is known, whatever becomes of a node on the way? Nodes here answer by the book."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from diag import sweeping
+from diag.errors import NodeError
+from diag.facts.links import Links
+from diag.probes.verbs import Answer, Request
+from tests.checks.machines import cpu_node, gpu_node
+
+SILENT = NodeError("node2", "agent_silent", "no answer within 7.5 s")
+REFUSED = {"failed": {"step": "connect", "error": "ETIMEDOUT", "why": "timed out"}}
+
+
+class Node:
+    """``instead``: function -> what it answers, or the error that it raises."""
+
+    def __init__(self, instead: Mapping[str, Any]) -> None:
+        self.instead = instead
+
+    def ask(self, requests: Sequence[Request], _deadline_s: float) -> tuple[Answer, ...]:
+        return tuple(Answer(name=request.name, value=self._said(request)) for request in requests)
+
+    def _said(self, request: Request) -> Any:
+        function, arguments = request.verb.function, request.verb.arguments  # type: ignore[union-attr] - they only ask
+        said = self.instead.get(function, _HEALTHY.get(function))
+        if isinstance(said, NodeError):
+            raise said
+        return said(arguments) if callable(said) else said
+
+
+_HEALTHY: Mapping[str, Any] = {
+    "nic_counters:read": lambda _: {
+        "nics": {name: {"rx_bytes": 0} for name in ("eth0", "bond0")},
+        "hcas": {},
+        "at_s": time.monotonic(),
+    },
+    "knocks:free": lambda asked: asked["ports"],
+    "knocks:knock": {"tried": 1, "untried": 0, "failed": []},
+    "dials:free_port": 20000,
+    "streams:pair": {"rate": 1e8, "windows": [1e8] * 8, "latency_s": 1e-4, "path_mtu": 1500, "retransmits": 0},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_background(monkeypatch):
+    monkeypatch.setattr(sweeping, "BACKGROUND_S", 0.0)
+
+
+def swept(
+    count: int, instead: Mapping[str, Mapping[str, Any]], node: Callable[[int], Any] = cpu_node, **order: Any
+) -> tuple[Links, dict[str, NodeError]]:
+    """And who was lost."""
+    nodes = [node(number) for number in range(1, count + 1)]
+    sessions: Any = {node.name: Node(instead.get(node.name, {})) for node in nodes}
+    wanted = sweeping.Order(**{"mode": "ring", "level": "quick", "limit_s": 60, **order})
+    lost: dict[str, NodeError] = {}
+    return sweeping.Sweep(sessions, nodes, wanted).measure(lose=lost.__setitem__), lost
+
+
+@pytest.mark.parametrize(
+    "step", ["nic_counters:read", "knocks:free", "knocks:knock", "dials:free_port", "streams:pair"]
+)
+def test_a_node_that_falls_silent_in_any_step_is_lost_and_the_others_are_measured(step):
+    links, lost = swept(4, {"node2": {step: SILENT}})
+    assert links.nodes == ("node1", "node3", "node4")
+    assert dict(links.excluded) == {"node2": "no answer within 7.5 s"}
+    assert lost == {"node2": SILENT}
+    assert {"node1", "node4"} in [set(flow.pair) for flow in links.flows]
+
+
+def test_suspects_are_no_reason_to_measure_more_pairs_than_permitted():
+    links, _ = swept(6, {"node2": {"streams:pair": REFUSED}}, mode="all", max_pairs=3)
+    assert {flow.pair for flow in links.flows} <= {("node1", "node6"), ("node2", "node5"), ("node3", "node4")}
+    assert len({pair for pair, why in links.left_out if why == "--max-pairs 3"}) == 2
+
+
+def test_rdma_of_one_round_takes_no_more_than_its_share_of_the_time(monkeypatch):
+    deadlines: list[float] = []
+
+    def measure(*arguments: Any) -> tuple[()]:
+        deadlines.append(arguments[4])
+        return ()
+
+    monkeypatch.setattr(sweeping.perftest, "measure", measure)
+    links, _ = swept(4, {}, gpu_node)
+    assert [each.why for each in links.rounds][:2] == ["ring 1/2", "ring 2/2"]
+    assert deadlines[0] < 60 / 3 < deadlines[1] < 60 / 2
