@@ -97,6 +97,8 @@ def check_link_is_as_fast_as_the_others(link: Link, peers: Peers) -> None:
     """
     link.measured.bytes_per_s  # noqa: B018 - raises where it is not known
     suspect = peers.once(slow_flows).get((link.source, link.target))
+    if suspect is not None and suspect.kind == "unclear" and suspect.expected_bytes_per_s is None:
+        raise NotMeasured(suspect.why)
     assert suspect is None, finding(*(told_of(suspect) if suspect else ("", "")))
 
 

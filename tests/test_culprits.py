@@ -226,6 +226,20 @@ def test_partners_of_a_node_behind_a_small_mtu_are_not_named(narrow, named):
     assert (culprit.cause, {*culprit.nodes}) == ("mtu_mismatch", named)
 
 
+def test_where_nobody_can_tell_who_is_sound_no_link_is_wrong():
+    """Rates of a healthy lab on a busy machine, every pair of four hosts."""
+    rates = {(1, 4): 3.2, (4, 1): 3.3, (2, 3): 2.8, (3, 2): 2.3, (1, 3): 4.0, (3, 1): 4.4, (4, 2): 4.1, (2, 4): 3.8,
+             (1, 2): 3.7, (2, 1): 3.9, (3, 4): 3.7, (4, 3): 3.8}  # fmt: skip
+    flows = lambda old: tuple(  # noqa: E731 - a wish
+        having(source=f"node{a}", target=f"node{b}", bytes_per_s=rate * 1e9, windows_bytes_per_s=())(old[0])
+        for (a, b), rate in rates.items()
+    )
+    judged = judge(of_cluster(links=having(mode="all", flows=flows))(cpu_cluster()))
+    assert (judged.exit_status, judged.culprits) == (3, ())
+    (verdict, *_) = wrong(judged, "not_measured")
+    assert (verdict.summary or "").endswith("nobody can be told apart")
+
+
 def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
     judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
     assert (judged.exit_status, judged.culprits) == (0, ())
