@@ -23,6 +23,8 @@ LOST_S = 25.0
 """The board waits 10 s for a beat, ranks 12 s for the board; then last words, the job's stop, goodbyes, verdicts."""
 ENDED_S = 15.0
 """Whose processes end has not to be waited for."""
+RETRY_S = 20.0
+"""The others then run the all-reduce once more."""
 
 
 def test_a_sshd_frozen_before_login_is_named_and_costs_no_more_than_the_deadline(lab4, tmp_path, leaves_nothing):
@@ -99,7 +101,7 @@ def test_a_host_lost_in_the_all_reduce_is_named_alone(lab4, tmp_path, leaves_not
         victim.blackhole()
         lost_at = time.monotonic()
         run.wait()
-        assert time.monotonic() - lost_at < LOST_S
+        assert time.monotonic() - lost_at < LOST_S + RETRY_S
         wait_for(lambda: not any(AGENT in " ".join(one.argv) for one in victim.processes()), "the end of the lease")
         assert time.monotonic() - lost_at < LEASE_S + 10
         victim.kill("sshd: root@")  # sshd itself waits for TCP to give up, for a quarter of an hour
@@ -118,7 +120,7 @@ def test_a_host_whose_processes_all_end_at_once_is_named_alone(make_lab, tmp_pat
         victim.die()
         died_at = time.monotonic()
         run.wait()
-        assert time.monotonic() - died_at < ENDED_S
+        assert time.monotonic() - died_at < ENDED_S + RETRY_S
     complete(run, lab)
     lost_alone(run, lab, victim)
 
