@@ -285,7 +285,14 @@ def _numbers(ranks: Sequence[Rank]) -> str:
 def _explaining(symptom: Culprit | Suspect, causes: Sequence[Culprit]) -> int | None:
     """Which of ``causes`` on the same node, or on either end of the same link, makes this symptom expected."""
     for index, culprit in enumerate(causes):
-        explained = {culprit.cause} | EXPLAINS.get(culprit.cause, set())
+        explained = {culprit.cause} | EXPLAINS.get(culprit.cause, set()) | _cut_off_by(culprit)
         if not set(symptom.nodes).isdisjoint(culprit.nodes) and symptom.cause in explained:
             return index
     return None
+
+
+def _cut_off_by(culprit: Culprit) -> set[str]:
+    """What else is seen where nothing passes: of a node all that follows from it; of a link no end of a rank."""
+    if not any(evidence.startswith("link_carries_data@") for evidence in culprit.evidence):
+        return set()
+    return CUT_OFF - LOST if culprit.kind == "link" else CUT_OFF

@@ -240,6 +240,14 @@ def test_where_nobody_can_tell_who_is_sound_no_link_is_wrong():
     assert (verdict.summary or "").endswith("nobody can be told apart")
 
 
+@pytest.mark.parametrize("seen", [cut_off("gpu02"), rank_of("gpu02", outcome="rank_frozen")])
+@pytest.mark.parametrize("cause", ["link_slow", "firewall_blocks_ports"])
+def test_a_node_that_is_cut_off_is_named_once(cause, seen):
+    nothing = item(lambda flow: "gpu02" in flow.pair, having(bytes_per_s=Missing("no answer"), cause=cause))
+    (culprit,) = found(both(of_cluster(links=having(flows=nothing)), seen))
+    assert (culprit.nodes, culprit.cause) == (("gpu02",), cause)
+
+
 def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
     judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
     assert (judged.exit_status, judged.culprits) == (0, ())
