@@ -55,7 +55,7 @@ def behind(link: Link, node: Node, peers: Peers) -> list[tuple[str, str]]:
     for flow in link.rails:
         if value(flow) != "bytes_per_s" or not is_known(flow, "bytes_per_s"):
             continue
-        if any(hca.name == flow.rail and hca.pci_address is None for hca in node.hcas):
+        if any(hca.name == (flow.rail or "").partition("/")[0] and hca.pci_address is None for hca in node.hcas):
             unknown = soft
             continue
         try:

@@ -7,7 +7,6 @@ NIC, the budget and lost nodes end it early; what is known by then is kept.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,36 +18,19 @@ from diag.errors import NodeError
 from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Interface
 from diag.facts.node import Node
-from diag.facts.record import UNASKED, Known, NotMeasured, is_known
-from diag.probes import increases
+from diag.facts.record import UNASKED, Known, NotMeasured
+from diag.link_load import FLOW_S, TRIALS, WRITE, felt, has_rdma, line_bytes_per_s, rails_of, streams_for
 from diag.probes.increases import Reading
 from diag.probes.perftest import Trial
 from diag.remote import nic_counters, pairs, perftest, port_matrix
 from diag.remote.pairs import Pair, Spot
 from diag.remote.session import Session
-from diag.routing import default_interfaces
-from diag.units import MIB
 
-FLOW_S: Mapping[str, float] = {"quick": 0.5, "normal": 0.8, "burn": 0.8}
-"""Level -> how long each direction is measured."""
 BACKGROUND_S = 1.0
 KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
-STREAMS_FOR, FEWEST_STREAMS, MOST_STREAMS = 10e9, 2, 8
-"""A stream for each 10 Gbit/s: one core moves little more."""
 SAMPLE_OF, SEED = 4, 7
 """Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
 MOST_CONFIRMED = 2
-FELT = re.compile("pause|discard")
-"""Counters by which a fabric says that it is too much."""
-WRITE = Trial(tool="ib_write_bw", size_bytes=MIB, seconds=1)
-TRIALS: Mapping[str, tuple[Trial, ...]] = {
-    "quick": (WRITE,),
-    "normal": (
-        WRITE, Trial(tool="ib_read_bw", size_bytes=MIB, seconds=1), Trial(tool="ib_send_lat", size_bytes=8)
-    ),
-}  # fmt: skip
-TRIALS = {**TRIALS, "burn": TRIALS["normal"]}
-"""Level -> what perftest measures; all of it in the first round, writing in every round. At level quick of one rail."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +105,7 @@ class Sweep:
         told = []
         for name in [name for name in rates if name in self.places]:  # some were lost meanwhile
             bytes_per_s = rates[name]
-            line = _line(self._interface(name))
+            line = line_bytes_per_s(self._interface(name))
             row = Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
             told.append(row)
             if row.why_busy and not self.order.even_if_busy:
@@ -158,7 +140,7 @@ class Sweep:
         repeated = planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else []
         self.open_rounds += len(repeated)
         for why, chosen in repeated:
-            self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots)
+            self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots, by_rdma=False)
         self._confirm(spots, localise.confirm_repeats(names, spread))
 
     def _counted(self) -> dict[str, Reading]:
@@ -183,7 +165,7 @@ class Sweep:
         beyond = further[max(0, self.order.max_pairs - len(met)) :]
         if beyond:
             why = f"--max-pairs {self.order.max_pairs}"
-            self.left_out.append((f"{len(beyond)} pairs of suspects against proven-good ones", why))
+            self.left_out.append((f"{_pairs(beyond)} of suspects against proven-good ones", why))
         return [pair for pair in chosen if pair not in beyond]
 
     def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
@@ -199,27 +181,27 @@ class Sweep:
             self.left_out.append((f"{left_out} of {every} pairs", f"--max-pairs {self.order.max_pairs}"))
         return [(f"{mode} {place}/{len(rounds)}", chosen) for place, chosen in enumerate(rounds, 1)]
 
-    def _round(self, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot]) -> None:
+    def _round(self, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot], *, by_rdma: bool = True) -> None:
         there = [pair for pair in chosen if not set(pair) - set(self.places)]
         seconds = FLOW_S[self.order.level]
         if self.stopped or not there:
             if there:
-                self.left_out.append((f"{len(there)} pairs of {why}", self.stopped))
+                self.left_out.append((f"{_pairs(there)} of {why}", self.stopped))
             return
         if self._left_s() < 2 * seconds + 1:
             self.stopped = "the time for the links was over"
-            self.left_out.append((f"{len(there)} pairs of {why}", self.stopped))
+            self.left_out.append((f"{_pairs(there)} of {why}", self.stopped))
             return
         began, number = time.monotonic(), len(self.rounds) + 1
-        measured = pairs.measure(self.sessions, spots, there, number, seconds)
+        measured = pairs.measure(self.sessions, spots, there, number, seconds, until=self.until)
         self.flows += measured.flows
-        by_rdma = [pair for pair in there if not set(pair) & set(measured.lost)]
-        rails = rails_of([self.nodes[name] for pair in by_rdma for name in pair], self.order.level)
+        met = [pair for pair in there if by_rdma and not set(pair) & set(measured.lost)]
+        rails = rails_of([self.nodes[name] for pair in met for name in pair], self.order.level)
         until = time.monotonic() + self._left_s() / max(1, self.open_rounds)  # many rails leave the others their time
         self.open_rounds -= 1
         for trial in TRIALS[self.order.level] if rails else ():
             if number == 1 or trial == WRITE:
-                self.flows += self._by_rdma(trial, by_rdma, number, rails, until)
+                self.flows += self._by_rdma(trial, met, number, rails, until)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
         self._lose(measured.lost)
@@ -239,9 +221,7 @@ class Sweep:
 
     def _spot(self, place: Place, port: int) -> Spot:
         interface = self._interface(place.node)
-        line = _line(interface)
-        wanted = int((line or 0) * 8 // STREAMS_FOR) if line else FEWEST_STREAMS
-        streams = min(MOST_STREAMS, max(FEWEST_STREAMS, wanted))
+        streams = streams_for(interface)
         return Spot(place=place, port=port, mtu_bytes=interface.mtu_bytes, streams=streams)
 
     # -- who takes part
@@ -266,32 +246,5 @@ class Sweep:
         return self.until - time.monotonic()
 
 
-def felt(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> str:
-    """Pauses and discards that rose meanwhile: others on the fabric feel the sweep. Empty: none did."""
-    for name, reading in after.items():
-        for risen in increases.between(before.get(name, reading), reading, "links"):
-            if FELT.search(risen.counter):
-                return f"{risen.counter} of {risen.device} on {name} rose by {risen.by}"
-    return ""
-
-
-def has_rdma(node: Node) -> bool:
-    return is_known(node, "hcas") and bool(node.hcas)
-
-
-def rails_of(nodes: Sequence[Node], level: str) -> frozenset[str]:
-    """Names of the HCAs that are measured: not what carries the default route where another is there."""
-    names: dict[str, bool] = {}
-    for node in nodes:
-        spared = set(default_interfaces(node)) if is_known(node, "routes") else set()
-        for hca in node.hcas if is_known(node, "hcas") else ():
-            held = {interface for port in hca.ports for interface in port.interfaces}
-            names[hca.name] = names.get(hca.name, False) or bool(held & spared)
-    free = sorted(name for name, is_spared in names.items() if not is_spared) or sorted(names)
-    return frozenset(free[:1] if level == "quick" else free)
-
-
-def _line(interface: Interface) -> float | None:
-    """Bytes per second; None: its driver does not say."""
-    speed = interface.speed_bits_per_s if is_known(interface, "speed_bits_per_s") else None
-    return speed / 8 if speed else None
+def _pairs(some: Sequence[Pair]) -> str:
+    return "1 pair" if len(some) == 1 else f"{len(some)} pairs"

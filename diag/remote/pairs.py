@@ -6,7 +6,9 @@ refuses one direction is then known from a link that carries nothing.
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -26,7 +28,7 @@ Pair = tuple[str, str]
 
 OVERHEAD_S = 9.0
 """Of a pair beside its two flows: connecting, small packets, and the patience with one that stalls."""
-ANSWER_S = 1.5
+ANSWER_S, LEAST_S = 1.5, 3.0
 WIDTH = 2048
 BIG_STEPS = ("send", "receive")
 OWN = ("EADDRINUSE", "EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")
@@ -70,14 +72,23 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    sessions: Mapping[str, Session], spots: Mapping[str, Spot], pairs: Sequence[Pair], number: int, seconds: float
+    sessions: Mapping[str, Session],
+    spots: Mapping[str, Spot],
+    pairs: Sequence[Pair],
+    number: int,
+    seconds: float,
+    *,
+    until: float = math.inf,
 ) -> Measured:
-    """Both directions of every pair, each for ``seconds``; no node is in two pairs."""
-    told, lost = _ask_both(sessions, spots, pairs, seconds)
+    """Both directions of every pair, each for ``seconds``; no node is in two pairs.
+
+    ``until``, by ``time.monotonic``: what stalls has no longer than that, or ``LEAST_S`` beside its two flows.
+    """
+    told, lost = _ask_both(sessions, spots, pairs, seconds, until)
     flows = {pair: _flows(pair, told, spots, number) for pair in pairs}
     turned = [(b, a) for a, b in pairs if _could_not_connect(told[a]) and not {a, b} & set(lost)]
     if turned:
-        again, lost_too = _ask_both(sessions, spots, turned, seconds)
+        again, lost_too = _ask_both(sessions, spots, turned, seconds, until)
         lost |= lost_too
         for b, a in turned:
             flows[a, b] = _joined(flows[a, b], _flows((b, a), again, spots, number))
@@ -119,9 +130,10 @@ def ask(
 
 
 def _ask_both(
-    sessions: Mapping[str, Session], spots: Mapping[str, Spot], pairs: Sequence[Pair], seconds: float
+    sessions: Mapping[str, Session], spots: Mapping[str, Spot], pairs: Sequence[Pair], seconds: float, until: float
 ) -> tuple[dict[str, _Told], dict[str, NodeError]]:
-    on_node_s = 2 * seconds + OVERHEAD_S
+    left_s = max(LEAST_S, until - time.monotonic() - 2 * seconds)
+    on_node_s = 2 * seconds + min(OVERHEAD_S, left_s)
     requests: dict[str, Request] = {}
     for dialler, listener in pairs:
         token = secrets.token_hex(16)
