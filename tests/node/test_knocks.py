@@ -17,7 +17,7 @@ TOKEN = "0123456789abcdef" * 2
 
 
 def knocking(
-    *, used: dict[str, list[int]] | None = None, seconds: float = 6, late: str = "", **lies: Any
+    *, used: dict[str, list[int]] | None = None, seconds: float = 15, late: str = "", **lies: Any
 ) -> dict[str, dict[str, Any]]:
     """``lies``: node -> arguments of its own; ``late``: who begins two seconds after the others."""
 
@@ -38,7 +38,7 @@ def test_every_node_reaches_every_port_of_every_other():
 
 
 def test_the_longer_it_takes_the_later_a_node_may_begin():
-    assert all(not one["failed"] for one in knocking(seconds=9, late="n2").values())
+    assert all(not one["failed"] for one in knocking(seconds=20, late="n2").values())
 
 
 def test_a_port_that_is_in_use_is_neither_opened_nor_dialled():
@@ -53,13 +53,13 @@ def test_a_port_that_is_in_use_is_neither_opened_nor_dialled():
 
 
 def test_a_port_at_which_nobody_listens_is_named_with_its_node():
-    told = knocking(seconds=3, n3={"used": {"n3": [PORTS[0]]}})  # it opens two of the three
+    told = knocking(seconds=9, n3={"used": {"n3": [PORTS[0]]}})  # it opens two of the three
     assert told["n1"]["failed"] == [[PORTS[0], "ECONNREFUSED", ["n3"]]]
     assert told["n3"]["failed"] == []
 
 
 def test_who_does_not_know_the_token_is_not_answered():
-    told = knocking(seconds=3, n4={"token": "f" * 32})
+    told = knocking(seconds=9, n4={"token": "f" * 32})
     assert {error for _, error, names in told["n1"]["failed"] for _ in names} == {"ECONNRESET"}
     assert {tuple(names) for _, _, names in told["n1"]["failed"]} == {("n4",)}
     assert [len(names) for _, _, names in told["n4"]["failed"]] == [3, 3, 3]
