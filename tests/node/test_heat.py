@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.node.asking import zipped
+from tests.remote.agents import until
 
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
 NODE = Path(__file__).parents[2] / "diag" / "node"
@@ -84,6 +85,7 @@ def test_what_carries_the_token_is_ours_wherever_it_runs(watch):
     """Below a daemon, too; and what has ended is nobody's."""
     watch.token, watch.known = "5" * 16, set()
     with subprocess.Popen(["sleep", "60"], env={"DIAG_JOB": f"{'5' * 16}.inside"}) as ours:
+        assert until(Path(f"/proc/{ours.pid}/environ").read_bytes)  # a moment after it began it has none
         assert not watch._is_foreign(ours.pid)
         ours.kill()
     with subprocess.Popen(["sleep", "60"], env={"DIAG_JOB": f"{'6' * 16}.1."}) as other:
