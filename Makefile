@@ -15,7 +15,7 @@ run: .venv/installed
 
 test: lab-ready .venv/installed-dev lint types borders
 	@status=0; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not ($(ALONE))" || status=$$?; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(ALONE))" || status=$$?; \
 	$(BIN)/python -m pytest -m "$(ALONE)" || status=$$?; \
 	exit $$status
 

@@ -20,7 +20,7 @@ from diag.remote.session import Session
 from tests.lab.cluster import Lab
 from tests.remote.jobs import facts, lab_sessions
 
-pytestmark = [pytest.mark.lab, pytest.mark.beside, pytest.mark.xdist_group("links"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.beside, pytest.mark.timeout(300)]
 
 HOSTS, RATE = 16, "200mbit"
 

@@ -11,8 +11,6 @@ import pytest
 
 from tests.node.asking import ask
 
-pytestmark = pytest.mark.xdist_group("knocks")  # the same ports of the same addresses
-
 ADDRESSES = {f"n{number}": f"127.0.9.{number}" for number in range(1, 5)}
 PORTS = [29511, 29512, 29513]
 TOKEN = "0123456789abcdef" * 2
