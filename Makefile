@@ -3,8 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := .venv/bin
 # Debian/Ubuntu packages: of the lab, and of the machines with RDMA.
 LAB_PACKAGES := $(shell grep -v '^\#' tests/lab/packages.txt 2>/dev/null)
-# What needs the machine to itself: hosts, containers and machines of its own, and what they measure; not what mostly waits.
-ALONE := (lab and not beside) or docker or rdma or alone
+# What needs hosts or containers of its own, one after the other; beside them only the emulated machines with RDMA.
+ALONE := (lab and not beside) or docker or alone
 WORKERS := $(shell expr $$(nproc) + 1)
 RDMA_PACKAGES := $(shell grep -v '^\#' tests/rdma/packages.txt 2>/dev/null)
 
@@ -15,8 +15,10 @@ run: .venv/installed
 
 test: lab-ready .venv/installed-dev lint types borders
 	@status=0; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(ALONE))" || status=$$?; \
-	$(BIN)/python -m pytest -m "$(ALONE)" || status=$$?; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(ALONE) or rdma)" || status=$$?; \
+	said=$$(mktemp); $(BIN)/python -m pytest -m rdma > $$said 2>&1 & rdma=$$!; \
+	$(BIN)/python -m pytest -m "($(ALONE)) and not rdma" || status=$$?; \
+	wait $$rdma || status=$$?; cat $$said; rm -f $$said; \
 	exit $$status
 
 lint: .venv/installed-dev
