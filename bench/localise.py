@@ -3,23 +3,27 @@
 Simulated: rate(i -> j) = min(node i, node j, link ij) with normal noise of 5 or 10 %, once of each of a flow's windows
 and once of whole flows, others taking 2 % at each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half
 as much between them) and of eight rails. Time is counted in measurements, each as long as any other: a round of
-disjoint pairs takes one, one that is repeated as many as it is repeated. The sweep takes n-1; bisection measures halves
-by an all-reduce down to pairs of nodes, both halves at once, one step after the other for each culprit, and cannot tell
-a slow node from its link. Its steps are counted as if each were right at the first try, whatever the noise. On real
+disjoint pairs takes one, one that is repeated as many as it is repeated. The all-pairs sweep and bisection by the
+collective (halves of the ring at once, down to a pair) run on the same faults and are given the same number of repeats;
+the sweep of one flow a pair, which finds less, beside it. What they find is counted in the same way; bisection can name
+neither a direction nor a side nor two at once. On real
 hosts: bench/localise_lab.py.
 """
 
 from __future__ import annotations
 
+import collections
 import json
 import math
+import multiprocessing
 import random
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from _localise_peers import bisected, swept
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -44,6 +48,12 @@ RAILS = tuple(f"mlx5_{number}" for number in range(8))
 RAIL_NODES, RAIL_PLACES = (16, 64), 3
 HEALTHY = {16: 60, 64: 20, 128: 4}
 LEAF, ACROSS, BACKGROUND = 16, 0.5, 0.02
+SWEPT = {16: 3, 32: 1, 64: 1}
+"""Nodes -> placements of each kind, share and noise on which the sweep and bisection run too."""
+PEERS = ("sweep once", "sweep", "bisection")
+
+
+Named = tuple[str, tuple[str, ...], str | None, str]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +67,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     found: tuple[Suspect, ...]
     rounds: int
     seconds: float
+    repeats: int
+    """Of each pair of the ring."""
+    peers: Mapping[str, tuple[int, int, float]]
+    """Right ones, wrong ones and seconds of each that ran on the same faults."""
 
     @property
     def right(self) -> int:
@@ -112,10 +126,25 @@ def run(kind: str, count: int, share: float, noise: float, place: int) -> Run:
         across=ACROSS,
         seed=hash_of(seed),
     )
-    found, _ = localised(network)
+    found, flows = localised(network)
+    first = collections.Counter((flow.source, flow.target, flow.rail) for flow in flows if flow.round == 1)
+    repeats = max(first.values())
     wanted = frozenset((one.kind, one.nodes, one.rail, one.way) for one in placed)
-    return Run(kind=kind, count=count, share=share, noise=noise, wanted=wanted, found=found,
-               rounds=network.rounds, seconds=network.seconds)  # fmt: skip
+    compared = kind in (*SINGLES, *DOUBLES) and place < SWEPT.get(count, 0) and not tree
+    return Run(kind=kind, count=count, share=share, noise=noise, wanted=wanted, found=found, rounds=network.rounds,
+               seconds=network.seconds, repeats=repeats,
+               peers=peers(network, wanted, repeats) if compared else {})  # fmt: skip
+
+
+def peers(network: Network, wanted: frozenset[Named], repeats: int) -> dict[str, tuple[int, int, float]]:
+    """``sweep once``: one flow a pair, as the time bars are meant; the others as often as the ring was repeated."""
+    found = {}
+    ways = (lambda anew: swept(anew, 1), lambda anew: swept(anew, repeats), lambda anew: bisected(anew, repeats))
+    for name, way in zip(PEERS, ways, strict=True):
+        anew = msgspec.structs.replace(network, rounds=0)
+        said = way(anew)
+        found[name] = (len(said & wanted), len(said - wanted), anew.seconds)
+    return found
 
 
 def hash_of(text: str) -> int:
@@ -123,24 +152,19 @@ def hash_of(text: str) -> int:
     return random.Random(text).randrange(2**32)
 
 
-def runs() -> Iterator[Run]:
+def orders() -> Iterator[tuple[str, int, float, float, int]]:
     for noise in NOISES.values():
         for share in SHARES:
             for count, places in PLACES.items():
                 for kind in (*SINGLES, *DOUBLES):
-                    yield from (run(kind, count, share, noise, place) for place in range(places))
+                    yield from ((kind, count, share, noise, place) for place in range(places))
             for count, kinds in LARGE.items():
-                yield from (run(kind, count, share, noise, 0) for kind in kinds)
+                yield from ((kind, count, share, noise, 0) for kind in kinds)
         for share in (0.0, *SHARES):
             for count in RAIL_NODES:
-                yield from (run("rail", count, share, noise, place) for place in range(RAIL_PLACES))
+                yield from (("rail", count, share, noise, place) for place in range(RAIL_PLACES))
         for count, places in HEALTHY.items():
-            yield from (run("healthy", count, 1.0, noise, place) for place in range(places))
-
-
-def bisected_s(one: Run) -> float:
-    """Both halves at once, from all nodes down to pairs; then the pair's nodes against others; for each culprit."""
-    return max(1, len(one.wanted)) * (math.ceil(math.log2(one.count)) + 1)
+            yield from (("healthy", count, 1.0, noise, place) for place in range(places))
 
 
 def say(name: str, value: float, unit: str, against: str, count: int, *, bar: float | None = None) -> None:
@@ -174,27 +198,36 @@ def report(done: Sequence[Run]) -> None:
                 cell = [one for one in of if one.noise == noise and one.share in shares]
                 recall(f"localise_recall_{name}, rate {max(shares)}, noise {said}", cell, bar)
     for count in (*PLACES, *LARGE):
-        times(count, [one for one in done if one.count == count and one.wanted])
+        times(count, [one for one in done if one.count == count and one.wanted and one.kind != "rail"])
+    for what in ("window", "flow"):
+        alike = {noise for said, noise in NOISES.items() if what in said}
+        compared(what, [one for one in done if one.peers and one.noise in alike and one.kind in SINGLES])
 
 
 def times(count: int, of: Sequence[Run]) -> None:
+    """Against a sweep of one flow a pair, and against one that measures each pair as often as the ring was."""
     bar = {16: 1 / 3, 64: 1 / 10}.get(count)
-    spent = statistics.fmean(one.seconds for one in of)
+    name = f"localise_time_{count}_nodes_of"
     say(f"localise_rounds_{count}_nodes", max(one.rounds for one in of), "rounds", "bar 3", len(of), bar=3.0)
-    say(f"localise_time_{count}_nodes_of_sweep", spent / (count - 1), "share", f"sweep {count - 1} rounds", len(of),
-        bar=bar)  # fmt: skip
-    bisected = statistics.fmean(map(bisected_s, of))
-    say(
-        f"localise_time_{count}_nodes_of_bisection",
-        spent / bisected,
-        "share",
-        f"bisection {bisected:.1f} steps",
-        len(of),
-    )
+    share = statistics.fmean(one.seconds / one.repeats for one in of) / (count - 1)
+    say(f"{name}_sweep_as_long", share, "share", f"sweep {count - 1} rounds, repeated alike", len(of), bar=bar)
+    share = statistics.fmean(one.seconds for one in of) / (count - 1)
+    say(f"{name}_sweep_once", share, "share", f"sweep {count - 1} rounds", len(of), bar=bar)
+
+
+def compared(what: str, of: Sequence[Run]) -> None:
+    """Of single faults, those on which the others ran."""
+    rows = {name: [one.peers[name] for one in of] for name in PEERS}
+    rows["localise"] = [(one.right, one.wrong, one.seconds) for one in of]
+    for name, figures in rows.items():
+        right, wrong, spent = (sum(row[place] for row in figures) for place in range(3))
+        against = f"single faults, noise a {what}, {wrong} wrong, {spent / len(of):.1f} measurements each"
+        say(f"compared_recall_{name}", right / len(of), "share", against, len(of))
 
 
 def main() -> None:
-    report(list(runs()))
+    with multiprocessing.Pool() as workers:
+        report(workers.starmap(run, orders(), chunksize=4))
 
 
 if __name__ == "__main__":

@@ -137,11 +137,11 @@ class Sweep:
             if counted and not self.stopped:
                 self.stopped = felt(counted, counted := self._counted())
         spread = localise.spread_of(names, self.flows)
-        repeated = planned * (localise.ring_repeats(names, spread) - 1) if self.order.mode == "ring" else []
+        repeated = planned * (localise.ring_repeats(spread) - 1) if self.order.mode == "ring" else []
         self.open_rounds += len(repeated)
         for why, chosen in repeated:
             self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots, by_rdma=False)
-        self._confirm(spots, localise.confirm_repeats(names, spread))
+        self._confirm(spots, localise.confirm_repeats(spread))
 
     def _counted(self) -> dict[str, Reading]:
         return nic_counters.read(self.sessions, dict.fromkeys(self.places))[0]

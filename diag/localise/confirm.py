@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from diag.facts.links import Flow
 from diag.localise.explain import MATTERS, Fit
 from diag.localise.observed import layers, look, recentred
-from diag.localise.schedule import Pair, ring_pairs, ring_rounds
+from diag.localise.schedule import Pair, ring_pairs
 
 DOUBTED = 1.2
 """Nats of likelihood, some 1.5 deviations, from which a pair is doubted. A round costs the same however many of its
 pairs are measured, so little is enough."""
-FINEST = 6.5
-"""So many deviations shall 10 % be, over all flows of a node."""
-RING_FLOWS = 4
-MOST = 20
-"""So many times as long as one measurement may all of it take, a tenth of the sweep where that is less."""
-FEWEST = 5
+FINEST = 5.0
+"""So many deviations shall 10 % be, over the flows of one direction in the ring: what is hardest to see."""
+FURTHER = 2
+"""So many more of what is suspicious."""
+MOST = 9
+"""So many times as long as one measurement may all of it take."""
 
 
 class Standing:
@@ -141,28 +141,23 @@ def _strangers(nodes: Sequence[str], measured: set[Pair]) -> tuple[Pair, ...]:
     return tuple(pair for pair in pairs if pair not in measured)
 
 
-def ring_repeats(nodes: Sequence[str], spread: float) -> int:
-    """How often each pair of the ring is measured in its round, so that a node 10 % slow stands out of the spread.
+def ring_repeats(spread: float) -> int:
+    """How often each pair of the ring is measured in its round, so that a direction 10 % slow stands out of the spread.
 
     ``spread``: of the first flows, as a share (``spread_of``). Bounded by time, not by what would be needed.
     """
-    needed = math.ceil((FINEST * spread / 0.1) ** 2 / RING_FLOWS)
-    return max(1, min(needed, 2 * _affordable(nodes) // 5))
+    return max(1, min(math.ceil((FINEST * spread / 0.1) ** 2), MOST // 3))
 
 
-def confirm_repeats(nodes: Sequence[str], spread: float) -> int:
-    """How often each pair of ``next_round`` is measured in its round: the time that the ring has left over."""
-    ring = ring_repeats(nodes, spread)
-    return max(1, min(ring, _affordable(nodes) - len(ring_rounds(nodes)) * ring))
+def confirm_repeats(spread: float) -> int:
+    """How often each pair of ``next_round`` is measured in its round."""
+    ring = ring_repeats(spread)
+    return min(ring + FURTHER, MOST - 2 * ring)
 
 
 def spread_of(nodes: Sequence[str], flows: Sequence[Flow]) -> float:
     """The spread of sound flows, as a share of their rate, the slow ones set aside."""
     return Standing(nodes, flows).noise
-
-
-def _affordable(nodes: Sequence[str]) -> int:
-    return max(FEWEST, min(MOST, (len(nodes) - 1) // 10))
 
 
 def _again(flows: Sequence[Flow]) -> bool:

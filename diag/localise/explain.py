@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from diag.localise.observed import Seen
 
-MATTERS = 0.05
-"""A part is no culprit below this deficit."""
+MATTERS = 0.065
+"""A part is no culprit below this deficit: others may take as much of a sound one."""
 FLOOR = 0.01
 """The least spread of a flow: repeated measurements on a quiet network differ by as much."""
 BELIEVED = 8.5
@@ -31,6 +31,8 @@ UNFELT = 6.5
 a node would explain what was measured there, it is the node."""
 ONCE = 2.5
 """What one single flow says may have been somebody else's moment."""
+SLOWER = 0.06
+"""The spread of a flow that something slows, as a share of its deficit: a shaper's burst and lost packets add to it."""
 MANY_FLOWS = 40
 SPLIT = 3.0
 """Where all flows spread so much more than those at the top do, many are slow: then the top says what the noise is."""
@@ -178,7 +180,8 @@ class Fit:
         saved = 0.0
         for flow in active:
             each, old = self.seen[flow], self._predicted[flow]
-            saved += each.weight * ((each.deficit - old) ** 2 - (each.deficit - max(old, level)) ** 2)
+            weight = each.weight * _trust(each.deficit, old)
+            saved += weight * ((each.deficit - old) ** 2 - (each.deficit - max(old, level)) ** 2)
         return saved, level
 
     def _nats(self, saved: float) -> float:
@@ -193,7 +196,9 @@ class Fit:
 
     def _sum_squares(self) -> float:
         pairs = zip(self.seen, self._predicted, strict=True)
-        return sum(each.weight * (each.deficit - predicted) ** 2 for each, predicted in pairs)
+        return sum(
+            each.weight * _trust(each.deficit, predicted) * (each.deficit - predicted) ** 2 for each, predicted in pairs
+        )
 
     def _measure_noise(self) -> None:
         self._squares = self._sum_squares()
@@ -209,6 +214,11 @@ class Fit:
             self._predicted[flow] = max(self.levels.get(part, 0.0) for part in self.through[flow])
         if not self._frozen:
             self._measure_noise()
+
+
+def _trust(deficit: float, predicted: float) -> float:
+    """How much of a flow's evidence counts where a part has made it slow already."""
+    return 1 / (1 + (SLOWER / FLOOR * min(deficit, predicted)) ** 2) if deficit > 0 and predicted > 0 else 1.0
 
 
 def _upper(errors: Sequence[float]) -> float:

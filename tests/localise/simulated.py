@@ -96,11 +96,11 @@ def localised(network: Network, expected_bytes_per_s: float | None = None) -> tu
     nodes, flows = network.nodes, list[Flow]()
     for pairs in ring_rounds(nodes):
         flows += network.measured(pairs)
-        if (more := ring_repeats(nodes, spread_of(nodes, flows)) - 1) > 0:
+        if (more := ring_repeats(spread_of(nodes, flows)) - 1) > 0:
             flows += network.longer(pairs, more)
     pairs = next_round(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups)
     if pairs:
-        flows += network.measured(pairs, confirm_repeats(nodes, spread_of(nodes, flows)))
+        flows += network.measured(pairs, confirm_repeats(spread_of(nodes, flows)))
     return suspects(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups), flows
 
 

@@ -91,7 +91,7 @@ def _vague(found, place: int) -> bool:
 @given(st.integers(5, 64), SEEDS)
 def test_a_link_at_half_is_never_taken_for_one_of_its_ends(count, seed):
     place = seed % (count - 1)
-    found, _ = localised(network(count, link(place, place + 1, 0.5), seed=seed))
+    found, _ = localised(network(count, link(place, place + 1, 0.5), noise=0.03, seed=seed))
     assert not [each for each in found if each.kind == "node"]
     assert wanted([link(place, place + 1, 0.5)]) <= named(found) or _vague(found, place)
 
@@ -104,9 +104,22 @@ def test_a_healthy_cluster_accuses_nobody(count, seed, noise, line):
     assert not named(found)
 
 
-def test_of_many_healthy_nodes_at_a_tenth_of_noise_less_than_one_in_a_thousand_is_accused():
-    found = [localised(network(24, noise=0.1, seed=seed))[0] for seed in range(60)]
+@pytest.mark.parametrize("noise", [0.05, 0.1])
+def test_of_many_healthy_nodes_less_than_one_in_a_thousand_is_accused(noise):
+    found = [localised(network(24, noise=noise, seed=seed))[0] for seed in range(60)]
     assert sum(len(each.nodes) for one in found for each in one if each.kind != "unclear") <= 1
+
+
+def test_what_is_slow_already_may_differ_without_a_second_culprit():
+    """A shaper's burst: one flow of a node at a tenth is a fifth slower than the others."""
+    _, flows = localised(network(16, node(5, 0.1), noise=0.005))
+    uneven = [
+        msgspec.structs.replace(flow, bytes_per_s=0.8 * flow.bytes_per_s)
+        if (flow.source, flow.target) == ("n0006", "n0005")
+        else flow
+        for flow in flows
+    ]
+    assert named(suspects(names(16), uneven)) == wanted([node(5, 0.1)])
 
 
 def test_two_have_no_peers():
