@@ -24,6 +24,7 @@ from tests.lab import iperf  # noqa: E402 - as above
 from tests.lab.cluster import Lab  # noqa: E402 - as above
 
 LABS, RUNS, BAR = ((2, "1gbit"), (4, "1gbit"), (8, "1gbit"), (16, "200mbit")), 3, 0.05
+WIRE_S = 6
 SIZE_BYTES = 64 * 1024**2
 DEADLINES = ("--deadline", "collectives=240", "--deadline", "reach=30")
 
@@ -64,10 +65,10 @@ def told(name: str, values: list[float], wires: list[float]) -> dict[str, float]
 
 def once(lab: Lab) -> tuple[float, float, float]:
     """Bytes per second: of busbw, of a pair's direction (the median), of iperf3 around both."""
-    before = iperf.throughput_bytes_per_s(lab.hosts[0], lab.hosts[1])
+    before = iperf.throughput_bytes_per_s(lab.hosts[0], lab.hosts[1], WIRE_S)
     with tempfile.TemporaryDirectory() as folder:
         busbw, pairs = measured(lab, Path(folder, "run"))
-    return busbw, pairs, (before + iperf.throughput_bytes_per_s(lab.hosts[0], lab.hosts[1])) / 2
+    return busbw, pairs, (before + iperf.throughput_bytes_per_s(lab.hosts[0], lab.hosts[1], WIRE_S)) / 2
 
 
 def measured(lab: Lab, out: Path) -> tuple[float, float]:
