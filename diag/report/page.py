@@ -10,7 +10,7 @@ from diag.report.launch import plan_lines
 from diag.report.places import number_of
 from diag.report.shown import Shown
 from diag.report.stages import head_lines, stage_lines
-from diag.report.survivors import survivor_lines
+from diag.report.survivors import survivor_lines, unwatched_lines
 from diag.report.tally import Tally, tally
 from diag.units import seconds
 
@@ -41,6 +41,7 @@ def page(shown: Shown, ink: Ink) -> list[str]:
         [
             *culprit_lines(shown, ink),
             *survivor_lines(shown, ink),
+            *unwatched_lines(shown, ink),
             *_not_reached(shown, ink),
             *_counts(shown, counted, ink),
         ],

@@ -1,6 +1,11 @@
-"""What works without the nodes at fault? One line beside the culprits; none where nobody had to be left out."""
+"""What works without the nodes at fault, and on which nodes would a newcomer not have ended our job?
+
+One line each beside the culprits; none where nobody was left out, and none where all were watched.
+"""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 from diag.facts.collective import Collective
 from diag.facts.record import Missing, peek
@@ -18,6 +23,19 @@ def survivor_lines(shown: Shown, ink: Ink) -> list[str]:
         return []
     left_out = [name for name in first.nodes if name in dict(again.excluded)]
     return ink.field("without", f"{fold(left_out)}: {_says(again)}", indent=10)
+
+
+def unwatched_lines(shown: Shown, ink: Ink) -> list[str]:
+    """``unwatched gpu[01-02]: who begins to use a GPU would not have ended our job: in a container …``"""
+    collective = peek(shown.snapshot, "collective")
+    if isinstance(collective, Missing):
+        return []
+    nodes: dict[str, list[str]] = defaultdict(list)
+    for name, why in collective.unwatched:
+        nodes[why].append(name)
+    lines = [f"{fold(names)}: who begins to use a GPU would not have ended our job: {why}"
+             for why, names in nodes.items()]  # fmt: skip
+    return [line for text in lines for line in ink.field("unwatched", text, indent=10)]
 
 
 def _says(again: Collective) -> str:

@@ -1,4 +1,4 @@
-"""Does the page say what works without the nodes at fault?"""
+"""Does the page say what works without the nodes at fault, and who was not watched?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from diag.facts.collective import Collective, Rank
 from diag.facts.record import unknown
 from diag.report.ink import Ink
-from diag.report.survivors import survivor_lines
+from diag.report.survivors import survivor_lines, unwatched_lines
 from tests.report import samples
 from tests.report.test_page import Terminal, printed, shown
 
@@ -50,3 +50,20 @@ def test_where_nobody_was_left_out_nothing_is_said(without):
 def test_it_stands_beside_the_culprits():
     page = printed(snapshot=msgspec.structs.replace(samples.snapshot(), without=survivors()))
     assert page.index("culprits ") < page.index("without   gpu03") < page.index("exit 1")
+
+
+def test_nodes_on_which_a_newcomer_would_not_be_seen_are_told_with_why():
+    collective = samples.snapshot().collective
+    hidden = (("gpu01", "pids are hidden"), ("gpu02", "pids are hidden"), ("gpu03", "not NVIDIA's"))
+    snapshot = msgspec.structs.replace(
+        samples.snapshot(), collective=msgspec.structs.replace(collective, unwatched=hidden)
+    )
+    assert unwatched_lines(shown(snapshot=snapshot), Ink(Terminal(), width=140)) == [
+        "unwatched gpu[01-02]: who begins to use a GPU would not have ended our job: pids are hidden",
+        "unwatched gpu03: who begins to use a GPU would not have ended our job: not NVIDIA's",
+    ]
+    assert "unwatched gpu03" in printed(snapshot=snapshot)
+
+
+def test_where_all_are_watched_nothing_is_said():
+    assert unwatched_lines(shown(snapshot=samples.snapshot()), Ink(Terminal(), width=140)) == []
