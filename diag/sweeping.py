@@ -151,7 +151,9 @@ class Sweep:
         for _ in range(MOST_CONFIRMED):
             chosen = self._permitted(localise.next_round(tuple(self.places), self.flows))
             self.open_rounds = repeats
-            for _ in range(repeats if chosen else 0):
+            for again in range(repeats if chosen else 0):
+                if again and localise.settled(tuple(self.places), self.flows):
+                    break
                 self._round("suspects against proven-good ones", chosen, spots)
             if not chosen or self.stopped:
                 return

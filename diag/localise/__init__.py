@@ -5,7 +5,7 @@ is odd), one more tells the node from the link. A link that no ring uses is not 
 ``all_rounds`` measures them.
 """
 
-from diag.localise.confirm import confirm_repeats, next_round, per_rail_round, ring_repeats, spread_of
+from diag.localise.confirm import confirm_repeats, next_round, per_rail_round, ring_repeats, settled, spread_of
 from diag.localise.schedule import Pair, all_rounds, limited, ring_rounds, sample_rounds, unmeasured
 from diag.localise.suspects import suspects
 from diag.localise.told import Suspect
@@ -21,6 +21,7 @@ __all__ = [
     "ring_repeats",
     "ring_rounds",
     "sample_rounds",
+    "settled",
     "spread_of",
     "suspects",
     "unmeasured",

@@ -13,6 +13,7 @@ from diag.facts.links import Flow
 from diag.localise.explain import MATTERS, Fit
 from diag.localise.observed import layers, look, recentred
 from diag.localise.schedule import Pair, ring_pairs
+from diag.localise.suspects import suspects
 
 DOUBTED = 1.2
 """Nats of likelihood, some 1.5 deviations, from which a pair is doubted. A round costs the same however many of its
@@ -21,6 +22,8 @@ FINEST = 5.0
 """So many deviations shall 10 % be, over the flows of one direction in the ring: what is hardest to see."""
 FURTHER = 2
 """So many more of what is suspicious."""
+CERTAIN = 0.999
+"""A confidence that needs no further measurement."""
 MOST = 9
 """So many times as long as one measurement may all of it take."""
 
@@ -153,6 +156,23 @@ def confirm_repeats(spread: float) -> int:
     """How often each pair of ``next_round`` is measured in its round."""
     ring = ring_repeats(spread)
     return min(ring + FURTHER, MOST - 2 * ring)
+
+
+def settled(
+    nodes: Sequence[str],
+    flows: Sequence[Flow],
+    *,
+    expected_bytes_per_s: float | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> bool:
+    """Whether more of the same would tell nothing new: who is named explains every doubted pair, without a doubt."""
+    found = suspects(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=groups)
+    if any(each.kind == "unclear" or each.confidence < CERTAIN for each in found):
+        return False
+    named = {each.nodes[0] for each in found if len(each.nodes) == 1}
+    links = {_pair(*each.nodes) for each in found if len(each.nodes) > 1}
+    bad = Standing(nodes, flows, expected_bytes_per_s, groups).bad
+    return all(pair in links or named.intersection(pair) for pair in bad)
 
 
 def spread_of(nodes: Sequence[str], flows: Sequence[Flow]) -> float:

@@ -10,7 +10,17 @@ import msgspec
 
 from diag.facts.links import Flow
 from diag.facts.record import unknown
-from diag.localise import Pair, Suspect, confirm_repeats, next_round, ring_repeats, ring_rounds, spread_of, suspects
+from diag.localise import (
+    Pair,
+    Suspect,
+    confirm_repeats,
+    next_round,
+    ring_repeats,
+    ring_rounds,
+    settled,
+    spread_of,
+    suspects,
+)
 
 LINE_BYTES_PER_S = 12.5e9
 ALL = (None,)
@@ -100,7 +110,13 @@ def localised(network: Network, expected_bytes_per_s: float | None = None) -> tu
             flows += network.longer(pairs, more)
     pairs = next_round(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups)
     if pairs:
-        flows += network.measured(pairs, confirm_repeats(spread_of(nodes, flows)))
+        repeats = confirm_repeats(spread_of(nodes, flows))
+        flows += network.measured(pairs)
+        while repeats > 1 and not settled(
+            nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups
+        ):
+            flows += network.longer(pairs, 1)
+            repeats -= 1
     return suspects(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups), flows
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diag.localise import confirm_repeats, next_round, per_rail_round, ring_repeats, ring_rounds, spread_of, suspects
+from diag.localise import (
+    confirm_repeats,
+    next_round,
+    per_rail_round,
+    ring_repeats,
+    ring_rounds,
+    settled,
+    spread_of,
+    suspects,
+)
 from tests.localise.simulated import Fault, Network, localised, named, names
 
 CHECKED = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -75,6 +85,20 @@ def test_more_noise_takes_longer_within_a_third_and_a_tenth_of_a_sweep_as_long()
         for spread in (0.01, 0.03, 0.1):
             sweep = (count - 1) * ring_repeats(spread)
             assert 2 * ring_repeats(spread) + confirm_repeats(spread) <= sweep / part
+
+
+@pytest.mark.parametrize(("share", "noise", "enough"), [(0.5, 0.005, True), (0.93, 0.02, False)])
+def test_what_is_certain_is_not_measured_again(share, noise, enough):
+    """Of a node at 0.93 one round says too little: doubted, and not named without a doubt."""
+    network = Network(nodes=names(16), faults=[Fault(kind="node", nodes=("n0005",), share=share)], noise=noise, seed=3)
+    flows = ring(network)
+    assert not settled(names(16), flows)
+    flows += network.measured(next_round(names(16), flows))
+    assert settled(names(16), flows) is enough
+
+
+def test_a_healthy_ring_is_settled():
+    assert settled(names(16), ring(Network(nodes=names(16), noise=0.005)))
 
 
 def test_after_all_rails_together_a_confirmed_node_is_measured_rail_by_rail():
