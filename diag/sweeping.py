@@ -132,29 +132,30 @@ class Sweep:
         planned = self._planned(names)
         counted = self._counted() if self.order.mode != "ring" else {}
         self.open_rounds = len(planned) + 1  # with a confirming one
-        for why, chosen in planned:
-            self._round(why, chosen, spots)
+        for number, (why, chosen) in enumerate(planned, 1):
+            self._round(number, why, chosen, spots)
             if counted and not self.stopped:
                 self.stopped = felt(counted, counted := self._counted())
         spread = localise.spread_of(names, self.flows)
         repeated = planned * (localise.ring_repeats(spread) - 1) if self.order.mode == "ring" else []
         self.open_rounds += len(repeated)
-        for why, chosen in repeated:
-            self._round(f"{why} once more: flows differ by {spread:.0%}", chosen, spots, by_rdma=False)
-        self._confirm(spots, localise.confirm_repeats(spread))
+        for place, (why, chosen) in enumerate(repeated):
+            more = f"{why} once more: flows differ by {spread:.0%}"
+            self._round(1 + place % len(planned), more, chosen, spots, again=True)
+        self._confirm(len(planned) + 1, spots, localise.confirm_repeats(spread))
 
     def _counted(self) -> dict[str, Reading]:
         return nic_counters.read(self.sessions, dict.fromkeys(self.places))[0]
 
-    def _confirm(self, spots: Mapping[str, Spot], repeats: int) -> None:
-        """Node or link? What is suspicious meets what is proven good; seldom more than once."""
-        for _ in range(MOST_CONFIRMED):
+    def _confirm(self, first: int, spots: Mapping[str, Spot], repeats: int) -> None:
+        """Node or link? What is suspicious meets what is proven good; seldom in more than one round."""
+        for number in range(first, first + MOST_CONFIRMED):
             chosen = self._permitted(localise.next_round(tuple(self.places), self.flows))
             self.open_rounds = repeats
             for again in range(repeats if chosen else 0):
                 if again and localise.settled(tuple(self.places), self.flows):
                     break
-                self._round("suspects against proven-good ones", chosen, spots)
+                self._round(number, "suspects against proven-good ones", chosen, spots, again=again > 0)
             if not chosen or self.stopped:
                 return
 
@@ -183,7 +184,10 @@ class Sweep:
             self.left_out.append((f"{left_out} of {every} pairs", f"--max-pairs {self.order.max_pairs}"))
         return [(f"{mode} {place}/{len(rounds)}", chosen) for place, chosen in enumerate(rounds, 1)]
 
-    def _round(self, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot], *, by_rdma: bool = True) -> None:
+    def _round(
+        self, number: int, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot], *, again: bool = False
+    ) -> None:
+        """``again``: it repeats the one of that number, over TCP alone."""
         there = [pair for pair in chosen if not set(pair) - set(self.places)]
         seconds = FLOW_S[self.order.level]
         if self.stopped or not there:
@@ -194,10 +198,10 @@ class Sweep:
             self.stopped = "the time for the links was over"
             self.left_out.append((f"{_pairs(there)} of {why}", self.stopped))
             return
-        began, number = time.monotonic(), len(self.rounds) + 1
+        began = time.monotonic()
         measured = pairs.measure(self.sessions, spots, there, number, seconds, until=self.until)
         self.flows += measured.flows
-        met = [pair for pair in there if by_rdma and not set(pair) & set(measured.lost)]
+        met = [pair for pair in there if not again and not set(pair) & set(measured.lost)]
         rails = rails_of([self.nodes[name] for pair in met for name in pair], self.order.level)
         until = time.monotonic() + self._left_s() / max(1, self.open_rounds)  # many rails leave the others their time
         self.open_rounds -= 1

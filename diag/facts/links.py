@@ -40,7 +40,10 @@ class Flow(Record, frozen=True, kw_only=True):
 
 
 class Round(Record, frozen=True, kw_only=True):
-    """Disjoint pairs measured at once. ``why``: ``ring 1/2``, ``all 3/15``, ``suspects against proven-good``, …"""
+    """Disjoint pairs measured at once. ``why``: ``ring 1/2``, ``all 3/15``, ``suspects against proven-good``, …
+
+    One that repeats another has its number.
+    """
 
     number: int
     why: str

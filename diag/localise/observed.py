@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean, median, median_high, pstdev
+from statistics import fmean, median, median_high, pstdev, stdev
 
 import msgspec
 
@@ -26,6 +26,8 @@ FEW = 8
 UNSTEADY = 0.25
 """The least weight of a flow whose parts differ much more than those of others."""
 WINDOWS = 4
+DISAGREE = 3.0
+"""Repeats of a direction that differ so many times more than is usual here count less: one of them was a stall."""
 
 Key = tuple[str, str, str]
 
@@ -75,7 +77,7 @@ def look(flows: Sequence[Flow], expected_bytes_per_s: float | None, groups: Mapp
         sound[key], judged, slow = _sound(members, rates, expected_bytes_per_s)
         referee = judged if judged != "peers" else referee
         all_slow |= slow
-    steadiness = _steadiness(list(rates))
+    steadiness = _steadiness(rates)
     seen = tuple(
         Seen(
             flow=flow,
@@ -142,17 +144,36 @@ def _best_of_ports(flows: Sequence[Flow], rates: Mapping[Flow, float]) -> dict[t
     return best
 
 
-def _steadiness(flows: Sequence[Flow]) -> Callable[[Flow], float]:
-    """How much a flow counts: less where its parts differ much more than is usual here."""
-    errors = {flow: _error(flow.windows_bytes_per_s) for flow in flows}
-    known = [error for error in errors.values() if error is not None]
-    usual = max(median(known), 0.01) if known else 0.0
+def _steadiness(rates: Mapping[Flow, float]) -> Callable[[Flow], float]:
+    """How much a flow counts: less where its parts, or its direction's repeats, differ much more than is usual here."""
+    errors = {flow: _error(flow.windows_bytes_per_s) for flow in rates}
+    usual = _usual(errors.values())
+    spreads = _spreads(rates)
+    steady = _usual(spreads.values())
 
     def weight(flow: Flow) -> float:
-        error = errors.get(flow)
-        return 1.0 if error is None else max(UNSTEADY, min(1.0, (2 * usual / error) ** 2)) if error else 1.0
+        error, spread = errors.get(flow), spreads.get(_direction(flow))
+        by_parts = max(UNSTEADY, min(1.0, (2 * usual / error) ** 2)) if error else 1.0
+        return by_parts * (min(1.0, (DISAGREE * steady / spread) ** 2) if spread else 1.0)
 
     return weight
+
+
+def _usual(errors: Iterable[float | None]) -> float:
+    known = [error for error in errors if error is not None]
+    return max(median(known), 0.01) if known else 0.0
+
+
+def _direction(flow: Flow) -> tuple[str, str, str, str | None]:
+    return flow.method, flow.source, flow.target, flow.rail
+
+
+def _spreads(rates: Mapping[Flow, float]) -> dict[tuple[str, str, str, str | None], float]:
+    """Standard deviation of the logarithms of each direction that was measured more than once."""
+    logs: dict[tuple[str, str, str, str | None], list[float]] = defaultdict(list)
+    for flow, rate in rates.items():
+        logs[_direction(flow)].append(math.log(max(rate, 1e-9)))
+    return {key: stdev(values) for key, values in logs.items() if len(values) > 1}
 
 
 def _error(windows: Sequence[float]) -> float | None:

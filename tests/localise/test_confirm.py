@@ -91,10 +91,7 @@ def test_more_noise_takes_longer_within_a_third_and_a_tenth_of_a_sweep_as_long()
 def test_what_is_certain_is_not_measured_again(share, noise, enough):
     """Of a node at 0.93 one round says too little: doubted, and not named without a doubt."""
     network = Network(nodes=names(16), faults=[Fault(kind="node", nodes=("n0005",), share=share)], noise=noise, seed=3)
-    flows = ring(network)
-    assert not settled(names(16), flows)
-    flows += network.measured(next_round(names(16), flows))
-    assert settled(names(16), flows) is enough
+    assert settled(names(16), ring(network)) is enough
 
 
 def test_a_healthy_ring_is_settled():

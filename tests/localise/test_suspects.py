@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diag.facts.links import Flow
 from diag.facts.record import unknown
-from diag.localise import suspects
+from diag.localise import ring_rounds, suspects
 from tests.localise.simulated import LINE_BYTES_PER_S, Fault, Network, localised, named, names
 
 CHECKED = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -120,6 +120,16 @@ def test_what_is_slow_already_may_differ_without_a_second_culprit():
         for flow in flows
     ]
     assert named(suspects(names(16), uneven)) == wanted([node(5, 0.1)])
+
+
+@pytest.mark.parametrize("stalled", [("n0003", "n0004"), ("n0003", "n0002")])
+def test_a_stall_that_the_repeats_do_not_show_is_nobodys_fault(stalled):
+    """A machine that stood still for a moment: one flow of four carried next to nothing."""
+    cluster = network(16, noise=0.01)
+    flows = [flow for pairs in ring_rounds(names(16)) for flow in cluster.measured(pairs, 4)]
+    place = next(place for place, flow in enumerate(flows) if (flow.source, flow.target) == stalled)
+    flows[place] = msgspec.structs.replace(flows[place], bytes_per_s=0.005 * LINE_BYTES_PER_S)
+    assert not named(suspects(names(16), flows))
 
 
 def test_two_have_no_peers():
