@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -79,6 +81,22 @@ def test_suspects_are_no_reason_to_measure_more_pairs_than_permitted():
     links, _ = swept(6, {"node2": {"streams:pair": REFUSED}}, mode="all", max_pairs=3)
     assert {flow.pair for flow in links.flows} <= {("node1", "node6"), ("node2", "node5"), ("node3", "node4")}
     assert len({pair for pair, why in links.left_out if why == "--max-pairs 3"}) == 2
+
+
+def test_repeats_for_noise_are_no_confirmation_and_suspects_meet_others():
+    dice = random.Random(5)
+
+    def told(share: float) -> Callable[[Any], Mapping[str, Any]]:
+        return lambda _: {**_HEALTHY["streams:pair"], "rate": share * 1e8 * math.exp(dice.gauss(0, 0.06))}
+
+    shares = {f"node{number}": 0.5 if number == 3 else 1.0 for number in range(1, 9)}
+    links, _ = swept(8, {name: {"streams:pair": told(share)} for name, share in shares.items()})
+    reasons = [row.why for row in links.rounds]
+    assert [row.number for row in links.rounds if "once more" in row.why] == [1, 2, 1, 2]
+    assert reasons[6] == "suspects against proven-good ones"
+    met = {flow.pair for flow in links.flows if flow.round == 3 and "node3" in flow.pair}
+    assert met
+    assert not met & {("node2", "node3"), ("node3", "node4")}
 
 
 def test_rdma_of_one_round_takes_no_more_than_its_share_of_the_time(monkeypatch):
