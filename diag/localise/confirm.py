@@ -18,6 +18,8 @@ from diag.localise.suspects import suspects
 DOUBTED = 1.2
 """Nats of likelihood, some 1.5 deviations, from which a pair is doubted. A round costs the same however many of its
 pairs are measured, so little is enough."""
+BY_CHANCE = 0.03
+"""A node that is slow makes its pairs slow alike; so far apart, the lesser doubt is noise."""
 FINEST = 5.0
 """So many deviations shall 10 % be, over the flows of one direction in the ring: what is hardest to see."""
 FURTHER = 2
@@ -68,7 +70,17 @@ class Standing:
         return {pair for pair, nats in self.pairs.items() if nats >= DOUBTED}
 
     def in_sound_pair(self) -> set[str]:
-        return {node for pair in self.pairs.keys() - self.bad for node in pair}
+        """Also whose other pair is so much worse that this one is only doubted by chance."""
+        worst: dict[str, float] = {}
+        for pair, nats in self.pairs.items():
+            for node in pair:
+                worst[node] = max(worst.get(node, 0.0), nats)
+        return {
+            node
+            for pair, nats in self.pairs.items()
+            for node in pair
+            if nats < DOUBTED or nats < BY_CHANCE * worst[node]
+        }
 
     def proven(self) -> list[str]:
         """Ends of a sound pair: first those of no bad one, the least suspicious first; then where only lonely nodes

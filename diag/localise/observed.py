@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean, median, median_high, pstdev, stdev
+from statistics import fmean, median, median_high, median_low, pstdev, stdev
 
 import msgspec
 
@@ -149,7 +149,7 @@ def _steadiness(rates: Mapping[Flow, float]) -> Callable[[Flow], float]:
     errors = {flow: _error(flow.windows_bytes_per_s) for flow in rates}
     usual = _usual(errors.values())
     spreads = _spreads(rates)
-    steady = _usual(spreads.values())
+    steady = max(median_low(spreads.values()), 0.01) if spreads else 0.0  # a few: one of two may be the stall
 
     def weight(flow: Flow) -> float:
         error, spread = errors.get(flow), spreads.get(_direction(flow))

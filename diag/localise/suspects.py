@@ -121,11 +121,17 @@ def _named(fit: Fit) -> tuple[dict[Part, float], list[set[Part]]]:
     for part in list(fit.levels):
         margin, instead = fit.rival(part)
         margin += 0 if instead else CLEAR
-        if margin >= CLEAR:
+        if margin >= CLEAR and not _only_once(part, fit):
             named[part] = 1 / (1 + math.exp(-min(margin, 50)))
         else:
             vague.append({part, *instead})
     return named, vague
+
+
+def _only_once(part: Part, fit: Fit) -> bool:
+    """One flow that was slow, and no other to say that it was no moment's stall."""
+    flows = fit.covers[part]
+    return len(flows) == 1 and not fit.seen[flows[0]].failed
 
 
 def _outnumbered(nodes: Sequence[str], fit: Fit) -> bool:

@@ -132,6 +132,19 @@ def test_a_stall_that_the_repeats_do_not_show_is_nobodys_fault(stalled):
     assert not named(suspects(names(16), flows))
 
 
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_one_slow_flow_alone_names_nobody(again):
+    """Measured once it is unclear; measured again, and sound, it was a stall."""
+    cluster = network(16, noise=0.01)
+    flows = [flow for pairs in ring_rounds(names(16)) for flow in cluster.measured(pairs)]
+    flows[4] = msgspec.structs.replace(flows[4], bytes_per_s=0.5 * LINE_BYTES_PER_S)
+    for _ in range(again):
+        flows += cluster.measured([flows[4].pair])
+    found = suspects(names(16), flows)
+    assert not named(found)
+    assert bool(found) is (again == 0)
+
+
 def test_two_have_no_peers():
     assert localised(network(2, link(0, 1, 0.5)))[0] == ()
     (found,), _ = localised(network(2, link(0, 1, 0.5)), LINE_BYTES_PER_S)
