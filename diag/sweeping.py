@@ -31,6 +31,7 @@ KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
 SAMPLE_OF, SEED = 4, 7
 """Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
 MOST_CONFIRMED = 2
+RAIL_BY_RAIL = "rail by rail, those that are confirmed"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +144,7 @@ class Sweep:
             more = f"{why} once more: flows differ by {spread:.0%}"
             self._round(1 + place % len(planned), more, chosen, spots, again=True)
         self._confirm(len(planned) + 1, spots, localise.confirm_repeats(spread))
+        self._rail_by_rail()
 
     def _counted(self) -> dict[str, Reading]:
         return nic_counters.read(self.sessions, dict.fromkeys(self.places))[0]
@@ -158,6 +160,22 @@ class Sweep:
                 self._round(number, "suspects against proven-good ones", chosen, spots, again=again > 0)
             if not chosen or self.stopped:
                 return
+
+    def _rail_by_rail(self) -> None:
+        """The rails that the rounds left out, of the confirmed nodes only: is it the node or one of its NICs?"""
+        names = tuple(self.places)
+        found = localise.suspects(names, self.flows)
+        confirmed = [each.nodes[0] for each in found if each.kind in ("node", "nic")]
+        pairs = localise.per_rail_round(list(dict.fromkeys(confirmed)), names, self.flows)
+        nodes = [self.nodes[name] for pair in pairs for name in pair]
+        rails = rails_of(nodes, "normal") - rails_of(nodes, self.order.level)
+        chosen = self._permitted(pairs) if rails and not self.stopped else ()
+        if not chosen:
+            return
+        began, number = time.monotonic(), 1 + max((row.number for row in self.rounds), default=0)
+        self.flows += self._by_rdma(WRITE, chosen, number, rails, self.until)
+        took_s = round(time.monotonic() - began, 3)
+        self.rounds.append(Round(number=number, why=RAIL_BY_RAIL, pairs=len(chosen), seconds=took_s))
 
     def _permitted(self, chosen: Sequence[Pair]) -> Sequence[Pair]:
         """Within ``--max-pairs``; a pair that was measured already is no further one."""

@@ -99,6 +99,27 @@ def test_repeats_for_noise_are_no_confirmation_and_suspects_meet_others():
     assert not met & {("node2", "node3"), ("node3", "node4")}
 
 
+@pytest.mark.parametrize(
+    ("share", "level", "further"), [(0.3, "quick", True), (1.0, "quick", False), (0.3, "normal", False)]
+)
+def test_rails_left_out_are_measured_of_the_confirmed_only(monkeypatch, share, level, further):
+    asked: list[tuple[tuple[tuple[str, str], ...], frozenset[str]]] = []
+
+    def measure(wanted: Any, *_: Any) -> tuple[()]:
+        asked.append((tuple(wanted.pairs), frozenset(wanted.only)))
+        return ()
+
+    monkeypatch.setattr(sweeping.perftest, "measure", measure)
+
+    nodes = {"gpu03": {"streams:pair": {**_HEALTHY["streams:pair"], "rate": share * 1e8}}}
+    links, _ = swept(8, nodes, gpu_node, level=level)
+    rails = [(pairs, only) for pairs, only in asked if not only & asked[0][1]]
+    assert bool(rails) is further
+    assert [row.why for row in links.rounds].count(sweeping.RAIL_BY_RAIL) == int(further)
+    for pairs, _only in rails:
+        assert [pair[0] for pair in pairs] == ["gpu03"]
+
+
 def test_rdma_of_one_round_takes_no_more_than_its_share_of_the_time(monkeypatch):
     deadlines: list[float] = []
 
