@@ -164,11 +164,19 @@ def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
 
 
 def _flows_from(node: Node, cluster: Snapshot) -> dict[tuple[str, str, str | None], Flow]:
-    """By target, method and rail. The last of each counts: it was measured beside a proven-good node."""
+    """By target, method and rail; of repeats the one with the median rate."""
     if not is_known(cluster, "links"):
         return {}
-    own = _by_source(cluster.links).get(node.name, ())
-    return {(flow.target, flow.method, flow.rail): flow for flow in own}
+    repeats: dict[tuple[str, str, str | None], list[Flow]] = {}
+    for flow in _by_source(cluster.links).get(node.name, ()):
+        repeats.setdefault((flow.target, flow.method, flow.rail), []).append(flow)
+    return {way: _usual(flows) for way, flows in repeats.items()}
+
+
+def _usual(repeats: Sequence[Flow]) -> Flow:
+    """What was carried once is carried; of what never was, the last says why."""
+    carried = sorted((flow for flow in repeats if is_known(flow, "bytes_per_s")), key=lambda flow: flow.bytes_per_s)
+    return carried[(len(carried) - 1) // 2] if carried else repeats[-1]
 
 
 _sorted: list[tuple[Links, dict[str, list[Flow]]]] = []

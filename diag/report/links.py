@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from statistics import median
 
@@ -11,6 +11,9 @@ from diag.facts.links import TCP, Flow, Links
 from diag.facts.record import is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.units import gbit_per_s, seconds
+
+Way = tuple[str, str, str | None]
+"""Source, target, rail."""
 
 NEAR = 0.9
 """A direction that carries less than this share of the median is named."""
@@ -41,16 +44,17 @@ def _name(method: str) -> str:
 
 def _carried(flows: list[Flow]) -> str:
     """``32 directions, 0.19 Gbit/s; the slowest n003 > n004 57.3 Mbit/s; half a round trip 24 µs``"""
-    rates = {flow: flow.bytes_per_s for flow in flows if is_known(flow, "bytes_per_s")}
+    rates = _rates(flows)
     trips = [flow.latency_s for flow in flows if is_known(flow, "latency_s")]
     texts = []
     if rates:
         middle = median(rates.values())
-        slowest = min(rates, key=lambda flow: rates[flow])
-        rail = f" ({slowest.rail})" if slowest.rail else ""
+        slowest = min(rates, key=lambda way: rates[way])
+        source, target, rail = slowest
+        by_rail = f" ({rail})" if rail else ""
         texts.append(f"{len(rates)} directions, {gbit_per_s(middle)} (median)")
         if rates[slowest] < NEAR * middle:
-            texts.append(f"the slowest {slowest.source} > {slowest.target}{rail} {gbit_per_s(rates[slowest])}")
+            texts.append(f"the slowest {source} > {target}{by_rail} {gbit_per_s(rates[slowest])}")
     if trips:
         texts.append(f"half a round trip {seconds(median(trips))}")
     lost = _lost(flows) if rates or not trips else {}  # a test of latency has no rates
@@ -58,13 +62,24 @@ def _carried(flows: list[Flow]) -> str:
     return "; ".join(texts) or "nothing was measured"
 
 
-def _lost(flows: list[Flow]) -> dict[str, int]:
-    """Why -> how many directions."""
-    reasons: dict[str, int] = defaultdict(int)
+def _rates(flows: list[Flow]) -> dict[Way, float]:
+    """Each direction once, with the median of its repeats."""
+    repeats: dict[Way, list[float]] = defaultdict(list)
     for flow in flows:
-        if not is_known(flow, "bytes_per_s"):
-            reasons[peek(flow, "bytes_per_s").why] += 1
-    return dict(sorted(reasons.items(), key=lambda row: -row[1]))
+        if is_known(flow, "bytes_per_s"):
+            repeats[_way(flow)].append(flow.bytes_per_s)
+    return {way: median(rates) for way, rates in repeats.items()}
+
+
+def _way(flow: Flow) -> Way:
+    return flow.source, flow.target, flow.rail
+
+
+def _lost(flows: list[Flow]) -> dict[str, int]:
+    """Why -> how many directions that no repeat carried."""
+    carried = _rates(flows)
+    reasons = {_way(flow): peek(flow, "bytes_per_s").why for flow in flows if _way(flow) not in carried}
+    return dict(Counter(reasons.values()).most_common())
 
 
 def _ports(links: Links) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from diag.facts import derived
@@ -108,3 +109,18 @@ def test_one_node_has_no_links():
 def test_a_version_of_a_package_or_none():
     assert derived.package(gpu_node(1), "vllm") == "0.11.0"
     assert derived.package(gpu_node(1), "sglang") is None
+
+
+@pytest.mark.parametrize(
+    "last", [{"bytes_per_s": 1e5}, {"bytes_per_s": Missing("no answer"), "cause": "firewall_blocks_ports"}]
+)
+def test_of_a_link_that_was_measured_again_the_median_counts_and_not_the_last(last):
+    def repeated(flows):
+        again = [msgspec.structs.replace(flow, **last) for flow in flows]
+        return (*flows, *flows, *again)
+
+    before, cluster = cpu_cluster(4), of_cluster(links=having(flows=repeated))(cpu_cluster(4))
+    rates = [[each.flow.bytes_per_s for each in derived.links(of.nodes[0], of) if each.flow is not None]
+             for of in (before, cluster)]  # fmt: skip
+    assert rates[0]
+    assert rates[0] == rates[1]

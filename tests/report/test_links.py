@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from diag.facts.record import Missing
 from diag.report.links import link_texts
 from tests.checks.changes import having, item, more, of_cluster
@@ -24,6 +26,14 @@ def test_healthy_links_have_their_median_and_what_was_not_looked_at():
 def test_the_slowest_direction_is_named_where_it_is_far_from_the_others():
     slow = of_cluster(links=having(flows=item(flow("node2", "node3"), having(bytes_per_s=2e7))))
     assert "the slowest node2 > node3 0.16 Gbit/s" in texts(slow)[0]
+
+
+def test_a_direction_that_was_repeated_counts_once_with_its_median():
+    def repeated(flows):
+        stalled = [msgspec.structs.replace(each, bytes_per_s=1e5) for each in flows if each.source == "node2"]
+        return (*flows, *flows, *stalled)
+
+    assert texts(of_cluster(links=having(flows=repeated)))[0] == texts()[0]
 
 
 def test_what_carries_nothing_is_counted_with_its_reason():
