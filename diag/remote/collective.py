@@ -56,9 +56,7 @@ def measure(
     NotMeasured when too few nodes can take part.
     """
     began = time.monotonic()
-    who = participants(nodes, excluded or {}, ranks_per_node)
-    if backend not in (None, who.backend):
-        who = replace(who, backend=backend, backend_why="")
+    who = _by(backend, participants(nodes, excluded or {}, ranks_per_node))
     met = meet(sessions, who.places)
     for name, error in met.lost.items():
         lose(name, error)
@@ -70,10 +68,7 @@ def measure(
     watched, unwatched = onlookers.beside(sessions, nodes, who)
     job = Job(sessions, who, port=met.port, sizes_bytes=sizes, until=until, on_done=on_done, watched=watched)
     heard = job.run()
-    for node, end in job.outputs.items():
-        keep(node, end.output, end.output_bytes)
-    for number, error in heard.lost.items():
-        lose(who.names[number], error)
+    _hand_over(job, keep, lose)
     found = collective(
         heard,
         rendezvous=endpoint(who.places[0].address, met.port),
@@ -82,6 +77,17 @@ def measure(
         taken_s=time.monotonic() - began,
     )
     return msgspec.structs.replace(found, unwatched=tuple(unwatched.items()))
+
+
+def _by(backend: str | None, who: Participants) -> Participants:
+    return who if backend in (None, who.backend) else replace(who, backend=backend, backend_why="")
+
+
+def _hand_over(job: Job, keep: Callable[[str, str, int], None], lose: Callable[[str, NodeError], None]) -> None:
+    for node, end in job.outputs.items():
+        keep(node, end.output, end.output_bytes)
+    for number, error in job.heard.lost.items():
+        lose(job.who.names[number], error)
 
 
 def _who_met(who: Participants, met: Meeting) -> tuple[Participants, bool]:
