@@ -65,17 +65,26 @@ def plan_gpus(
         draft=drafting.as_run(guessing.draft, run.architecture),
         notes=run.notes,
     )
-    if (too_long := wanted.longer_than(architecture.max_len)) is not None:
-        return _refused(whole, too_long, lever=f"a context of at most {architecture.max_len:,} tokens")
-    if run.refused is not None:
-        return _refused(whole, run.refused, lever=run.lever or OTHER)
-    if guessing.refused is not None:
-        return _refused(whole, guessing.refused, lever=guessing.lever or OTHER)
-    if whole.offloaded_bytes and not rules.offloads:
-        return _refused(whole, f"{rules.engine} keeps no part of the weights in the host's memory")
+    refused = _asked_too_much(whole) or _refusal(run.refused, run.lever) or _refusal(guessing.refused, guessing.lever)
+    if refused is not None:
+        return _refused(whole, refused[0], lever=refused[1])
     every = (_of(whole, selected) for selected in accelerators.selections(found))
     case, result = chosen(every, (_of(whole, one) for one in accelerators.quicker(found, _slow(whole))))
     return _planned(case, run, result)
+
+
+def _asked_too_much(whole: Case) -> tuple[str, str] | None:
+    """What no selection of the GPUs changes: why, and what to do instead."""
+    longest = whole.architecture.max_len
+    if (too_long := whole.wanted.longer_than(longest)) is not None:
+        return too_long, f"a context of at most {longest:,} tokens"
+    if whole.offloaded_bytes and not whole.rules.offloads:
+        return f"{whole.rules.engine} keeps no part of the weights in the host's memory", OTHER
+    return None
+
+
+def _refusal(why: str | None, lever: str | None) -> tuple[str, str] | None:
+    return None if why is None else (why, lever or OTHER)
 
 
 def _slow(whole: Case) -> dict[str, str]:

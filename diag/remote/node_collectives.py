@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -115,17 +115,10 @@ def together(
         asked = {"kinds": [], "sizes": [], "log": "", **wish}
         return run(session, (node, who), asked, environment, min(JOB_S, max(LEAST_S, until - time.monotonic())))
 
-    def goes_on() -> bool:
-        return jobs[-1][1].finished and until - time.monotonic() > LEAST_S
-
-    log = job(engine.variables, log="{dir}/nccl")
-    jobs = [("engine", log)]
-    if goes_on():
-        jobs.append(("engine", job(engine.variables, kinds=KINDS, sizes=sizes)))
-    if engine.variables and goes_on():
-        jobs.append(("default", job({}, kinds=KINDS[:1], sizes=sizes)))
-    if who.backend == "nccl" and package(node, "vllm") is not None and goes_on():
-        jobs.append(("engine", job(engine.variables, sizes=sizes, vllm=True)))
+    jobs = [("engine", log := job(engine.variables, log="{dir}/nccl"))]
+    for name, environment, wish in _further(who, node, engine, sizes):
+        if jobs[-1][1].finished and until - time.monotonic() > LEAST_S:
+            jobs.append((name, job(environment, **wish)))
     times = tuple(row for name, told in jobs for row in _times(told.heard, who.world_size, name))
     taken = log.heard.communicator_bytes.values()
     said = [line for _, lines in sorted(log.heard.logs.items()) for line in lines]
@@ -143,6 +136,17 @@ def together(
         summary=_summary(who, times, jobs),
         stopped=next((told.stopped for _, told in jobs if told.stopped), ""),
     )
+
+
+def _further(
+    who: Participants, node: Node, engine: EngineEnvironment, sizes: Sequence[int]
+) -> Iterator[tuple[str, Mapping[str, str], dict[str, Any]]]:
+    """The jobs after the first, which writes the log: whose environment, which, what is asked."""
+    yield "engine", engine.variables, {"kinds": KINDS, "sizes": sizes}
+    if engine.variables:
+        yield "default", {}, {"kinds": KINDS[:1], "sizes": sizes}
+    if who.backend == "nccl" and package(node, "vllm") is not None:
+        yield "engine", engine.variables, {"sizes": sizes, "vllm": True}
 
 
 def climb(
