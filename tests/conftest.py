@@ -19,6 +19,7 @@ NEEDS: Mapping[str, Callable[[], str]] = {
     "lab": needs.missing_for_lab,
     "docker": needs.missing_for_docker,
     "torch": needs.missing_for_torch,
+    "gpu": needs.missing_for_gpu,
     "rdma": missing_for_rdma,
 }
 

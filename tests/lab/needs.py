@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 LAB_COMMANDS = ("sshd", "tini", "ip", "tc", "nft", "nsenter", "ssh", "ping", "iperf3")
@@ -23,6 +26,17 @@ def missing_for_docker() -> str:
 
 def missing_for_torch() -> str:
     return "" if importlib.util.find_spec("torch") else "torch is not installed here; make does it"
+
+
+@cache
+def missing_for_gpu() -> str:
+    """Asked in a process of its own: a driver may hang."""
+    ask = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)"
+    try:
+        done = subprocess.run([sys.executable, "-c", ask], check=False, capture_output=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return "torch did not say within 120 s whether there is a GPU"
+    return "" if done.returncode == 0 else "torch sees no GPU here"
 
 
 def _libfaketime() -> tuple[str, ...]:

@@ -107,9 +107,13 @@ class Running:
         ranks: int | None = None,
         program: str = "allreduce",
         watched: Mapping[str, Onlooker] | None = None,
+        who: Participants | None = None,
     ) -> None:
-        """``ranks``: on each node; ``program``: a module that the nodes find, called as the all-reduce is."""
-        self.who: Participants = participants(facts(sessions), {}, ranks)
+        """``ranks``: on each node; ``program``: a module that the nodes find, called as the all-reduce is.
+
+        ``who``: instead of those that the nodes' facts choose.
+        """
+        self.who = who or participants(facts(sessions), {}, ranks)
         self.port = meet(sessions, self.who.places).port
         self.began = time.monotonic()
         self.job = Job(
