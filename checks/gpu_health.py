@@ -226,6 +226,18 @@ def fatal(node: Node) -> list[Xid]:
     return [xid for xid in node.xids if xid.switch and xid.said.startswith("Fatal")]
 
 
+@pytest.mark.optional
+@pytest.mark.cause("gpu_hardware_fault")
+def check_no_error_of_a_gpu_was_counted_under_load(gpu: Gpu, node: Node) -> None:
+    """A GPU that counts errors in a minute of load counts them all day: packets sent again slow it, the rest end jobs.
+
+    Do: drain the node, reset the GPU, reseat it or its board; replace it if the count rises again.
+    $ ssh {node} nvidia-smi --id={subject} --query --display=ECC,ROW_REMAPPER,PCIE
+    """
+    rows = [f"{rise.by} {rise.counter}" for rise in node.speed.rises if rise.gpu == gpu.index and rise.grave]
+    assert not rows, finding("; ".join(rows[:SHOWN]), "no error counted while it was measured")
+
+
 @on_nvidia
 @pytest.mark.optional
 @pytest.mark.cause("xid79_gpu_off_bus")

@@ -19,7 +19,7 @@ from diag.facts.node import Node
 from diag.facts.rates import slow_together
 from diag.facts.record import NotMeasured, is_known, peek, unknown
 from diag.facts.speed import NodeCollectives, Speed
-from diag.probes import dcgm
+from diag.probes import dcgm, gpu_rises
 from diag.remote import ladder, node_collectives, schedule
 from diag.remote.measurements import measure
 from diag.remote.session import Session
@@ -127,13 +127,25 @@ def _measuring(
         began = time.monotonic()
         found = diagnosed(session, node, plan.level, measure(session, in_time, node))
         if plan.level == "quick":
-            return msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
+            found = msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
+            return recounted(session, node, found)
         left_s = began + limit_s - time.monotonic()
         together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s, keep=keep)
         stopped = together.stopped if isinstance(together, NodeCollectives) else ""
-        return msgspec.structs.replace(found, collectives=together, stopped=found.stopped or stopped)
+        found = msgspec.structs.replace(found, collectives=together, stopped=found.stopped or stopped)
+        return recounted(session, node, found)
 
     return work
+
+
+def recounted(session: Session, node: Node, found: Speed) -> Speed:
+    """With the errors that its GPUs counted meanwhile: the same questions as before the load."""
+    try:
+        answers = session.ask(gpu_rises.REQUESTS, gpu_rises.ANSWER_S)
+        rises = gpu_rises.between(node, {answer.name: answer for answer in answers}, found.seconds)
+    except NotMeasured as why:
+        return msgspec.structs.replace(found, rises=unknown(str(why)))
+    return msgspec.structs.replace(found, rises=rises)
 
 
 def diagnosed(session: Session, node: Node, level: str, found: Speed) -> Speed:

@@ -15,7 +15,7 @@ from diag.facts.node import Node
 from diag.facts.record import peek, unknown
 from diag.facts.speed import Speed
 from diag.measuring import Scene, diagnosed, ladders, read_speeds, speeds
-from diag.probes import dcgm
+from diag.probes import dcgm, gpu_rises
 from diag.probes.verbs import Answer, Request
 from diag.remote.session import JobEnd
 from diag.wishes import Wishes
@@ -39,8 +39,10 @@ class FakeSession:
         return JobEnd(status=0, signal=None, output="", seconds=1.0)
 
     def ask(self, requests: Sequence[Request], _deadline_s: float) -> tuple[Answer, ...]:
-        """DCGM finds one test to have failed; nothing else is answered."""
+        """DCGM finds one test to have failed; NVML does not answer, and the next question nobody."""
         self.asked = [request.name for request in requests]
+        if requests == gpu_rises.REQUESTS:
+            return tuple(Answer(name=request.name, why="did not answer within 12 s") for request in requests)
         if self.asked != [dcgm.REQUEST.name]:
             raise NodeError("gpu01", "agent_silent", "no answer")
         failed = {"name": "Denylist", "results": [{"gpu_id": "3", "status": "Fail"}]}
@@ -66,6 +68,7 @@ def test_quick_measures_each_gpu_and_no_collective():
     assert found.level == "quick"
     assert found.interpreter == "/opt/python3"
     assert peek(found, "collectives").why == "not measured at level quick"
+    assert "did not answer within 12 s" in peek(found, "rises").why
     (plan,) = here.sessions["gpu01"].plans
     assert plan["env"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert plan["seconds"] == 30 < plan["deadline_s"]

@@ -112,6 +112,17 @@ class Lost(Record, frozen=True, kw_only=True):
     why: str
 
 
+class GpuRise(Record, frozen=True, kw_only=True):
+    """A count of errors that rose while the GPUs were measured. ``gpu`` None: of an NVSwitch, or not known which."""
+
+    gpu: int | None
+    counter: str
+    """In words: ``corrected memory errors``, ``Xid 74 in the kernel log``."""
+    by: int
+    grave: bool
+    """Whether it is a fault: corrected errors, few PCIe packets sent again, and a program's own Xids are none."""
+
+
 class CollectiveTime(Record, frozen=True, kw_only=True):
     """One collective of one size among the GPUs of a node. busbw as nccl-tests define it, from the median."""
 
@@ -224,6 +235,8 @@ class Speed(Record, frozen=True, kw_only=True):
     collectives: Known[NodeCollectives] = UNASKED
     dcgm_failures: Known[tuple[str, ...] | None] = UNASKED
     """What DCGM's short diagnosis found wrong, a line each; None: DCGM is not installed."""
+    rises: Known[tuple[GpuRise, ...]] = UNASKED
+    """Errors that its GPUs counted while they were measured; empty: none."""
     lost: tuple[Lost, ...] = ()
 
 

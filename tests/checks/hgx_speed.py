@@ -51,6 +51,7 @@ def speed(node: int) -> Speed:
         contexts=tuple(Context(gpu=gpu, context_bytes=508 * MIB, with_gemm_bytes=572 * MIB) for gpu in each),
         fingerprints=tuple(_fingerprint(gpu) for gpu in each),
         collectives=collectives(node),
+        rises=(),
     )
 
 

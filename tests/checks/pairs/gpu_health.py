@@ -6,6 +6,7 @@ from typing import Any
 
 from diag.facts.device import Xid
 from diag.facts.record import Missing
+from diag.facts.speed import GpuRise
 from tests.checks.changes import Change, having, item, on
 from tests.checks.hgx import h100
 from tests.checks.pair import two
@@ -26,7 +27,17 @@ def logged(code: int, said: str = "", *, switch: bool = False) -> Change:
     return on("gpu02", xids=(Xid(code=code, pci_address=ADDRESS, at_s=7200.0, said=said, switch=switch),))
 
 
+def risen(counter: str, by: int, *, grave: bool) -> tuple[GpuRise, ...]:
+    return (GpuRise(gpu=3, counter=counter, by=by, grave=grave),)
+
+
 PAIRS = (
+    two(
+        "no_error_of_a_gpu_was_counted_under_load",
+        on("gpu02", speed=having(rises=risen("recoveries of link 4", 3, grave=True))),
+        "3 recoveries of link 4",
+        given=on("*", speed=having(rises=risen("corrected memory errors", 9, grave=False))),
+    ),
     two(
         "gpu_is_well_as_its_vendor_says",
         gpu(health="Not OK: voltage"),
