@@ -7,6 +7,8 @@ It does not see an error in one element of C below about 1.4 times a typical ele
 
 from __future__ import annotations
 
+import time
+
 import stopwatch
 
 TYPE_CHECKING = False
@@ -18,30 +20,42 @@ if TYPE_CHECKING:
 ALLOWED = {"bf16": 2.0**-6, "fp16": 2.0**-8, "fp8": 2.0**-5, "tf32": 2.0**-12, "fp32": 2.0**-14}
 """Of a row's length (its Euclidean norm): ten times what rounding C and adding in fp32 (fp8: in 14 bits) come to."""
 ROWS = 1024
-STRETCH_S, STRETCHES = 0.1, 50
+STRETCH_S, LONGEST_STRETCH_S, STRETCHES = 0.1, 1.0, 50
+"""A stretch cannot be cut short: what lasts for minutes has many of a second."""
+TELL_S = 10.0
+"""What lasts longer says what it has every so often: it may be stopped at any time."""
 
 
 def measure(at: Stand, *, dtype: str, n: int, seconds: float) -> None:
-    """Say ``flops_per_s`` of each stretch of time until ``seconds`` are over."""
+    """Say ``flops_per_s`` of each stretch of time until ``seconds`` are over.
+
+    A later row has all that an earlier one had; the first one after a wrong product comes at once.
+    """
     torch, device = at.torch, at.devices[0]
     a, b, multiply = operands(torch, device, dtype, n)
     c = multiply()
     wrong = check(torch, a, b, c, dtype)
-    stretch_s = max(STRETCH_S, seconds / STRETCHES)
+    stretch_s = min(LONGEST_STRETCH_S, max(STRETCH_S, seconds / STRETCHES))
     once_s = stopwatch.timed(torch, device, multiply, 3) / 3
     times = max(1, int(stretch_s / max(once_s, 1e-7)))
     at.meet()
-    changed = 0
-
-    def stretch() -> float:
-        nonlocal changed
-        took_s = stopwatch.timed(torch, device, multiply, times)
+    rates: list[float] = []
+    changed, told_wrong, told = 0, False, time.monotonic()
+    for took_s in stopwatch.each(lambda: stopwatch.timed(torch, device, multiply, times), seconds):
+        rates.append(2.0 * n**3 * times / took_s)
         changed += not torch.equal(multiply(), c)
-        return 2.0 * n**3 * times / took_s
+        newly_wrong = bool(wrong or changed) and not told_wrong
+        if newly_wrong or time.monotonic() - told > TELL_S:
+            at.say(**_row(dtype, n, rates, wrong, changed))
+            told_wrong, told = told_wrong or newly_wrong, time.monotonic()
+    at.say(**_row(dtype, n, rates, wrong, changed))
 
-    rates = stopwatch.repeat(stretch, seconds)
+
+def _row(dtype: str, n: int, rates: list[float], wrong: str, changed: int) -> dict[str, Any]:
     wrong = wrong or (f"{changed} of {len(rates)} later products had other bits than the first" if changed else "")
-    at.say(dtype=dtype, n=n, flops_per_s=rates, verified=not wrong, wrong=wrong)
+    return {
+        "dtype": dtype, "n": n, "flops_per_s": stopwatch.thinned(rates), "verified": not wrong, "wrong": wrong,
+    }  # fmt: skip
 
 
 def operands(torch: Any, device: str, dtype: str, n: int) -> tuple[Any, Any, Callable[[], Any]]:

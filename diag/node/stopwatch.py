@@ -6,7 +6,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
 KEPT = 60
 """So many repetitions at most are told; of more, every so-manieth."""
@@ -32,11 +32,15 @@ def timed(torch: Any, device: str, work: Callable[[], object], times: int = 1) -
 
 def repeat(once: Callable[[], float], seconds: float, least: int = 3) -> list[float]:
     """What ``once()`` returns, again and again for ``seconds``, and ``least`` times in any case."""
-    found: list[float] = []
-    until = time.monotonic() + seconds
-    while len(found) < least or time.monotonic() < until:
-        found.append(once())
-    return thinned(found)
+    return thinned(list(each(once, seconds, least)))
+
+
+def each(once: Callable[[], float], seconds: float, least: int = 3) -> Iterator[float]:
+    """As ``repeat``, one at a time."""
+    until, count = time.monotonic() + seconds, 0
+    while count < least or time.monotonic() < until:
+        yield once()
+        count += 1
 
 
 def thinned(values: list[float]) -> list[float]:

@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.derived import gpu_users, usable_memory_bytes
+from diag.facts.derived import usable_memory_bytes
 from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.speed import Lost
 from diag.participants import seen_gpus, without_gpus, without_torch
+from diag.remote.watched import stop_c, watched
 from diag.units import GIB, MIB
 
 SECONDS: Mapping[str, float] = {"quick": 30.0, "normal": 180.0}
@@ -27,10 +28,11 @@ STARTED_S = 2.0
 """A context, a library, the first result checked."""
 GRACE_TIMES, GRACE_S = 3.0, 10.0
 """A child is ended past three times what it should last, and ten seconds."""
+LONG_S, LONG_GRACE_S = 60.0, 30.0
+"""One that lasts longer than a minute: past that, its start, its check and two stretches."""
 COLLECTIVES_S = 60.0
 """Of a normal level's time, for what all GPUs of the node do together."""
 STAGGER_S = 3.0
-BELOW_SLOWDOWN_C = 5
 PINNED_SHARE = 0.05
 MOST_TURNS = 4
 """Of GPUs beside one NUMA node."""
@@ -46,7 +48,10 @@ GEMMS_S: Mapping[str, Mapping[str, float]] = {
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):
-    """One process: what it calls, on which devices, until when. ``topic`` and ``gpus`` are for whoever reads it."""
+    """One process: what it calls, on which devices, until when. ``topic`` and ``gpus`` are for whoever reads it.
+
+    ``delay_s``: after the round began; ``deadline_s``: after it began itself, its wait for the others not counted.
+    """
 
     id: int
     topic: str
@@ -93,9 +98,9 @@ def schedule(node: Node, level: str, *, minutes: float = 0.0, busy: str = "", la
     return Schedule(
         level=level,
         rounds=tuple(plan.rounds),
-        seconds=limit_s + (minutes * 60 + late_s + STAGGER_S * len(plan.gpus) if level == "burn" else 0),
+        seconds=limit_s + (_burn_s(minutes * 60, late_s, len(plan.gpus)) if level == "burn" else 0),
         expected_s=round(plan.expected_s, 1),
-        watch=_watch(node, plan.gpus, level),
+        watch=watched(node, plan.gpus, level),
         left_out=tuple(plan.left_out),
         hidden=hidden,
     )
@@ -113,20 +118,6 @@ def _gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
     if reason := without_gpus(node):
         raise NotMeasured(reason)
     return gpus, hidden
-
-
-def _watch(node: Node, gpus: Sequence[Gpu], level: str) -> dict[str, Any] | None:
-    """What is watched meanwhile: the heat of a burn; newcomers, where pids that NVML shows can be known as ours."""
-    if not all(gpu.vendor == "nvidia" for gpu in gpus):
-        return None
-    contained = not is_known(node, "container") or node.container.kind is not None
-    stop_c = _stop_c(gpus) if level == "burn" else {}
-    return {"stop_c": stop_c, "newcomers": not contained, "known": gpu_users(node.gpus)}
-
-
-def _stop_c(gpus: Sequence[Gpu]) -> dict[str, int]:
-    known = [gpu for gpu in gpus if is_known(gpu, "uuid") and is_known(gpu, "slowdown_c")]
-    return {gpu.uuid: gpu.slowdown_c - BELOW_SLOWDOWN_C for gpu in known if gpu.slowdown_c is not None}
 
 
 class _Plan:
@@ -199,8 +190,8 @@ class _Plan:
         if self.busy:
             self._leave_out("burn", f"nothing is burnt in where others work: {self.busy}", self.gpus)
             return
-        watched = _stop_c(self.gpus)
-        able = [gpu for gpu in self.gpus if peek(gpu, "uuid") in watched]
+        limits_c = stop_c(self.gpus)
+        able = [gpu for gpu in self.gpus if peek(gpu, "uuid") in limits_c]
         self._leave_out("burn", "where it slows itself down is not known, so nobody could stop before", [
             gpu for gpu in self.gpus if gpu not in able
         ])  # fmt: skip
@@ -253,7 +244,7 @@ class _Plan:
             devices=tuple(f"cuda:{place if by_name else gpu.index}" for place, gpu in enumerate(gpus)),
             visible={"CUDA_VISIBLE_DEVICES": ",".join(map(_name, gpus))} if by_name else {},
             uuids=tuple(gpu.uuid for gpu in named),
-            deadline_s=round(delay_s + lasts_s * (1 if lasts_s > COLLECTIVES_S else GRACE_TIMES) + GRACE_S, 1),
+            deadline_s=round(_deadline_s(lasts_s), 1),
             delay_s=delay_s,
             wedge=wedge,
         )
@@ -267,6 +258,14 @@ class _Plan:
         if gpus:
             numbers = tuple(gpu.index for gpu in gpus)
             self.left_out.append(Lost(topic=topic, gpus=numbers, how="skipped", why=why))
+
+
+def _deadline_s(lasts_s: float) -> float:
+    return lasts_s + LONG_GRACE_S if lasts_s > LONG_S else lasts_s * GRACE_TIMES + GRACE_S
+
+
+def _burn_s(seconds: float, late_s: float, gpus: int) -> float:
+    return late_s + STAGGER_S * gpus + seconds + LONG_GRACE_S
 
 
 def _name(gpu: Gpu) -> str:

@@ -21,6 +21,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "fingerprints": ("fingerprint",),
 }
 """Field of the record -> topics of a schedule that fill it."""
+GROWING = frozenset({"gemms"})
+"""Each row of a child has all that its earlier ones had, so the last one counts."""
 RECORDS: Mapping[str, type[msgspec.Struct]] = {
     "gemms": Gemm, "bandwidths": Bandwidth, "fills": Fill, "contexts": Context, "fingerprints": Fingerprint,
 }  # fmt: skip
@@ -95,13 +97,11 @@ def _fields(plan: Schedule, told: Mapping[int, Sequence[Mapping[str, Any]]]) -> 
         if not asked & set(topics):
             fields[field] = unknown(f"not measured at level {plan.level}")
             continue
-        rows = [
-            row
-            for child in plan.children()
-            if child.topic in topics
-            for found in told.get(child.id, ())
-            if (row := _row(field, child, found)) is not None
-        ]
+        rows: list[msgspec.Struct] = []
+        for child in plan.children():
+            said = told.get(child.id, ()) if child.topic in topics else ()
+            good = [row for found in said if (row := _row(field, child, found)) is not None]
+            rows += good[-1:] if field in GROWING else good
         fields[field] = tuple(rows)
     return fields
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 NODE = Path(__file__).parents[2] / "diag" / "node"
-NAMES = ("gemm", "copies", "p2p", "fill", "fingerprint", "stopwatch", "numa", "context", "proc")
+NAMES = ("gemm", "copies", "p2p", "fill", "fingerprint", "stopwatch", "numa", "context", "proc", "markers", "settings")
 MIB = 1 << 20
 
 

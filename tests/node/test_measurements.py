@@ -58,7 +58,7 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
 def test_a_wrong_product_is_seen(programs, wrong, dtype):
-    (row,) = run(programs("gemm").measure, spoil_mm(wrong), dtype=dtype, n=192, seconds=0.0)
+    row = run(programs("gemm").measure, spoil_mm(wrong), dtype=dtype, n=192, seconds=0.0)[-1]
     assert not row["verified"]
     assert "rows are wrong" in row["wrong"]
 
@@ -67,9 +67,40 @@ def test_a_bit_that_flips_in_a_later_product_is_seen(programs):
     def last_bit(c: Any) -> None:
         c.view(programs("stopwatch") and __import__("torch").int16)[5, 5] ^= 1
 
-    (row,) = run(programs("gemm").measure, spoil_mm(last_bit, 5), dtype="bf16", n=192, seconds=0.0)
+    row = run(programs("gemm").measure, spoil_mm(last_bit, 5), dtype="bf16", n=192, seconds=0.0)[-1]
     assert not row["verified"]
     assert "other bits than the first" in row["wrong"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 4.0, 60.0, 3600.0])
+def test_what_lasts_for_minutes_is_measured_a_second_at_a_time(programs, seconds):
+    """A stretch cannot be cut short, so it decides by how much all of it is late."""
+    module, asked = programs("gemm"), []
+
+    def timed(_torch: Any, _device: str, _work: Any, times: int = 1) -> float:
+        asked.append(times)
+        return times * 0.01
+
+    module.stopwatch.timed = timed
+    module.stopwatch.each = lambda once, _seconds: [once()]
+    run(module.measure, dtype="fp32", n=64, seconds=seconds)
+    assert asked == [3, 100 if seconds >= 60 else 10]
+
+
+def test_what_was_found_so_far_is_said_as_it_goes(programs):
+    """Whoever is stopped for heat, or a newcomer, keeps it."""
+    module = programs("gemm")
+    module.TELL_S = 0.0
+    rows = run(module.measure, dtype="fp32", n=64, seconds=0.0)
+    assert [len(row["flops_per_s"]) for row in rows] == [1, 2, 3, 3]
+    assert all(row["verified"] for row in rows)
+
+
+def test_a_wrong_product_is_said_at_once_and_never_taken_back(programs):
+    rows = run(programs("gemm").measure, spoil_mm(lambda c: c.zero_(), 5), dtype="bf16", n=64, seconds=0.0)
+    assert len(rows) == 2, "when it is seen, and at the end"
+    assert not any(row["verified"] for row in rows)
+    assert len(rows[0]["flops_per_s"]) < len(rows[1]["flops_per_s"])
 
 
 # -- copies

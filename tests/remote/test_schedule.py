@@ -127,7 +127,15 @@ def test_a_burn_is_staggered_and_stops_five_degrees_below_the_slowdown():
     assert [child.delay_s for child in of(plan, "burn")] == [2.0, 5.0, 8.0, 11.0]
     assert plan.watch["stop_c"] == {f"GPU-{index}": 82 for index in range(4)}
     assert plan.seconds >= 600 + SECONDS["normal"] - COLLECTIVES_S
-    assert all(child.deadline_s > child.delay_s + 600 for child in of(plan, "burn"))
+    assert all(child.deadline_s == 630 for child in of(plan, "burn")), "from when each begins"
+
+
+def test_there_is_time_for_the_last_of_a_burn_to_start_and_to_end():
+    """Also where all before it took its time: what lasts is late by its start, its check and a stretch."""
+    for gpus in (1, 8, 16):
+        plan = schedule(having(gpus), "burn", minutes=10, late_s=40.0)
+        last = of(plan, "burn")[-1]
+        assert plan.seconds >= SECONDS["normal"] - COLLECTIVES_S + last.delay_s + last.deadline_s
 
 
 def test_what_cannot_be_watched_is_not_burnt_in():

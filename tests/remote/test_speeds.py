@@ -57,6 +57,20 @@ def test_each_topic_is_filled_by_its_children():
     assert (found.torch, found.interpreter) == ("2.8.0", "/opt/python3")
 
 
+def test_the_last_of_what_a_product_says_as_it_goes_counts_also_where_it_was_stopped():
+    plan = schedule(having(2), "burn", minutes=10)
+    burn = of(plan, "burn")[1]
+    row = {"dtype": "bf16", "n": 8192, "verified": True, "wrong": ""}
+    wrong = {**row, "verified": False, "wrong": "1 of 2 later products had other bits than the first"}
+    said = lines({}, done=True)
+    said.insert(2, {"child": burn.id, "found": {**row, "flops_per_s": [7e14]}, "at": 5.0})
+    said.insert(3, {"child": burn.id, "found": {**wrong, "flops_per_s": [7e14, 6e14]}, "at": 15.0})
+    said.insert(4, {"child": burn.id, "ended": "skipped", "why": "stopped at 82 °C", "at": 16.0})
+    found = read(plan, said)
+    assert [(one.gpu, one.flops_per_s, one.verified) for one in found.gemms] == [(1, (7e14, 6e14), False)]
+    assert "stopped at 82 °C" in [one.why for one in found.lost if one.topic == "burn" and one.gpus == (1,)]
+
+
 def test_a_child_that_was_killed_or_failed_is_lost_with_its_words():
     first, second = of(PLAN, "hbm")
     said = lines({}, done=True)
