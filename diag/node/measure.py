@@ -19,15 +19,16 @@ import time
 import alive
 import heat
 import markers
+from gate import Gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gate import Place
+
 KILLED_WITHIN_S = 3.0
 LOOK_S = 0.02
-MEET_S = 20.0
-"""In a round that begins together nobody waits longer for the last one."""
 
 
 def main() -> None:
@@ -52,17 +53,12 @@ def main() -> None:
 class Stand:
     """What a measurement is given: torch, its ``devices``, how it says what it found and meets the others."""
 
-    def __init__(self, torch: Any, spec: dict[str, Any], told: int, gate: int) -> None:
-        self.torch, self.devices = torch, spec["devices"]
-        self._child, self._told, self._gate = spec["id"], told, gate
+    def __init__(self, torch: Any, spec: dict[str, Any], place: Place) -> None:
+        self.torch, self.devices, self._child = torch, spec["devices"], spec["id"]
+        self.meet = place.meet
 
     def say(self, **found: Any) -> None:
         markers.say(child=self._child, found=found)
-
-    def meet(self) -> None:
-        """Wait until all of the round have come here."""
-        os.write(self._told, b".")
-        os.read(self._gate, 1)
 
 
 class Child:
@@ -88,7 +84,6 @@ class Leader:
         self.wedged: dict[str, str] = {}
         self.stopped = ""
         self.children: list[Child] = []
-        self.ready = 0
         self.watch = heat.Watch(plan["watch"]) if plan.get("watch") else None
 
     def stop_watching(self) -> None:
@@ -96,24 +91,28 @@ class Leader:
             self.watch.end()
 
     def round(self, specs: list[dict[str, Any]]) -> None:
-        """Run these side by side, to the end of all. Those of a group of which one was wedged are not begun."""
-        self.children, self.ready = [Child(spec) for spec in specs], 0
-        ready, told = os.pipe()
-        gate, opener = os.pipe()
-        os.set_blocking(ready, False)
-        meet_until, waiting = time.monotonic() + MEET_S, True
+        """Run these side by side, to the end of all. Those of a group of which one was wedged are not begun.
+
+        They begin together, but where one is to begin later than another.
+        """
+        self.children = [Child(spec) for spec in specs]
+        gate = Gate(opened=any(spec.get("delay_s") for spec in specs))
         while not all(child.ended for child in self.children):
             for child in self.children:
-                self._begin(child, told, gate, opener, (ready,))
-            self._look_after()
-            if waiting and (self._all_ready(ready) or time.monotonic() > meet_until):
-                os.close(opener)  # everyone who waits at the gate reads its end
-                waiting = False
+                self._begin(child, gate)
+            self._meet(gate)
+            self._look_after(gate)
             time.sleep(LOOK_S)
-        for fd in (ready, told, gate, *((opener,) if waiting else ())):
-            os.close(fd)
+        gate.close()
 
-    def _begin(self, child: Child, told: int, gate: int, opener: int, others: tuple[int, ...]) -> None:
+    def _meet(self, gate: Gate) -> None:
+        """Whoever had to wait has all of its time from when the gate opens."""
+        if gate.look([child.id for child in self.children if not child.ended]):
+            for child in self.children:
+                if child.id in gate.came:
+                    child.deadline = time.monotonic() + child.spec["deadline_s"]
+
+    def _begin(self, child: Child, gate: Gate) -> None:
         if child.pid or child.ended:
             return
         why = self.stopped or self.wedged.get(child.spec.get("wedge") or "", "")
@@ -124,22 +123,16 @@ class Leader:
         elif time.monotonic() >= child.begins:
             child.pid = os.fork()
             if child.pid == 0:
-                _become(self.torch, child.spec, told, gate, (opener, *others))
+                _become(self.torch, child.spec, gate)
             if self.watch is not None:
                 self.watch.ours.add(child.pid)
 
-    def _all_ready(self, ready: int) -> bool:
-        """Whether as many have come to the gate as still run; those to be begun later are waited for."""
-        with contextlib.suppress(BlockingIOError):
-            self.ready += len(os.read(ready, 4096))
-        left = [child for child in self.children if not child.ended]
-        return all(child.pid for child in left) and self.ready >= len(left)
-
-    def _look_after(self) -> None:
+    def _look_after(self, gate: Gate) -> None:
         for child in self.children:
             if child.pid and not child.ended:
                 self._collect(child)
-                if not child.ended and time.monotonic() > child.deadline:
+                waits = child.id in gate.came and not gate.is_open
+                if not child.ended and not waits and time.monotonic() > child.deadline:
                     self._kill(child, f"no end within {child.spec['deadline_s']:g} s")
                 elif not child.ended and time.monotonic() > self.until:
                     self._kill(child, "no time was left for it", wedged=False)
@@ -181,18 +174,17 @@ class Leader:
             self.wedged[child.spec["wedge"]] = f"not begun: {child.spec['call']} on {child.spec['devices']} had {why}"
 
 
-def _become(torch: Any, spec: dict[str, Any], told: int, gate: int, others: tuple[int, ...]) -> None:
+def _become(torch: Any, spec: dict[str, Any], gate: Gate) -> None:
     """In the child: measure, and end."""
     status = 1
     try:
         os.setsid()
-        for fd in others:
-            os.close(fd)
+        place = gate.place(spec["id"])
         alive.watch()
         os.environ.update(spec.get("visible") or {})
         module, _, name = spec["call"].partition(":")
         function = getattr(__import__(module), name)
-        function(Stand(torch, spec, told, gate), **spec.get("arguments", {}))
+        function(Stand(torch, spec, place), **spec.get("arguments", {}))
         status = 0
     except BaseException as error:
         markers.say(child=spec["id"], failed=markers.one_line(error))

@@ -94,11 +94,20 @@ def test_one_that_never_comes_holds_up_nobody_longer_than_its_deadline(workshop:
     assert ended(lines)[1][0] == "done"
 
 
+def test_one_that_waited_for_another_has_all_of_its_own_time(workshop: Workshop):
+    """Both have as long, and the one that hangs is ended at its deadline: the other was at the gate until then."""
+    lines = run(workshop, [child(1, "when", deadline_s=2), child(2, "hang", deadline_s=2)])
+    assert ended(lines)[1] == ("done", "")
+    assert ended(lines)[2] == ("killed", "no end within 2 s")
+
+
 def test_staggered_ones_begin_one_after_the_other(workshop: Workshop):
     lines = run(workshop, [child(n, "when", delay_s=n * 0.5) for n in range(3)])
-    came = [found(lines, n)[0]["came"] for n in range(3)]
+    came, went = ([found(lines, n)[0][what] for n in range(3)] for what in ("came", "went"))
     assert came[1] - came[0] > 0.3
     assert came[2] - came[1] > 0.3
+    assert all(late - early < 0.4 for early, late in zip(came, went, strict=True)), "nobody waits for the last one"
+    assert [how for how, _ in ended(lines).values()] == ["done"] * 3
 
 
 def test_past_the_time_of_the_whole_what_runs_is_ended_unaccused_and_the_rest_is_not_begun(workshop: Workshop):
