@@ -190,3 +190,36 @@ class SharedGpu:
 def test_a_context_costs_what_a_second_process_takes_of_the_free_memory(programs):
     (row,) = run(programs("context").measure, SharedGpu(), devices=("cuda:0",))
     assert row == {"context_bytes": 300, "with_gemm_bytes": 350}
+
+
+class RefusingGpu(SharedGpu):
+    """In exclusive mode: it lets no second process in; or one that has no room for a product."""
+
+    def __init__(self, call: str, pid: int) -> None:
+        super().__init__()
+        self.call, self.first = call, pid
+
+    def _refuse(self, call: str) -> None:
+        if call == self.call and os.getpid() != self.first:
+            raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nframe #0: noise")
+
+    def zeros(self, *_: object, **__: object) -> None:
+        self._refuse("zeros")
+        super().zeros()
+
+    def mm(self, *_: object) -> None:
+        self._refuse("mm")
+        super().mm()
+
+
+@pytest.mark.parametrize("call", ["zeros", "mm"])
+def test_why_the_second_process_got_no_context_is_told_in_the_driver_s_words(programs, call):
+    with pytest.raises(RuntimeError, match=r"the second process on the GPU: RuntimeError: CUDA error: .* unavailable$"):
+        run(programs("context").measure, RefusingGpu(call, os.getpid()), devices=("cuda:0",))
+
+
+def test_a_second_process_that_dies_is_noticed(programs):
+    gpu = SharedGpu()
+    gpu.mm = lambda *_: os.kill(os.getpid(), 9)
+    with pytest.raises(RuntimeError, match="ended without a word"):
+        run(programs("context").measure, gpu, devices=("cuda:0",))
