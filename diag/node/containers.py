@@ -26,6 +26,7 @@ def signs(root: str = "/") -> dict[str, Any]:
         "cgroup": proc.line(os.path.join(root, "proc/self/cgroup")),
         "init_cgroup": proc.line(os.path.join(root, "proc/1/cgroup")),
         "mount_namespace": proc.link(os.path.join(root, "proc/self/ns/mnt")),
+        "pid_namespace": proc.link(os.path.join(root, "proc/self/ns/pid")),
         "rdma_files": sorted(name for name in proc.names(os.path.join(root, VERBS)) if name.startswith("uverbs")),
         "verbs_library": has_library("libibverbs.so.1", root),
     }

@@ -15,12 +15,15 @@ import time
 import descendants
 import gpus
 import own_code
+import proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
 
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""The machine's own, of which NVML's pids are (PROC_PID_INIT_INO, linux/proc_ns.h)."""
 EVERY_S = 1.0
 SILENT_S = 6.0
 
@@ -35,7 +38,8 @@ class Watch:
     """
 
     def __init__(self, wish: dict[str, Any]) -> None:
-        self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"]
+        root = wish.get("root") or "/"
+        self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"] and knows_pids(root)
         self.known = None if wish.get("known") is None else set(wish["known"])
         self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
@@ -43,7 +47,7 @@ class Watch:
         self._heard = time.monotonic()
         self._out, end = os.pipe()
         os.set_blocking(self._out, False)
-        if gpus.proven_absent(wish.get("root") or "/"):
+        if gpus.proven_absent(root):
             os.write(end, b'{"why": "no NVIDIA GPU"}\n')
         else:
             self.pid = os.fork()
@@ -81,7 +85,8 @@ class Watch:
             return
         pids = {process["pid"] for row in rows for process in row.get("processes") or ()}
         self.ours |= descendants.below([os.getpid()], descendants.running()) | {os.getpid()}
-        strangers = {pid for pid in pids - self.ours if not self.token or self._is_foreign(pid)}
+        others = filter(lives, pids - self.ours)
+        strangers = {pid for pid in others if not self.token or self._is_foreign(pid)}
         if self.known is None:
             self.known = strangers
         elif strangers - self.known:
@@ -104,6 +109,22 @@ class Watch:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
         os.close(self._out)
+
+
+def knows_pids(root: str = "/") -> bool:
+    """Whether a pid of NVML's is one of ours: in a container the driver tells the host's, and ours look foreign."""
+    return proc.link(os.path.join(root, "proc/self/ns/pid")) == FIRST_PID_NAMESPACE
+
+
+def lives(pid: int) -> bool:
+    """Also where /proc hides the processes of others (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        pass
+    return True
 
 
 def _become(out: int) -> None:

@@ -13,6 +13,9 @@ from diag.probes.verbs import Ask, Request
 FIRST_MOUNT_NAMESPACES = ("mnt:[4026531832]", "mnt:[4026531840]", "mnt:[4026531841]")
 """The machine's own: fixed as MNT_NS_INIT_INO since Linux 6.18 (linux/nsfs.h), the first dynamic number before."""
 
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""The machine's own: PROC_PID_INIT_INO (linux/proc_ns.h)."""
+
 KINDS = (
     ("kubepods", "kubernetes"),
     ("libpod", "podman"),
@@ -32,6 +35,7 @@ class _Signs(msgspec.Struct, frozen=True):
     cgroup: str | None = None
     init_cgroup: str | None = None
     mount_namespace: str | None = None
+    pid_namespace: str | None = None
     rdma_files: tuple[str, ...] | None = None
     verbs_library: bool | None = None
 
@@ -58,15 +62,22 @@ def kind_of(signs: _Signs) -> Container:
     ):
         if said:
             return Container(kind=_kind(said), told_by=f"{where}{said}" if where.endswith("=") else where)
-    return _by_cgroup(signs)
+    return _by_cgroup(signs) or _by_pids(signs)
 
 
-def _by_cgroup(signs: _Signs) -> Container:
+def _by_cgroup(signs: _Signs) -> Container | None:
     paths = re.findall(r"^[0-9]+:[^:]*:(.*)$", f"{signs.cgroup or ''}\n{signs.init_cgroup or ''}", re.MULTILINE)
     for word, kind in KINDS:
         for path in paths:
             if re.search(rf"(^|[/.:-]){word}", path) and "user.slice" not in path and ".service" not in path:
                 return Container(kind=kind, told_by=f"cgroup {path}")
+    return None
+
+
+def _by_pids(signs: _Signs) -> Container:
+    """A container of nerdctl has no marker file; in a cgroup namespace of its own the path is ``/``."""
+    if signs.pid_namespace not in (None, FIRST_PID_NAMESPACE):
+        return Container(kind="other", told_by="a pid namespace of its own")
     return Container(kind=None, told_by="no sign of one")
 
 

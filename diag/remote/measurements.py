@@ -37,7 +37,7 @@ def measure(
 
     if isinstance(onlooker, onlookers.Onlooker):
         onlookers.start(onlooker, plan.seconds, stop)
-    wish = {"rounds": plan.rounds, "seconds": plan.seconds, "watch": plan.watch}
+    wish = {"rounds": plan.rounds, "seconds": plan.seconds, "watch": _watch(session, plan)}
     argv = (*LEADER, msgspec.json.encode(wish).decode())
     try:
         end = session.job(argv, {**ENVIRONMENT, **(environment or {})}, plan.seconds + LEADER_GRACE_S, lines.append)
@@ -45,3 +45,10 @@ def measure(
         if isinstance(onlooker, onlookers.Onlooker):
             onlooker.stop()
     return speed(plan, lines, end, time.monotonic() - began)
+
+
+def _watch(session: Session, plan: Schedule) -> Mapping[str, Any] | None:
+    """Nobody looks for newcomers in a container that we entered or started, also where nothing shows that it is one."""
+    if plan.watch is None or not isinstance(session, InnerSession):
+        return plan.watch
+    return {**plan.watch, "newcomers": False}

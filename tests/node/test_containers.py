@@ -11,12 +11,14 @@ def test_marker_files_and_cgroups_are_signs(tmp_path: Path):
         ".dockerenv": "",
         "proc/self/cgroup": "0::/docker/abc\n",
         "proc/self/ns/mnt": "-> mnt:[4026532999]",
+        "proc/self/ns/pid": "-> pid:[4026533000]",
         "proc/1/environ": "PATH=/bin\0container=podman\0SECRET=x\0",
     }
     found = ask("containers:signs", root=plant(tmp_path, tree))
     assert found["files"] == ["/.dockerenv"]
     assert found["cgroup"] == "0::/docker/abc"
     assert found["mount_namespace"] == "mnt:[4026532999]"
+    assert found["pid_namespace"] == "pid:[4026533000]"
     assert found["init_variable"] == "podman"
     assert "SECRET" not in str(found)
 

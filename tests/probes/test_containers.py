@@ -26,6 +26,8 @@ INSIDE = {"mount_namespace": "mnt:[4026532999]"}
         ({"init_cgroup": "4:memory:/docker/abc"}, "docker", "cgroup /docker/abc"),
         ({"cgroup": "0::/system.slice/docker-abc.scope"}, "docker", "cgroup /system.slice/docker-abc.scope"),
         ({"cgroup": "0::/system.slice/docker.service"}, None, "no sign"),
+        ({"cgroup": "0::/", "pid_namespace": "pid:[4026533000]"}, "other", "a pid namespace of its own"),
+        ({"cgroup": "0::/", "pid_namespace": "pid:[4026531836]"}, None, "no sign"),
         ({"cgroup": "0::/user.slice/user-0.slice/session-3.scope"}, None, "no sign"),
     ],
 )

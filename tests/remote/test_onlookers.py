@@ -44,7 +44,8 @@ class Watched:
         self.session: Session = shop.session(
             first=f"import os;os.environ.update(LD_LIBRARY_PATH={str(library)!r},FAKE_PID_FILE={str(self.told)!r})"
         )
-        root = plant(folder, {name: text for at in ADDRESSES for name, text in pci_device(at, H200).items()})
+        tree = {name: text for at in ADDRESSES for name, text in pci_device(at, H200).items()}
+        root = plant(folder, {**tree, "proc/self/ns/pid": "-> pid:[4026531836]"})
         self.onlooker = Onlooker(session=self.session, known=(), root=str(root))
 
     def uses(self, pid: int) -> None:
