@@ -39,15 +39,16 @@ def with_host(
 ) -> None:
     """``h2d``, ``d2h``, or both; from the device's own NUMA node, or with ``far`` from the most distant one.
 
-    Says nothing where there is no other node to be far away on.
+    Says nothing where there is no other node to be far away on. Where we may run on no CPU of the device's own node,
+    it is measured from where we are, and not ``near``.
     """
     torch, device = at.torch, at.devices[0]
     own = numa.of_device(pci_address, root)
     node = numa.farthest(own, root) if far else own
     if far and (node is None or node == own):
         return
-    if node is not None:
-        numa.stay_on(node, root)
+    if node is not None and not numa.stay_on(node, root):
+        node = numa.of_us(root)
     on_gpu = device.startswith("cuda")
     host = torch.empty(size_bytes // WORD_BYTES, dtype=torch.int64, pin_memory=on_gpu)
     there = torch.empty(size_bytes // WORD_BYTES, dtype=torch.int64, device=device)

@@ -1,4 +1,7 @@
-"""Which NUMA node is a device on, which is the farthest from it, and how does a process come to run there?"""
+"""Which NUMA node is a device on, which is the farthest from it, and how does a process come to run there?
+
+Of the CPUs those count that this process may use: a cpuset, or who started us, may have left us but some.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def of_device(pci_address: str, root: str = "/") -> int | None:
 
 
 def farthest(own: int | None, root: str = "/") -> int | None:
-    """By the kernel's distances; None: there is one node only, or ``own`` is not known."""
+    """By the kernel's distances; None: we may use no other node, or ``own`` is not known."""
     if own is None:
         return None
     line = proc.line(os.path.join(root, f"sys/devices/system/node/node{own}/distance")) or ""
@@ -33,16 +36,26 @@ def farthest(own: int | None, root: str = "/") -> int | None:
     return max(others)[1] if others else None
 
 
-def stay_on(node: int, root: str = "/") -> None:
-    """Run on its CPUs from now on. Raises OSError where none of them is allowed."""
-    os.sched_setaffinity(0, _cpus(node, root))
+def stay_on(node: int, root: str = "/") -> bool:
+    """Run on its CPUs from now on. False: we may use none of them, and stay where we are."""
+    cpus = _cpus(node, root)
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+    return bool(cpus)
+
+
+def of_us(root: str = "/") -> int | None:
+    """Where we run; None: on several."""
+    names = glob.glob(os.path.join(root, "sys/devices/system/node/node[0-9]*"))
+    ours = [number for number in (int(os.path.basename(name)[4:]) for name in names) if _cpus(number, root)]
+    return ours[0] if len(ours) == 1 else None
 
 
 def _cpus(node: int, root: str) -> set[int]:
-    """``0-3,8`` -> {0, 1, 2, 3, 8}; empty: memory without CPUs."""
+    """``0-3,8`` -> {0, 1, 2, 3, 8}; empty: memory without CPUs, or none that we may use."""
     cpus: set[int] = set()
     for part in (proc.line(os.path.join(root, f"sys/devices/system/node/node{node}/cpulist")) or "").split(","):
         first, _, last = part.strip().partition("-")
         if first:
             cpus |= set(range(int(first), int(last or first) + 1))
-    return cpus
+    return cpus & os.sched_getaffinity(0)

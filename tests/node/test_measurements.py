@@ -151,12 +151,44 @@ def machine(root: Path, *, cpus: tuple[str, ...], gpu_node: int, distances: tupl
     return str(root)
 
 
-def test_the_node_of_a_device_and_the_farthest_with_cpus_are_found(programs, tmp_path):
+def test_the_node_of_a_device_and_the_farthest_with_cpus_are_found(programs, tmp_path, monkeypatch):
     numa = programs("numa")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     root = machine(tmp_path, cpus=("0", "1", ""), gpu_node=0, distances=("10 21 40", "21 10 40", "40 40 10"))
     assert numa.of_device("00000000:3B:00.0", root) == 0
     assert numa.farthest(0, root) == 1, "the third has memory only"
     assert numa.farthest(None, root) is None
+
+
+@pytest.mark.parametrize(
+    ("cpus", "node"), [(("200-203", "0-1"), 1), (("200", "0", "1"), None), (("", "0-1"), 1)],
+    ids=["of one other node", "of several", "memory without CPUs"],
+)  # fmt: skip
+def test_where_no_cpu_of_the_own_node_is_allowed_it_is_measured_from_elsewhere(
+    programs, tmp_path, monkeypatch, cpus, node
+):
+    """A cpuset on the other socket: the kernel refuses a process there with EINVAL."""
+    stays: list[set[int]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("os.sched_setaffinity", lambda _, allowed: stays.append(allowed))
+    root = machine(tmp_path, cpus=cpus, gpu_node=0, distances=("10 21 21", "21 10 21", "21 21 10")[: len(cpus)])
+    given = {"size_bytes": MIB, "seconds": 0.0, "directions": ["h2d"], "pci_address": "0000:3b:00.0", "root": root}
+    (row,) = run(programs("copies").with_host, **given)
+    assert (row["numa"], row["near"], row["verified"]) == (node, False, True)
+    assert stays == []
+
+
+def test_of_a_node_s_cpus_those_are_used_that_are_allowed_and_far_is_where_there_are_some(
+    programs, tmp_path, monkeypatch
+):
+    stays: list[set[int]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 2, 3})
+    monkeypatch.setattr("os.sched_setaffinity", lambda _, allowed: stays.append(allowed))
+    numa = programs("numa")
+    root = machine(tmp_path, cpus=("0-1", "2-7", "8-9"), gpu_node=0, distances=("10 21 40", "21 10 40", "40 40 10"))
+    assert (numa.stay_on(0, root), numa.stay_on(2, root)) == (True, False)
+    assert stays == [{1}]
+    assert numa.farthest(0, root) == 1
 
 
 def test_a_device_of_which_the_kernel_knows_no_node_has_none(programs, tmp_path):
