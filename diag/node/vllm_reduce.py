@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 LARGEST_BYTES = 8 << 20
-"""vLLM's custom all-reduce takes no larger ones; decoding issues smaller ones."""
+"""vLLM's custom all-reduce takes no larger ones, or only smaller ones; decoding issues smaller ones."""
+NOT_TAKEN = "it does not take this size here, and leaves it to NCCL"
 
 
 def measure(rank: Any, torch: Any, dist: Any, sizes: list[int], in_a_row: Callable[..., list[float]]) -> None:
@@ -32,11 +33,19 @@ def measure(rank: Any, torch: Any, dist: Any, sizes: list[int], in_a_row: Callab
             continue
         for size_bytes in [size for size in sizes if size <= LARGEST_BYTES]:
             exchange = Exchange(torch, dist, "all_reduce", size_bytes, rank)
-            came = reduce(exchange.given)
-            right = came is not None and bool(torch.equal(came, exchange.expected))
-            times_s = in_a_row(rank, torch, dist, lambda reduce=reduce, one=exchange: reduce(one.given), size_bytes)
-            found = {"times_s": times_s, "verified": right, "size_bytes": exchange.size_bytes}
+            found = _one(rank, torch, dist, reduce, exchange, in_a_row)
             rank.reach(f"{name}_{size_bytes}", measured={"collective": name, "captured": False, **found})
+
+
+def _one(  # noqa: PLR0917 - as ``measure``, of one size
+    rank: Any, torch: Any, dist: Any, reduce: Callable[[Any], Any], exchange: Exchange, in_a_row: Callable[..., Any]
+) -> dict[str, Any]:
+    came = reduce(exchange.given)
+    if came is None:  # by size and topology alone, so on every rank
+        return {"size_bytes": exchange.size_bytes, "why": NOT_TAKEN}
+    right = bool(torch.equal(came, exchange.expected))
+    times_s = in_a_row(rank, torch, dist, lambda: reduce(exchange.given), exchange.size_bytes)
+    return {"times_s": times_s, "verified": right, "size_bytes": exchange.size_bytes}
 
 
 def _pynccl(torch: Any, group: Any, device: str) -> Callable[[Any], Any]:
@@ -57,6 +66,9 @@ def _custom(torch: Any, group: Any, device: str) -> Callable[[Any], Any]:
     from vllm.distributed.device_communicators.custom_all_reduce import CustomAllreduce
 
     communicator = CustomAllreduce(group=group, device=torch.device(device))
+    finalize = getattr(communicator, "finalize_p2p", None)
+    if finalize is not None:  # of later versions; until then all of them are disabled. On all ranks at once
+        finalize()
     if communicator.disabled:
         raise RuntimeError("its custom all-reduce is disabled here: no peer access, or not all joined by NVLink")
     custom: Callable[[Any], Any] = communicator.custom_all_reduce
