@@ -206,7 +206,8 @@ class _Plan:
 
     def _pinned_bytes(self, at_once: int) -> int:
         available = usable_memory_bytes(self.node) if is_known(self.node, "memory") else 0
-        return min(LARGEST_PINNED_BYTES, int(available * PINNED_SHARE) // at_once) // MIB * MIB
+        share_bytes = min(LARGEST_PINNED_BYTES, int(available * PINNED_SHARE) // at_once)
+        return 1 << share_bytes.bit_length() >> 1  # torch rounds what it pins up to a power of two
 
     def _together(self, topic: str, call: str, gpus: Sequence[Gpu], lasts_s: float, **arguments: Any) -> None:
         self._add([self._child(topic, call, (gpu,), lasts_s, arguments) for gpu in gpus], lasts_s)
