@@ -21,6 +21,7 @@ class XidMeaning(msgspec.Struct, frozen=True):
 
 DRAIN = "drain the node, reset the GPU, run dcgmi diag; replace it if it comes back"
 RESET = "reset the GPU when it is idle"
+RESTART = "start that program again, and reset the GPU when convenient; until then others may go on"
 WATCH = "look at the program that ran there"
 
 XIDS = {
@@ -28,12 +29,13 @@ XIDS = {
     31: XidMeaning("application", "a program touched memory that is not its own", WATCH),
     43: XidMeaning("application", "a program's channel was stopped", WATCH),
     45: XidMeaning("application", "a program's channels were torn down, mostly after another error or a kill", WATCH),
-    94: XidMeaning("application", "a memory error that was contained: it ended the programs that used it", RESET),
     48: XidMeaning("memory", "double-bit memory error", DRAIN),
     63: XidMeaning("memory", "a page or row of memory is to be taken out of use", RESET),
     64: XidMeaning("memory", "a page or row of memory could not be taken out of use", DRAIN),
     92: XidMeaning("memory", "many single-bit memory errors", DRAIN),
+    94: XidMeaning("memory", "a memory error that was contained: it ended the program that used it", RESTART),
     95: XidMeaning("memory", "a memory error that was not contained", DRAIN),
+    140: XidMeaning("memory", "a memory error that the driver could neither correct nor take out of use", DRAIN),
     79: XidMeaning(
         "bus", "the GPU has fallen off the bus", "drain the node, power-cycle it; reseat or replace the GPU"
     ),

@@ -47,4 +47,5 @@ def test_the_table_knows_the_codes_on_which_others_take_a_machine_out():
     grave = {48, 56, 57, 58, 62, 63, 64, 65, 68, 69, 73, 74, 79, 80, 81, 92, 119, 120}
     assert {code for code, known in XIDS.items() if known.kind != "application"} >= grave
     assert {code for code, known in XIDS.items() if known.kind == "application"} >= {13, 31, 43, 45}
+    assert {code for code, known in XIDS.items() if known.kind == "memory"} >= {94, 95, 140}, "NVIDIA's catalog"
     assert all(known.kind in ("bus", "memory", "hardware", "application") for known in XIDS.values())

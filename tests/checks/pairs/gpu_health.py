@@ -83,6 +83,8 @@ PAIRS = (
         f"on {ADDRESS}",
     ),
     two("no_memory_error_of_a_gpu_was_logged", logged(64, "Row remapping failure"), "Xid 64"),
+    two("no_memory_error_of_a_gpu_was_logged", logged(94, "Contained: CE User Channel"), "Xid 94 (a memory error that"),
+    two("no_memory_error_of_a_gpu_was_logged", logged(140, "An uncorrectable ECC error"), "Xid 140 (a memory error"),
     two("no_hardware_error_of_a_gpu_was_logged", logged(119, "Timeout after 6s"), "Xid 119"),
     two(
         "no_hardware_error_of_a_gpu_was_logged",
