@@ -26,6 +26,7 @@ FIRST_PID_NAMESPACE = "pid:[4026531836]"
 """The machine's own, of which NVML's pids are (PROC_PID_INIT_INO, linux/proc_ns.h)."""
 EVERY_S = 1.0
 SILENT_S = 6.0
+BELOW_SLOWDOWN_C = 5
 
 
 class Watch:
@@ -73,12 +74,20 @@ class Watch:
                 yield "", f"the temperature cannot be watched: {said['why']}"
             return
         for row in said["gpus"]:
-            limit_c, now_c = self.stop_c.get(row.get("uuid")), row.get("temperature_c")
-            if limit_c is not None and now_c is None:
-                yield row["uuid"], "its temperature cannot be watched"
-            elif limit_c is not None and now_c >= limit_c:
-                yield row["uuid"], f"stopped at {now_c} °C, 5 °C below where it slows itself down"
+            if row.get("uuid") in self.stop_c and (why := self._too_hot(row)):
+                yield row["uuid"], why
         yield from self._strangers(said["gpus"])
+
+    def _too_hot(self, row: dict[str, Any]) -> str:
+        """By how far it is to its limit, where it says that; a limit found while it was idle would be another one."""
+        left_c, now_c = row.get("margin_c"), row.get("temperature_c")
+        if left_c is not None:
+            return f"stopped {left_c} °C below where it slows itself down" if left_c <= BELOW_SLOWDOWN_C else ""
+        if now_c is None:
+            return "its temperature cannot be watched"
+        if now_c >= self.stop_c[row["uuid"]]:
+            return f"stopped at {now_c} °C, {BELOW_SLOWDOWN_C} °C below where it slows itself down"
+        return ""
 
     def _strangers(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         if not self.newcomers:
@@ -148,6 +157,7 @@ def look(nv: Any) -> None:
         "uuid": nvml_identity.READS["uuid"],
         "processes": nvml_identity.READS["processes"],
         "temperature_c": nvml_health.READS["temperature_c"],
+        "margin_c": nvml_health.margin,
     }
     try:
         nv.nvmlInit()

@@ -76,12 +76,22 @@ def _temperature(nv: Any, handle: Any) -> int:
 
 
 def _slowdown(nv: Any, handle: Any) -> int | None:
-    """Newer devices say how far it is to their limit instead of where it is."""
+    """Of what says only how far it is, where that would be now: it moves with the part that is nearest to its limit."""
     try:
         return int(nv.nvmlDeviceGetTemperatureThreshold(handle, SLOWDOWN))
     except nv.NVMLError_NotSupported:
-        margin = has(nv, lambda: nv.nvmlDeviceGetMarginTemperature(handle))
-        return None if margin is None else _temperature(nv, handle) + int(margin)
+        left = margin(nv, handle)
+        return None if left is None else _temperature(nv, handle) + left
+
+
+def margin(nv: Any, handle: Any) -> int | None:
+    """How far it is to where it slows itself down, of newer devices, which do not say where that is; None: others."""
+    try:
+        nv.nvmlDeviceGetTemperatureThreshold(handle, SLOWDOWN)
+    except nv.NVMLError_NotSupported:
+        left = has(nv, lambda: nv.nvmlDeviceGetMarginTemperature(handle))
+        return None if left is None else int(left)
+    return None
 
 
 def _memory_temperature(nv: Any, handle: Any) -> int | None:

@@ -48,6 +48,15 @@ def test_a_gpu_that_comes_to_its_limit_is_stopped_and_no_other(watch):
     assert alarms(watch, row("GPU-a", 82)) == [("GPU-a", "stopped at 82 °C, 5 °C below where it slows itself down")]
 
 
+@pytest.mark.parametrize("degrees", [60, 95, None])
+def test_a_gpu_that_says_how_far_it_is_to_its_limit_is_stopped_by_that_alone(watch, degrees):
+    """82 °C come from when it was idle; under load its memory may be the nearest to a limit, and that is elsewhere."""
+    assert alarms(watch, {**row("GPU-a", degrees), "margin_c": 6}) == []
+    assert alarms(watch, {**row("GPU-a", degrees), "margin_c": 5}) == [
+        ("GPU-a", "stopped 5 °C below where it slows itself down")
+    ]
+
+
 def test_what_can_no_longer_be_watched_is_stopped(watch):
     assert alarms(watch, row("GPU-a", None)) == [("GPU-a", "its temperature cannot be watched")]
     assert list(watch.judge({"why": "NVML did not answer"})) == [
@@ -136,11 +145,12 @@ class NoDriver:
         raise self.NVMLError("Driver Not Loaded")
 
 
-def test_the_real_bindings_tell_temperature_and_processes_of_every_gpu(library, tmp_path_factory):
+@pytest.mark.parametrize(("planted", "margin_c"), [({}, None), ({"FAKE_MARGIN": "0:58"}, 58)])
+def test_the_real_bindings_tell_temperature_and_processes_of_every_gpu(library, tmp_path_factory, planted, margin_c):
     """As the watch starts it; the library is the one that answers without a GPU."""
     code = f"import sys; sys.argv[1:] = [{str(zipped(tmp_path_factory.mktemp('zip')))!r}]; {CHILD}"
     child = subprocess.Popen(
-        [sys.executable, "-B", "-c", code], env={"LD_LIBRARY_PATH": str(library)}, stdout=subprocess.PIPE
+        [sys.executable, "-B", "-c", code], env={"LD_LIBRARY_PATH": str(library), **planted}, stdout=subprocess.PIPE
     )
     try:
         lines = [json.loads(child.stdout.readline()) for _ in range(2)]
@@ -150,6 +160,7 @@ def test_the_real_bindings_tell_temperature_and_processes_of_every_gpu(library, 
     assert [len(line["gpus"]) for line in lines] == [8, 8]
     assert lines[0]["gpus"][0] == {
         "uuid": "GPU-00000000-0000-0000-0000-000000000000", "processes": [], "temperature_c": 31,
+        "margin_c": margin_c,
     }  # fmt: skip
 
 
