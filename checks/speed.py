@@ -11,7 +11,7 @@ from diag.facts.peers import Peers
 from diag.facts.rates import digests, slow_copies, slow_gemms
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
-from diag.facts.speed import Bandwidth, of_gpu
+from diag.facts.speed import Bandwidth, of_gpu, why_lost
 from diag.facts.verdict import finding
 from diag.units import gb_per_s, size
 
@@ -20,6 +20,7 @@ ALLOCATABLE_SHARE = 0.98
 """Of what was free; the rest goes to fragments of blocks."""
 STILL_SHARE = 0.95
 """Of what it reached before; runs of one GPU differ by less."""
+ELSEWHERE = "measured from another NUMA node only: no CPU beside the GPU may be used"
 FROM_NORMAL = ("normal", "burn")
 
 loaded = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
@@ -146,7 +147,8 @@ def copies(node: Node, gpu: Gpu, *kinds: str, near: bool = True) -> list[Bandwid
     rows = of_gpu(node.speed.bandwidths, gpu.index, node.speed, topic)
     found = [row for row in rows if row.kind in kinds and (row.near is not False or not near)]
     if not found:
-        of_gpu((), gpu.index, node.speed, topic)
+        lost = any(each.topic == topic and gpu.index in each.gpus for each in node.speed.lost)
+        raise NotMeasured(ELSEWHERE if rows and not lost else why_lost(node.speed, topic, gpu.index))
     return found
 
 
