@@ -19,7 +19,7 @@ GLOO_CEILING_BYTES_PER_S = 2e9 / 8
 WITH_SPEED = ("physical", "bond")
 """Kinds of interface whose driver knows the rate of the wire."""
 
-active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
+active = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
 
 
 def carries_nothing(flow: Flow) -> str:

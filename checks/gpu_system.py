@@ -145,7 +145,7 @@ def check_dcgm_finds_its_gpus_healthy(node: Node) -> None:
 
 
 @on_nvidia
-@pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="asked from level normal on")
+@pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="asked from level normal on")
 @pytest.mark.applies(lambda node: node.speed.dcgm_failures is not None, reason="DCGM is not installed")
 @pytest.mark.optional
 @pytest.mark.cause("gpu_hardware_fault")

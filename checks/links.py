@@ -27,8 +27,8 @@ def why_not(cluster: Snapshot) -> str:
 
 
 several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
-active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
-wanted = pytest.mark.applies(lambda cluster: why_not(cluster) != NONE, reason="--pairs none: no link was measured")
+active = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+wanted = pytest.mark.asked(lambda cluster: why_not(cluster) != NONE, reason="--pairs none: no link was measured")
 measured = pytest.mark.applies(
     lambda link, cluster: link.flow is not None or not cluster.links.flows, reason="not among the pairs measured"
 )

@@ -16,8 +16,8 @@ FROM_NORMAL = ("normal", "burn")
 LARGE_BYTES = 256 << 20
 """Below, latency decides, and what is published is of larger ones."""
 
-loaded = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
-from_normal = pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
+loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
+from_normal = pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 several = pytest.mark.applies(lambda node: len(node.gpus) > 1, reason="one GPU")
 

@@ -14,8 +14,8 @@ from diag.units import gb_per_s
 
 FROM_NORMAL = ("normal", "burn")
 
-loaded = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
-from_normal = pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
+loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
+from_normal = pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 

@@ -2,19 +2,23 @@
 
 import pytest
 
-from diag.facts.derived import Link, several_nodes
+from diag.facts.derived import Link, has_rdma, several_nodes
 from diag.facts.link_rates import of_flow
 from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.record import NotMeasured, is_known, peek
+from diag.facts.record import Missing, NotMeasured, is_known, peek
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s
 
 SHOWN = 2
 
 several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
-active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+active = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+wanted = pytest.mark.asked(
+    lambda cluster: peek(cluster, "links") != Missing("--pairs none"), reason="--pairs none: no link was measured"
+)
+with_rdma = pytest.mark.applies(has_rdma, reason="no RDMA device")
 by_rdma = pytest.mark.applies(lambda link: bool(link.rails), reason="no RDMA was measured on it")
 soft = "its device is software, and has no rate of its own"
 
@@ -35,6 +39,8 @@ def failures(link: Link) -> list[str]:
 
 @several
 @active
+@wanted
+@with_rdma
 @by_rdma
 @pytest.mark.optional
 @pytest.mark.needs("check_link_carries_data")
@@ -73,6 +79,8 @@ def behind(link: Link, node: Node, peers: Peers) -> list[tuple[str, str]]:
 
 @several
 @active
+@wanted
+@with_rdma
 @by_rdma
 @pytest.mark.optional
 @pytest.mark.needs("check_rails_carry_data")

@@ -23,8 +23,8 @@ STILL_SHARE = 0.95
 ELSEWHERE = "measured from another NUMA node only: no CPU beside the GPU may be used"
 FROM_NORMAL = ("normal", "burn")
 
-loaded = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
-from_normal = pytest.mark.applies(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
+loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
+from_normal = pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 

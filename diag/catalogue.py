@@ -15,6 +15,7 @@ from diag.subjects import PLACES, is_per_node, part_of, places_of
 PREFIX = "check_"
 MARKS = (
     "applies(predicate, *, reason): the check says nothing where predicate is false; it names subjects as a check does",
+    "asked(predicate, *, reason): not measured, and optional, where predicate is false: this run was not to look",
     "needs(*checks): not measured on a node where one of these checks failed or was not measured",
     "cause(id): what a failure means, an id of diag.facts.causes",
     "optional: not measured does not change the exit status",
@@ -38,11 +39,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Applies(msgspec.Struct, frozen=True):
-    """A condition of a check, with the places of the subjects that it names."""
+    """A condition of a check, with the places of the subjects that it names.
+
+    ``asks``: where it does not hold the run was not to look; else the check has nothing to say there.
+    """
 
     predicate: Callable[..., bool]
     places: tuple[int, ...]
     reason: str
+    asks: bool = False
 
 
 def identity(function_name: str) -> str:
@@ -72,11 +77,12 @@ def describe(function: Callable[..., Any], name: str, marks: Sequence[Any], file
 
 
 def conditions(marks: Sequence[Any]) -> tuple[Applies, ...]:
-    """In the order in which they are written: pytest gives the lowest decorator first."""
+    """What was asked for, then what applies, each as it is written: pytest gives the lowest decorator first."""
     return tuple(
-        Applies(mark.args[0], tuple(place for _, place in places_of(mark.args[0])), mark.kwargs["reason"])
+        Applies(mark.args[0], tuple(place for _, place in places_of(mark.args[0])), mark.kwargs["reason"], asks)
+        for asks in (True, False)
         for mark in reversed(marks)
-        if mark.name == "applies"
+        if mark.name == ("asked" if asks else "applies")
     )
 
 

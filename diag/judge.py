@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from diag.catalogue import Check
 from diag.culprits import culprits
 from diag.errors import DiagError
 from diag.facts.snapshot import Snapshot
-from diag.facts.verdict import About, StageTime, Verdict, Verdicts
+from diag.facts.verdict import About, Selection, StageTime, Verdict, Verdicts
 from diag.outcomes import Hearing
 from diag.plugin import Checks, Subjects
 
@@ -54,8 +55,17 @@ def judge(
     checks = _run(hearing, folders, keyword, exitfirst)
     verdicts = tuple(hearing.verdicts + checks.broken)
     known = checks.checks
+    selection = Selection(
+        keyword=keyword,
+        folders=tuple(map(str, folders)),
+        exitfirst=exitfirst,
+        asked=len(known),
+        known=checks.known,
+    )
     return Verdicts(
-        diag=__version__,
+        **_context(snapshot),
+        selection=selection,
+        fail_on=fail_on,
         exit_status=exit_status(snapshot, verdicts, known, fail_on),
         checks=_asked(verdicts, checks.abouts()),
         verdicts=verdicts,
@@ -67,13 +77,25 @@ def judge(
 def nothing_judged(snapshot: Snapshot) -> Verdicts:
     """What is known without any check: how the nodes were reached, and where ranks ended."""
     return Verdicts(
-        diag=__version__,
+        **_context(snapshot),
         exit_status=NOTHING_JUDGED,
         checks={},
         verdicts=(),
         culprits=culprits(snapshot, (), {}),
         stages=_stages(snapshot),
     )
+
+
+def _context(snapshot: Snapshot) -> dict[str, Any]:
+    """What says of which run the verdicts are, and who judged it."""
+    return {
+        "diag": __version__,
+        "run_id": snapshot.run_id,
+        "taken_at": snapshot.taken_at,
+        "level": snapshot.level,
+        "hosts": tuple(node.name for node in snapshot.nodes),
+        "interrupted": snapshot.interrupted,
+    }
 
 
 def catalogue(folders: Sequence[Path] = (), keyword: str = "") -> tuple[Check, ...]:
@@ -90,16 +112,16 @@ def abouts(folders: Sequence[Path] = ()) -> dict[str, About]:
 
 def exit_status(snapshot: Snapshot, verdicts: Iterable[Verdict], checks: Mapping[str, Check], fail_on: str) -> int:
     """The first that applies: 2 nothing judged, 1 wrong, 3 not known, 0."""
-    found = {(verdict.check, verdict.outcome) for verdict in verdicts}
-    outcomes = {outcome for _, outcome in found}
-    if not outcomes - {"skipped"}:
+    found = {(verdict.check, verdict.outcome, verdict.asked) for verdict in verdicts}
+    outcomes = {outcome for _, outcome, asked in found if asked}
+    if not snapshot.nodes or not outcomes - {"skipped"}:
         return NOTHING_JUDGED
     if fail_on == "never":
         return HEALTHY
     if "failed" in outcomes:
         return WRONG
-    unknown = {check for check, outcome in found if outcome == "not_measured"}
-    required = {check for check in unknown if fail_on == "missing" or not checks[check].optional}
+    unknown = {(check, asked) for check, outcome, asked in found if outcome == "not_measured"}
+    required = [check for check, asked in unknown if fail_on == "missing" or (asked and not checks[check].optional)]
     if required or "broken" in outcomes or any(node.reach.outcome != "answered" for node in snapshot.nodes):
         return NOT_KNOWN
     return HEALTHY

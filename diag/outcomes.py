@@ -21,6 +21,10 @@ SUMMARY_CHARACTERS = 300
 UNHELD = {"failed": "failed", "broken": "is broken", "not_measured": "was not measured"}
 
 
+class Unasked(NotMeasured):
+    """Nobody asked for it in this run."""
+
+
 class Question(msgspec.Struct, frozen=True):
     """A check as it is asked: ``call`` takes subjects by position, from their ``places`` in a scene."""
 
@@ -38,6 +42,7 @@ class Subject(msgspec.Struct, frozen=True):
     given: Scene | None
     outcome: str = ""
     why: str = ""
+    asked: bool = True
 
 
 class Hearing:
@@ -67,7 +72,7 @@ class Hearing:
         for subject in self._subjects(question):
             verdict = self._judge(of_subject, subject)
             self.verdicts.append(verdict)
-            if verdict.outcome in UNHELD:
+            if verdict.outcome in UNHELD and verdict.asked:  # who needs it was not asked for either, or can do without
                 unheld[subject.node][subject.part] = verdict.outcome
                 worst.add(verdict.outcome)
         self._unheld[check.id], self._parts[check.id] = unheld, check.part
@@ -92,7 +97,7 @@ class Hearing:
         try:
             _require_applicable(of_node, node.given)
         except NotMeasured as why:
-            return (Subject(node.node, None, None, "not_measured", str(why)),)
+            return (Subject(node.node, None, None, "not_measured", str(why), not isinstance(why, Unasked)),)
         except (pytest.skip.Exception, Alone) as why:
             return (Subject(node.node, None, None, "skipped", str(why)),)
         held = (node.node, kind)
@@ -103,14 +108,14 @@ class Hearing:
     def _judge(self, question: Question, subject: Subject) -> Verdict:
         check, scene = question.check, subject.given
         if scene is None:
-            return _verdict(check, subject, subject.outcome, subject.why)
+            return _verdict(check, subject, subject.outcome, subject.why, asked=subject.asked)
         try:
             for need in check.needs:
                 self._require(need, check, subject)
             _require_applicable(question.applies, scene)
             _asserted(question.call(*[scene[place] for place in question.places]))
         except NotMeasured as why:
-            return _verdict(check, subject, "not_measured", str(why))
+            return _verdict(check, subject, "not_measured", str(why), asked=not isinstance(why, Unasked))
         except (AssertionError, pytest.fail.Exception) as failure:
             return _failure(check, subject, str(failure))
         except (pytest.skip.Exception, Alone) as skip:
@@ -153,9 +158,19 @@ def _listed(node: Subject, part: Part, scene: Scene) -> tuple[Subject, ...]:
 
 
 def _require_applicable(applies: Iterable[Applies], scene: Scene) -> None:
-    for condition in applies:
-        if not condition.predicate(*[scene[place] for place in condition.places]):
-            pytest.skip(condition.reason)
+    """What is not there is not applicable, asked for or not; what nobody asked for may be unknown for any reason."""
+    unasked = ""
+    try:
+        for condition in applies:
+            if not condition.predicate(*[scene[place] for place in condition.places]):
+                if not condition.asks:
+                    pytest.skip(condition.reason)
+                unasked = unasked or condition.reason
+    except NotMeasured:
+        if not unasked:
+            raise
+    if unasked:
+        raise Unasked(unasked)
 
 
 def _asserted(answer: object) -> None:
@@ -164,9 +179,15 @@ def _asserted(answer: object) -> None:
         raise TypeError(f"returned {answer!r}: a check asserts, and returns nothing")
 
 
-def _verdict(check: Check, subject: Subject, outcome: str, summary: str) -> Verdict:
-    summary = summary[:SUMMARY_CHARACTERS]
-    return Verdict(check=check.id, node=subject.node, subject=subject.part, outcome=outcome, summary=summary)
+def _verdict(check: Check, subject: Subject, outcome: str, summary: str, *, asked: bool = True) -> Verdict:
+    return Verdict(
+        check=check.id,
+        node=subject.node,
+        subject=subject.part,
+        outcome=outcome,
+        summary=summary[:SUMMARY_CHARACTERS],
+        asked=asked,
+    )
 
 
 def _failure(check: Check, subject: Subject, message: str) -> Verdict:

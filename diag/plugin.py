@@ -40,6 +40,8 @@ class Checks:
         self.broken: list[Verdict] = []
         self.misuse: DiagError | None = None
         self.interrupted = False
+        self.known = 0
+        """How many there are, also those that -k leaves out."""
         self._applies: dict[str, tuple[Applies, ...]] = {}
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -49,6 +51,7 @@ class Checks:
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
         everything = {identity(item.name) for item in items}
+        self.known = len(items)
         try:
             outcome = yield
         except pytest.UsageError as error:  # pytest would print it

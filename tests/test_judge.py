@@ -15,7 +15,7 @@ from diag.errors import DiagError
 from diag.facts.causes import CAUSES
 from diag.facts.record import Missing
 from diag.facts.snapshot import load
-from diag.facts.verdict import OUTCOMES, Verdicts
+from diag.facts.verdict import OUTCOMES, Selection, Verdicts
 from diag.judge import abouts, builtin_folder, catalogue, judge
 from tests.checks.changes import both, having, item, named, of_cluster, on
 from tests.checks.healthy import SNAPSHOTS, cpu_cluster, gpu_cluster
@@ -222,7 +222,44 @@ def test_a_culprit_is_named_with_its_evidence():
     assert culprit.evidence == ("data_mtu_is_the_same_on_all_nodes@gpu02",)
 
 
-def test_level_passive_asks_nothing_that_it_did_not_measure():
-    gone = Missing("level passive starts no collective")
-    cluster = both(of_cluster(level="passive", collective=gone), on("*", read_speed=gone))(gpu_cluster())
-    assert judge(cluster).exit_status == 0
+PASSIVE = both(
+    of_cluster(level="passive", collective=Missing("level passive starts no collective")),
+    on("*", read_speed=Missing("level passive reads no files at speed"), speed=Missing("level passive makes no load")),
+)
+
+
+def test_what_level_passive_was_not_to_look_at_is_not_measured_and_not_held_against_the_cluster():
+    judged = judge(PASSIVE(gpu_cluster()))
+    of = {verdict.check: verdict for verdict in judged.verdicts}
+    assert judged.exit_status == 0
+    for check in ("collective_finishes", "gpu_is_as_fast_as_its_peers", "path_passes_full_packets"):
+        assert (of[check].outcome, of[check].asked) == ("not_measured", False), check
+    assert judge(PASSIVE(gpu_cluster()), fail_on="missing").exit_status == 3
+
+
+def test_what_is_not_there_is_not_applicable_whether_it_was_asked_for_or_not():
+    of = {verdict.check: verdict for verdict in judge(PASSIVE(cpu_cluster())).verdicts}
+    assert {of[check].outcome for check in ("gpu_is_as_fast_as_its_peers", "rails_carry_data")} == {"skipped"}
+
+
+def test_pairs_that_nobody_wanted_are_not_measured():
+    judged = judge(of_cluster(links=Missing("--pairs none"))(gpu_cluster()))
+    unasked = {verdict.check for verdict in judged.verdicts if not verdict.asked}
+    assert judged.exit_status == 0
+    assert {"path_passes_full_packets", "rails_carry_data"} <= unasked
+
+
+def test_where_nothing_was_asked_for_nothing_was_judged():
+    assert judge(PASSIVE(gpu_cluster()), keyword="collective_finishes").exit_status == 2
+
+
+def test_a_snapshot_without_any_node_is_nothing_judged():
+    assert judge(of_cluster(nodes=())(gpu_cluster())).exit_status == 2
+
+
+def test_the_verdicts_say_of_which_run_and_which_checks_they_are():
+    cluster = gpu_cluster(2)
+    judged = judge(cluster, keyword="busbw", fail_on="missing", exitfirst=True)
+    assert (judged.run_id, judged.taken_at, judged.level) == (cluster.run_id, cluster.taken_at, cluster.level)
+    assert (judged.hosts, judged.fail_on, judged.interrupted) == (("gpu01", "gpu02"), "missing", False)
+    assert judged.selection == Selection(keyword="busbw", exitfirst=True, asked=1, known=len(catalogue()))

@@ -158,3 +158,25 @@ def test_a_cluster_without_a_collective_is_not_measured_for_the_reason_it_has(sa
     cluster = of_cluster(collective=Missing("no torch under python3"))(gpu_cluster(2))
     found = say("def check_mine(cluster): assert cluster.collective.finished", cluster)
     assert (found[0].outcome, found[0].summary) == ("not_measured", "no torch under python3")
+
+
+ASKED = '@pytest.mark.asked(lambda cluster: cluster.level == "burn", reason="measured by level burn")\n'
+
+
+def test_what_was_not_asked_for_says_so_once_a_node(say):
+    found = say(ASKED + "def check_mine(gpu): assert False")
+    assert short(found) == [("gpu01", None, "not_measured"), ("gpu02", None, "not_measured")]
+    assert {(v.asked, v.summary) for v in found} == {(False, "measured by level burn")}
+
+
+def test_who_needs_what_was_not_asked_for_is_judged_for_itself(say):
+    text = (
+        f'{ASKED}def check_mine_first(node): pass\n@pytest.mark.needs("check_mine_first")\ndef check_mine(node): pass'
+    )
+    assert [(v.check, v.outcome) for v in say(text)][2:] == [("mine", "passed"), ("mine", "passed")]
+
+
+def test_what_was_not_asked_for_needs_no_reason_why_it_is_unknown(say):
+    text = f"{ASKED}@pytest.mark.applies(lambda cluster: cluster.links.flows, reason='-')\ndef check_mine(node): pass"
+    found = say(text, of_cluster(links=Missing("no link was measured"))(gpu_cluster(2)))
+    assert {(v.asked, v.summary) for v in found} == {(False, "measured by level burn")}

@@ -61,7 +61,7 @@ def cli() -> None:
       2   asked wrongly, or nothing was judged
       1   the cluster is wrong
       3   a required fact was not measured, or a node not reached
-      0   healthy
+      0   nothing wrong in what was asked for; its words say what was not looked at
       130 interrupted    70 a bug of diag
     """  # noqa: D301 - \b is click's mark for lines that are not to be wrapped
 

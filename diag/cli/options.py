@@ -93,7 +93,7 @@ def judging(command: F) -> F:
 def telling(command: F) -> F:
     """How to tell the result: -v, -q, --json, --junit."""
     for option in (
-        click.option("-q", "--quiet", is_flag=True, help="Failures and counts only."),
+        click.option("-q", "--quiet", is_flag=True, help="Failures, counts and how it ended only."),
         click.option("-v", "--verbose", is_flag=True, help="Every check and every subject."),
         click.option("--junit", type=FOLDER, metavar="FILE", help="Write JUnit XML to FILE."),
         click.option("--json", "as_json", is_flag=True, help="Print verdicts.json and nothing else on stdout."),

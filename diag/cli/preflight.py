@@ -150,6 +150,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
     interrupted = snapshot.interrupted or bool(signals)  # noted while it was judged: it was asked to end
     verdicts = msgspec.structs.replace(
         verdicts,
+        interrupted=interrupted,
         exit_status=INTERRUPTED if interrupted else verdicts.exit_status,
         stages=(*verdicts.stages, *times),
     )

@@ -23,7 +23,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One check on one subject. Passed ones carry no more than the first four fields."""
+    """One check on one subject. Passed ones carry no more than the first four fields.
+
+    ``asked`` False: it was not measured because this run was not to look; that is never held against the cluster.
+    """
 
     check: str
     node: str | None
@@ -32,6 +35,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     found: str | None = None
     expected: str | None = None
     summary: str | None = None
+    asked: bool = True
 
 
 class Culprit(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +56,28 @@ class StageTime(msgspec.Struct, frozen=True, kw_only=True):
     nodes_total: int
 
 
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which checks were asked: ``asked`` of the ``known`` ones; what -k, --checks and -x said."""
+
+    keyword: str = ""
+    folders: tuple[str, ...] = ()
+    exitfirst: bool = False
+    asked: int = 0
+    known: int = 0
+
+
 class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
-    """``verdicts.json``, schema 1."""
+    """``verdicts.json``, schema 1. ``run_id``, ``taken_at``, ``level`` and ``hosts`` are those of the Snapshot."""
 
     schema: int = 1
     diag: str
+    run_id: str = ""
+    taken_at: str = ""
+    level: str = ""
+    hosts: tuple[str, ...] = ()
+    selection: Selection = Selection()
+    fail_on: str = "failed"
+    interrupted: bool = False
     exit_status: int
     checks: dict[str, About]
     verdicts: tuple[Verdict, ...]

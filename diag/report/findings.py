@@ -107,7 +107,7 @@ def not_measured_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
 def _not_measured(places: tuple[Place, ...], groups: Sequence[Group], shown: Shown, ink: Ink) -> list[str]:
     checks = [group.check for group in groups]
     reasons = {group.words for group in groups}
-    optional = all(check in shown.checks and shown.checks[check].optional for check in checks)
+    optional = all(_is_optional(group, shown) for group in groups)
     why = (reasons.pop() if len(reasons) == 1 else DEPEND) + (" (optional)" if optional else "")
     head = f"{shortened(places)}  {checks[0] if len(checks) == 1 else number_of(len(checks), 'check')}"
     if len(head) + 2 + len(why) <= ink.width:
@@ -118,6 +118,11 @@ def _not_measured(places: tuple[Place, ...], groups: Sequence[Group], shown: Sho
         lines += _field("do", do, ink)
     named = shown.verbosity > 0 and len(checks) > 1
     return lines + (_indented(", ".join(checks), ink, "dim") if named else [])
+
+
+def _is_optional(group: Group, shown: Shown) -> bool:
+    known = shown.checks.get(group.check)
+    return not group.first.asked or (known is not None and known.optional)
 
 
 def _reach_again(places: tuple[Place, ...], shown: Shown) -> str:

@@ -1,7 +1,8 @@
 """How do CI systems read the verdicts? JUnit XML: a suite for each check, a case for each node and subject.
 
-A failure is ``failure``; a required fact that was not measured and a broken check are ``error``; what does not apply
-and what is optional and was not measured is ``skipped``; advice is a passed case with its text in ``system-out``.
+A failure is ``failure``; a required fact that was not measured and a broken check are ``error``; what does not apply,
+and what was not measured where it is optional or was not asked for, is ``skipped``; advice is a passed case with its
+text in ``system-out``.
 Written as text: 280,000 cases as elements of a tree take seconds and gigabytes.
 """
 
@@ -81,7 +82,7 @@ class _Suite:
     def _outcome(self, verdict: Verdict) -> str:
         summary = verdict.summary or verdict.found or ""
         element = ELEMENTS.get(verdict.outcome, "")
-        if verdict.outcome == "not_measured" and self.optional:
+        if verdict.outcome == "not_measured" and (self.optional or not verdict.asked):
             element = "skipped"
         if not element:
             return f"<system-out>{_text(f'{verdict.outcome}: {self._told(verdict)}')}</system-out>"

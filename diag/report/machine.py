@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from diag.facts.plan import Plan
-from diag.facts.verdict import About, Culprit, StageTime, Verdict, Verdicts
+from diag.facts.verdict import About, Culprit, Selection, StageTime, Verdict, Verdicts
 
 _NOT_ASCII = re.compile(rb"[\x7f-\xff]+")
 
@@ -33,6 +33,7 @@ class Judged(msgspec.Struct, frozen=True):
     found: str | None
     expected: str | None
     summary: str | None
+    asked: bool
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -40,6 +41,13 @@ class Document(msgspec.Struct, frozen=True):
 
     schema: int
     diag: str
+    run_id: str
+    taken_at: str
+    level: str
+    hosts: tuple[str, ...]
+    selection: Selection
+    fail_on: str
+    interrupted: bool
     exit_status: int
     checks: dict[str, About]
     verdicts: list[Passed | Judged]
@@ -50,7 +58,8 @@ class Document(msgspec.Struct, frozen=True):
 def verdicts_json(verdicts: Verdicts) -> bytes:
     """One verdict a line would be 1,000 nodes' worth of lines: indented by one, as the Snapshot is."""
     document = Document(
-        verdicts.schema, verdicts.diag, verdicts.exit_status, verdicts.checks,
+        verdicts.schema, verdicts.diag, verdicts.run_id, verdicts.taken_at, verdicts.level, verdicts.hosts,
+        verdicts.selection, verdicts.fail_on, verdicts.interrupted, verdicts.exit_status, verdicts.checks,
         [_entry(verdict) for verdict in verdicts.verdicts], verdicts.culprits, verdicts.stages,
     )  # fmt: skip
     return _written(document)
@@ -60,8 +69,9 @@ def _entry(verdict: Verdict) -> Passed | Judged:
     if verdict.outcome == "passed":
         return Passed(verdict.check, verdict.node, verdict.subject, verdict.outcome)
     return Judged(
-        verdict.check, verdict.node, verdict.subject, verdict.outcome, verdict.found, verdict.expected, verdict.summary
-    )
+        verdict.check, verdict.node, verdict.subject, verdict.outcome, verdict.found, verdict.expected, verdict.summary,
+        verdict.asked,
+    )  # fmt: skip
 
 
 def plan_json(plan: Plan) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from diag.inventory import fold
+from diag.report.asking import asked_lines
 from diag.report.checks import check_lines, verbose_lines
+from diag.report.ending import last_lines
 from diag.report.findings import advice_lines, broken_lines, culprit_lines, failed_lines, not_measured_lines
 from diag.report.ink import Ink
 from diag.report.launch import plan_lines
@@ -20,19 +22,16 @@ COUNTED = (
 )  # fmt: skip
 ALWAYS = ("passed", "failed", "not_measured", "skipped")
 """Said also where there are none: a reader looks for them."""
-MEANS = {
-    0: "healthy", 1: "the cluster is wrong", 2: "nothing was judged", 3: "not everything required is known",
-    130: "interrupted: this is what was known",
-}  # fmt: skip
 
 
 def page(shown: Shown, ink: Ink) -> list[str]:
     """All lines, painted for ``ink``."""
     counted = tally(shown.verdicts)
     if shown.verbosity < 0:
-        return [*failed_lines(shown, counted, ink), *broken_lines(counted, ink), *_counts(shown, counted, ink)]
+        return [*failed_lines(shown, counted, ink), *broken_lines(counted, ink),
+                *_counts(shown, counted, ink), *last_lines(shown, counted, ink)]  # fmt: skip
     blocks = [
-        [*stage_lines(shown, ink), *head_lines(shown, ink)],
+        [*stage_lines(shown, ink), *asked_lines(shown, ink), *head_lines(shown, ink)],
         verbose_lines(shown, counted, ink) if shown.verbosity > 0 else check_lines(shown, counted, ink),
         failed_lines(shown, counted, ink),
         broken_lines(counted, ink),
@@ -46,7 +45,7 @@ def page(shown: Shown, ink: Ink) -> list[str]:
             *_counts(shown, counted, ink),
         ],
         plan_lines(shown.plan, ink, brief=True) if shown.plan is not None else [],
-        _last(shown, ink),
+        last_lines(shown, counted, ink),
     ]
     return [line for block in blocks if block for line in [*block, ""]][:-1]
 
@@ -72,13 +71,3 @@ def _not_reached(shown: Shown, ink: Ink) -> list[str]:
         return []
     of = f"{len(silent)} of {number_of(len(shown.snapshot.nodes), 'node')}"
     return ink.field("not reached", f"{fold(silent)} ({of})", indent=13, style="not_measured")
-
-
-def _last(shown: Shown, ink: Ink) -> list[str]:
-    """A path is copied as a whole: it gets a line of its own where it does not fit."""
-    style = {0: "passed", 1: "failed"}.get(shown.exit_status, "not_measured")
-    status, means = f"exit {shown.exit_status}", MEANS.get(shown.exit_status, "")
-    line = f"{ink(status, style)}  {ink(means)}"
-    if len(status) + len(means) + len(shown.place) + 5 <= ink.width:
-        return [f"{line}   {ink(shown.place)}".rstrip()]
-    return [line, ink(shown.place)]

@@ -25,5 +25,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     slowest: Mapping[str, str] = {}
     """Stage -> the node that the others waited for."""
     exit_status: int = 0
+    ends_because: str = ""
+    """What the status means, where it does not follow from the verdicts."""
     ways: Ways = NO_WAYS
     """How the nodes were reached in this run."""

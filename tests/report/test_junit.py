@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import msgspec
 
-from diag.facts.verdict import Verdicts
+from diag.facts.verdict import Verdict, Verdicts
 from diag.report.junit import junit_xml
 from tests.report import samples
 
@@ -76,3 +76,9 @@ def test_characters_that_xml_cannot_hold_are_shown():
     assert failure.text is not None
     assert "\\x00\\x1b[31m<b>\\udc80\\ufffe" in failure.text
     assert failure.attrib["message"] == "a\\x07\n"
+
+
+def test_what_was_not_asked_for_is_no_error():
+    unasked = Verdict(check="mtu_is_uniform", node="gpu01", subject=None, outcome="not_measured", asked=False)
+    found = cases(msgspec.structs.replace(samples.verdicts(), verdicts=(unasked,)))
+    assert [child.tag for child in found["mtu_is_uniform[gpu01]"]] == ["skipped"]

@@ -14,17 +14,21 @@ from tests.report import plans, samples
 
 def test_verdicts_json_has_the_keys_of_schema_1():
     document = json.loads(verdicts_json(samples.verdicts()))
-    assert list(document) == ["schema", "diag", "exit_status", "checks", "verdicts", "culprits", "stages"]
+    assert list(document) == [
+        "schema", "diag", "run_id", "taken_at", "level", "hosts", "selection", "fail_on", "interrupted", "exit_status",
+        "checks", "verdicts", "culprits", "stages",
+    ]  # fmt: skip
+    assert set(document["selection"]) == {"keyword", "folders", "exitfirst", "asked", "known"}
     assert document["schema"] == 1
     assert set(document["checks"]["own_check"]) == {"title", "why", "do"}
     assert set(document["culprits"][0]) == {"kind", "nodes", "cause", "summary", "confidence", "evidence"}
     assert set(document["stages"][0]) == {"name", "seconds", "nodes_done", "nodes_total"}
 
 
-def test_a_passed_verdict_carries_four_keys_and_any_other_all_seven():
+def test_a_passed_verdict_carries_four_keys_and_any_other_all_eight():
     four = {"check", "node", "subject", "outcome"}
     for verdict in json.loads(verdicts_json(samples.verdicts()))["verdicts"]:
-        expected = four if verdict["outcome"] == "passed" else four | {"found", "expected", "summary"}
+        expected = four if verdict["outcome"] == "passed" else four | {"found", "expected", "summary", "asked"}
         assert set(verdict) == expected
 
 

@@ -45,6 +45,7 @@ reach        3/4         0.4 s
 facts        3/4         0.6 s
 measure      3/4        18.2 s   slowest gpu03
 collectives  3/4         9.8 s   nccl 2.27, 24 ranks, bond0
+level        normal
 not there    no RDMA device (HCA) on 4 of 4 nodes
 measured     all-reduce busbw 11.2 GB/s at 64.0 MiB; nccl, 24 ranks on 3 of 4
              nodes over bond0 (routes between all hosts); every sum right
@@ -109,6 +110,7 @@ NCCL_SOCKET_IFNAME=bond0 vllm serve '/models/Qwen2.5 72B' \\
   0.86             gpu03:2 has 68.9 of 79.2 GiB free (pid 4121, nvidia-smi dmon)
   --enforce-eager  no room for graphs
 
+culprits  gpu04 node_unreachable · gpu02 gloo_hostname_loopback
 exit 1  the cluster is wrong   ~/runs/latest
 """
 
@@ -123,11 +125,11 @@ def test_only_what_must_not_be_broken_is_wider_than_the_terminal(width):
         assert len(line) <= width or not line[width - 20 :].strip().count(" ") > 8, line
 
 
-def test_quiet_prints_failures_broken_checks_and_counts_only():
+def test_quiet_prints_failures_broken_checks_counts_and_the_exit_only():
     text = printed(verbosity=-1)
     assert text.startswith("── failed")
     assert "gpu02  hostname_is_not_loopback" in text
-    assert text.endswith("1 broken in 29.0 s\n")
+    assert text.endswith("1 broken in 29.0 s\nexit 1  the cluster is wrong   ~/runs/latest\n")
     for absent in ("reach   ", "passed  ", "plan:", "culprits", "── advice", "── not measured"):
         assert absent not in text
 
