@@ -36,6 +36,14 @@ The one that prints has to stay, since introspection asks it for its colours; wh
 """
 
 
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """``broken``: why a check or a file of them cannot be asked; ``ignored``: what looks like a check and is none."""
+
+    checks: tuple[Check, ...]
+    broken: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
 def judge(
     snapshot: Snapshot,
     *,
@@ -61,6 +69,7 @@ def judge(
         exitfirst=exitfirst,
         asked=len(known),
         known=checks.known,
+        ignored=tuple(checks.ignored),
     )
     return Verdicts(
         **_context(snapshot),
@@ -100,10 +109,17 @@ def _context(snapshot: Snapshot) -> dict[str, Any]:
 
 def catalogue(folders: Sequence[Path] = (), keyword: str = "") -> tuple[Check, ...]:
     """All checks, in the order in which they are asked; nothing is judged."""
+    found = listed(folders, keyword)
+    if found.broken:
+        raise DiagError("checks", found.broken[0])
+    return found.checks
+
+
+def listed(folders: Sequence[Path] = (), keyword: str = "") -> Listed:
+    """The same, with what cannot be asked beside it."""
     checks = _run(None, folders, keyword, exitfirst=False)
-    if checks.broken:
-        raise DiagError("checks", str(checks.broken[0].summary))
-    return tuple(checks.checks.values())
+    broken = tuple(str(verdict.summary) for verdict in checks.broken)
+    return Listed(checks=tuple(checks.checks.values()), broken=broken, ignored=tuple(checks.ignored))
 
 
 def abouts(folders: Sequence[Path] = ()) -> dict[str, About]:
@@ -136,9 +152,11 @@ def builtin_folder() -> Path:
 def _run(hearing: Hearing | None, folders: Sequence[Path], keyword: str, exitfirst: bool) -> Checks:
     paths = list(dict.fromkeys(folder.resolve() for folder in (builtin_folder(), *folders)))
     for path in paths:
+        if path.is_file():
+            raise DiagError("--checks", f"{path}: a file, not a folder", do=f"name its folder: --checks {path.parent}")
         if not path.is_dir():
             raise DiagError("--checks", f"{path}: no such folder", do="name a folder of check files")
-    checks = Checks(hearing)
+    checks = Checks(hearing, paths[1:])
     arguments = [
         f"-c{HERE / 'judge.ini'}", f"--rootdir={paths[0].parent}", "--import-mode=importlib", "--strict-markers",
         "--noconftest", "--continue-on-collection-errors", "-qq", "--no-header", "--no-summary", "--color=no",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from diag.catalogue import MARKS, Applies, Check, conditions, describe, identity
+from diag.catalogue import MARKS, PREFIX, Applies, Check, conditions, describe, identity
 from diag.errors import DiagError
 from diag.facts.verdict import About, Verdict
 from diag.outcomes import Hearing, Question, where
 from diag.subjects import PLACES
 
+TEST = "test_"
 SUBJECT = object()
 """What stands in for a subject while pytest fills in a check's other arguments."""
 
@@ -34,7 +36,8 @@ Subjects = type("Subjects", (), {name: _stand_in(name) for name in PLACES})
 class Checks:
     """The plugin: collects the checks and, given a hearing, judges with them."""
 
-    def __init__(self, hearing: Hearing | None) -> None:
+    def __init__(self, hearing: Hearing | None, folders: Sequence[Path] = ()) -> None:
+        """``folders``: those of one's own, each of which is to hold a check."""
         self.hearing = hearing
         self.checks: dict[str, Check] = {}
         self.broken: list[Verdict] = []
@@ -42,6 +45,10 @@ class Checks:
         self.interrupted = False
         self.known = 0
         """How many there are, also those that -k leaves out."""
+        self.ignored: list[str] = []
+        """What its author may take for a check, and pytest does not."""
+        self._folders = folders
+        self._unread: list[Path] = []
         self._applies: dict[str, tuple[Applies, ...]] = {}
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -52,6 +59,7 @@ class Checks:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
         everything = {identity(item.name) for item in items}
         self.known = len(items)
+        self._require_checks([item.path for item in items])
         try:
             outcome = yield
         except pytest.UsageError as error:  # pytest would print it
@@ -62,6 +70,34 @@ class Checks:
         described = [item for item in items if self._describe(item, everything)]
         items[:] = _by_need(described, self.checks)
         return outcome
+
+    def _require_checks(self, files: Sequence[Path]) -> None:
+        """A folder of one's own that yields none is a mistake: nothing of it would be judged, without a word."""
+        seen = [path.resolve() for path in (*files, *self._unread)]
+        for folder in self._folders:
+            if not any(path.is_relative_to(folder) for path in seen):
+                ignored = f" (ignored: {', '.join(self.ignored)})" if self.ignored else ""
+                do = f"a check is a function whose name begins with {PREFIX}, in a .py file"
+                self.misuse = DiagError("--checks", f"{folder}: holds no check{ignored}", do=do)
+
+    def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> None:
+        if not isinstance(collector, pytest.Module) or getattr(obj, "__module__", "") != collector.obj.__name__:
+            return
+        held = [each for each in vars(obj) if each.startswith((PREFIX, TEST))] if inspect.isclass(obj) else []
+        if held or (inspect.isfunction(obj) and name.startswith(TEST)):
+            self.ignored.append(f"{'class ' if held else ''}{name} in {collector.path.name}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """A file that ends the process when it is read is broken; it does not end diag."""
+        try:
+            report = yield
+        except SystemExit as error:
+            report = pytest.CollectReport(collector.nodeid, "failed", f"E SystemExit: {error} (when it was read)", [])
+        self._unread += [collector.path] if report.failed else []
+        return report
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be read is a broken check of its own, named as the file is."""

@@ -65,6 +65,34 @@ def test_nothing_judged_is_status_2_whatever_fails(fail_on):
     assert judge(cpu_cluster(), keyword="gpu_memory_is_free", fail_on=fail_on).exit_status == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "ignored"),
+    [
+        ("", ""),
+        ("def test_mine(node): assert False", "test_mine in mine.py"),
+        ("class Mine:\n    def check_mine(self, node): assert False", "class Mine in mine.py"),
+    ],
+)
+def test_a_folder_without_a_check_is_a_mistake_that_is_named(tmp_path, text, ignored):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(DiagError, match="holds no check") as error:
+        judge(gpu_cluster(1), folders=[tmp_path])
+    assert ignored in str(error.value)
+
+
+def test_what_is_ignored_beside_a_check_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text("def check_mine(node): pass\ndef test_mine(node): assert False\n")
+    assert judge(gpu_cluster(1), folders=[tmp_path]).selection.ignored == ("test_mine in mine.py",)
+
+
+def test_a_file_that_ends_the_process_is_broken(tmp_path):
+    (tmp_path / "mine.py").write_text("import sys; sys.exit(0)\n")
+    judged = judge(gpu_cluster(1), folders=[tmp_path])
+    (broken,) = [verdict for verdict in judged.verdicts if verdict.outcome == "broken"]
+    assert (broken.check, judged.exit_status) == ("mine", 3)
+    assert "SystemExit" in (broken.summary or "")
+
+
 def test_a_broken_check_is_an_unanswered_question(tmp_path):
     (tmp_path / "mine.py").write_text("def check_mine(node): 1 / 0\n")
     assert judge(gpu_cluster(), folders=[tmp_path]).exit_status == 3
@@ -81,7 +109,7 @@ def test_a_node_lost_after_its_facts_is_still_not_reached():
         ({"fail_on": "always"}, "--fail-on: 'always': expected failed, missing, never"),
         ({"keyword": "a b ("}, "-k: a b (: at column 3"),
         ({"folders": [Path("no/such/folder")]}, "no such folder"),
-        ({"folders": [Path(__file__)]}, "no such folder"),
+        ({"folders": [Path(__file__)]}, "a file, not a folder"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_clear_line(options, what, capfd):

@@ -19,7 +19,7 @@ from diag.facts import baseline as baselines
 from diag.facts import snapshot as snapshots
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Verdicts
-from diag.judge import catalogue, judge
+from diag.judge import judge, listed
 from diag.report.ink import Ink
 from diag.report.junit import junit_xml
 from diag.report.listing import listing_lines
@@ -60,15 +60,10 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
 
     def checks(self) -> Mapping[str, Check]:
         """What each selected check says of itself. Raises DiagError for a wrong -k or --checks."""
-        try:
-            known = catalogue(self.folders, self.keyword)
-        except DiagError as error:
-            if error.where != "checks":
-                raise
-            known = catalogue()  # a check that is broken gets a verdict that says so; the others keep their files
-        if not known:
+        found = listed(self.folders, self.keyword)
+        if not found.checks and not found.broken:  # what is broken gets a verdict that says so
             raise DiagError("-k", f"{self.keyword!r} matches no check", do="see them with: diag list")
-        return {check.id: check for check in known}
+        return {check.id: check for check in found.checks}
 
 
 class Telling(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,8 +145,8 @@ def check(path: Path | None, judging: Judging, telling: Telling) -> int:
 
 
 def list_checks(keyword: str, folders: tuple[Path, ...]) -> int:
-    """Say what each check means; 2 where none matches."""
-    known = catalogue(folders, keyword)
+    """Say what each check means; 2 where none matches or one cannot be asked."""
+    found = listed(folders, keyword)
     ink = Ink(sys.stdout)
-    ink.write(listing_lines(known, ink))
-    return 0 if known else 2
+    ink.write(listing_lines(found.checks, ink, broken=found.broken, ignored=found.ignored))
+    return 0 if found.checks and not found.broken else 2

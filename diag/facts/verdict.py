@@ -57,13 +57,17 @@ class StageTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which checks were asked: ``asked`` of the ``known`` ones; what -k, --checks and -x said."""
+    """Which checks were asked: ``asked`` of the ``known`` ones; what -k, --checks and -x said.
+
+    ``ignored``: what in a folder of one's own looks like a check and is none.
+    """
 
     keyword: str = ""
     folders: tuple[str, ...] = ()
     exitfirst: bool = False
     asked: int = 0
     known: int = 0
+    ignored: tuple[str, ...] = ()
 
 
 class Verdicts(msgspec.Struct, frozen=True, kw_only=True):

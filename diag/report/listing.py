@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from diag.catalogue import Check
+from diag.catalogue import PREFIX, Check
 from diag.report.ink import Ink
 
-INDENT = 4
+INDENT, LABEL = 4, 13
 
 
-def listing_lines(checks: Iterable[Check], ink: Ink) -> list[str]:
-    """File by file; under each check why it matters and what to do."""
+def listing_lines(
+    checks: Iterable[Check], ink: Ink, *, broken: Sequence[str] = (), ignored: Sequence[str] = ()
+) -> list[str]:
+    """File by file; under each check why it matters and what to do. Last, what cannot be asked and why."""
     lines: list[str] = []
     file = ""
     for check in checks:
@@ -20,7 +22,21 @@ def listing_lines(checks: Iterable[Check], ink: Ink) -> list[str]:
             lines += [*([""] if file else []), ink(name, "title")]
             file = name
         lines += _check(check, ink)
-    return lines or [ink("no check matches")]
+    lines = lines or [ink("no check matches")]
+    if ignored:
+        lines += ["", *ignored_lines(ignored, ink)]
+    if broken:
+        lines += [
+            "",
+            ink.rule("broken checks", "broken"),
+            *(line for why in broken for line in ink.wrap(why, indent=0)),
+        ]
+    return lines
+
+
+def ignored_lines(ignored: Sequence[str], ink: Ink) -> list[str]:
+    text = f"{', '.join(ignored)}: a check is a function whose name begins with {PREFIX}"
+    return ink.field("ignored", text, indent=LABEL, style="not_measured")
 
 
 def _check(check: Check, ink: Ink) -> list[str]:

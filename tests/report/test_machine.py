@@ -18,7 +18,7 @@ def test_verdicts_json_has_the_keys_of_schema_1():
         "schema", "diag", "run_id", "taken_at", "level", "hosts", "selection", "fail_on", "interrupted", "exit_status",
         "checks", "verdicts", "culprits", "stages",
     ]  # fmt: skip
-    assert set(document["selection"]) == {"keyword", "folders", "exitfirst", "asked", "known"}
+    assert set(document["selection"]) == {"keyword", "folders", "exitfirst", "asked", "known", "ignored"}
     assert document["schema"] == 1
     assert set(document["checks"]["own_check"]) == {"title", "why", "do"}
     assert set(document["culprits"][0]) == {"kind", "nodes", "cause", "summary", "confidence", "evidence"}
