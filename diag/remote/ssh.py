@@ -81,8 +81,9 @@ class Connection:
             yield
         except BROKEN as error:
             what = self._why(error, limit)
+            do = ssh_steps.next_step(self._step, self.settings, self.wire.heard)
             self.close()
-            raise NodeError(self.settings.name, "node_unreachable", what) from error
+            raise NodeError(self.settings.name, "node_unreachable", what, do=do) from error
         except BaseException:
             self.close()
             raise

@@ -13,6 +13,7 @@ from diag.errors import NodeError
 from diag.inventory.texts import why_no_name
 from diag.remote.ssh_settings import SshSettings
 from diag.remote.ssh_socket import ProxyCommand, Wire
+from diag.remote.ssh_steps import start_sshd
 
 DEAD_AFTER_S = 20
 TUNING = (
@@ -51,7 +52,8 @@ def _connect(settings: SshSettings, until: float, said_s: float) -> socket.socke
         except OSError as error:
             connection.close()
             if left == 1:
-                raise _unreachable(settings, _why(error, settings, str(address[0]), said_s)) from error
+                do = start_sshd(settings) if isinstance(error, ConnectionRefusedError) else ""
+                raise _unreachable(settings, _why(error, settings, str(address[0]), said_s), do=do) from error
     raise _unreachable(settings, f"{settings.host} has no address")
 
 

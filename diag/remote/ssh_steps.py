@@ -19,6 +19,9 @@ BROKE = {
     "command": "{at} refuses to start a command: {reason}",
 }
 SSH_BANNER = b"SSH-"
+START = "start sshd there, or name its port (--port, or Port in ssh_config)"
+LOOK = "look at sshd's log and load there, or name another port (--port, or Port in ssh_config)"
+HERE = "; this machine is measured by `diag run` without --hosts"
 
 
 def hung(step: str, settings: SshSettings, said_s: float, heard: bytes) -> str:
@@ -37,3 +40,18 @@ def _not_ssh(step: str, settings: SshSettings, heard: bytes) -> str:
     if step != "banner" or not heard or heard.startswith(SSH_BANNER):
         return ""
     return f"{settings.address} does not speak SSH: it says {heard[:40].decode('latin-1')!r}"
+
+
+def next_step(step: str, settings: SshSettings, heard: bytes) -> str:
+    """What to do where no sshd speaks; empty: what was said already tells where to look."""
+    if step != "banner" or settings.proxy_command:
+        return ""
+    return start_sshd(settings) if _not_ssh(step, settings, heard) else LOOK + _here(settings)
+
+
+def start_sshd(settings: SshSettings) -> str:
+    return START + _here(settings)
+
+
+def _here(settings: SshSettings) -> str:
+    return HERE if settings.host in ("localhost", "::1") or settings.host.startswith("127.") else ""

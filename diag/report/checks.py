@@ -30,7 +30,11 @@ def check_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
     A node that was not reached is not repeated in every line: nothing but that is said of it, below.
     """
     silent = frozenset(node.name for node in shown.snapshot.nodes if node.reach.outcome != "answered")
-    files = {file: list(_rows(checks, tally, silent)) for file, checks in by_file(tally, shown.checks).items()}
+    nobody = len(silent) == len(shown.snapshot.nodes)
+    found = {file: list(_rows(checks, tally, silent)) for file, checks in by_file(tally, shown.checks).items()}
+    files = {
+        file: rows for file, rows in ((file, _worth(rows) if nobody else rows) for file, rows in found.items()) if rows
+    }
     longest = max((len(name) for rows in files.values() for name, _ in rows), default=0)
     column = INDENT + max(NARROWEST_NAME, min(longest, WIDEST_NAME)) + 2
     lines: list[str] = []
@@ -60,6 +64,11 @@ def _rows(checks: Sequence[str], tally: Tally, silent: frozenset[str]) -> Iterat
             _together([name for names in absent.values() for name in names]),
             ((f"not applicable{reason}", "skipped"),),
         )
+
+
+def _worth(rows: Sequence[Row]) -> list[Row]:
+    """Where no node was reached at all, that checks were not measured is said once, below, with the reason."""
+    return [row for row in rows if any(outcome not in ("not_measured", "skipped") for _, outcome in row[1])]
 
 
 def _without(held: Mapping[str, Sequence[Verdict]], silent: frozenset[str]) -> Mapping[str, Sequence[Verdict]]:

@@ -28,7 +28,7 @@ def page(shown: Shown, ink: Ink) -> list[str]:
     """All lines, painted for ``ink``."""
     counted = tally(shown.verdicts)
     if shown.verbosity < 0:
-        return [*failed_lines(shown, counted, ink), *broken_lines(counted, ink),
+        return [*failed_lines(shown, counted, ink), *broken_lines(counted, ink), *_unreached(shown, ink),
                 *_counts(shown, counted, ink), *last_lines(shown, counted, ink)]  # fmt: skip
     blocks = [
         [*stage_lines(shown, ink), *asked_lines(shown, ink), *head_lines(shown, ink)],
@@ -60,6 +60,16 @@ def _counts(shown: Shown, counted: Tally, ink: Ink) -> list[str]:
     if took_s:
         told[-1] = f"{told[-1][0]} in {seconds(took_s)}", told[-1][1]
     return ink.joined(told)
+
+
+def _unreached(shown: Shown, ink: Ink) -> list[str]:
+    """Who was not reached and why, where nothing else says it."""
+    whys: dict[tuple[str, str], list[str]] = {}
+    for node in shown.snapshot.nodes:
+        if node.reach.outcome != "answered":
+            whys.setdefault((node.reach.summary, node.reach.do), []).append(node.name)
+    texts = [f"{fold(names)}: {why}" + (f"; {do}" if do else "") for (why, do), names in whys.items()]
+    return ink.fields("not reached", texts, indent=13)
 
 
 def _not_reached(shown: Shown, ink: Ink) -> list[str]:

@@ -24,12 +24,16 @@ LATE_S = 0.4
 
 
 def unreachable(connect, config: str | None, *, timeout_s: float = LIMIT_S, **options: object) -> str:
+    return failure(connect, config, timeout_s=timeout_s, **options).what
+
+
+def failure(connect, config: str | None, *, timeout_s: float = LIMIT_S, **options: object) -> NodeError:
     began = time.monotonic()
     with pytest.raises(NodeError) as caught:
         connect(config, timeout_s=timeout_s, **options)
     assert time.monotonic() - began < timeout_s + LATE_S
     assert caught.value.cause == "node_unreachable"
-    return caught.value.what
+    return caught.value
 
 
 @contextmanager
@@ -60,6 +64,18 @@ def test_nobody_listens(connect):
     assert unreachable(connect, None, host=host) == (
         f"127.0.0.1:{host.port} refuses connections: no sshd runs there, or on another port"
     )
+
+
+def test_who_refuses_is_told_what_to_do_next_and_how_this_machine_is_measured(connect):
+    do = failure(connect, None, host=Host(name="node", address="127.0.0.1", port=free_port())).do
+    assert do.startswith("start sshd there, or name its port (--port")
+    assert "this machine is measured by `diag run` without --hosts" in do
+
+
+@pytest.mark.parametrize(("said", "do"), [(b"220 mail ready\r\n", "start sshd there"), (b"", "look at sshd's log")])
+def test_who_says_nothing_or_something_else_is_told_what_to_do_next(connect, said, do):
+    with listener(lambda connection: connection.sendall(said)) as host:
+        assert failure(connect, None, host=host).do.startswith(do)
 
 
 def test_a_name_that_does_not_resolve(connect):
