@@ -8,7 +8,7 @@ import signal
 import sys
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = 130
+ASKED_WRONGLY, INTERRUPTED = 2, 130
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import click
 
 from diag import __version__
-from diag.cli import INTERRUPTED, discard_stdout
+from diag.cli import ASKED_WRONGLY, INTERRUPTED, discard_stdout
 from diag.errors import DiagError
 from diag.report.printable import printable
 
-ASKED_WRONGLY, BUG = 2, 70
+BUG = 70
 COMMANDS: Mapping[str, str] = {
     "run": "Measure hosts, judge them, plan a launch.",
     "check": "Judge a Snapshot again, without measuring.",

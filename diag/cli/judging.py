@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from diag.catalogue import Check
-from diag.cli import discard_stdout
+from diag.cli import ASKED_WRONGLY, discard_stdout
 from diag.errors import DiagError
 from diag.facts import baseline as baselines
 from diag.facts import snapshot as snapshots
@@ -27,6 +27,8 @@ from diag.report.machine import verdicts_json
 from diag.report.page import page
 from diag.report.shown import Shown
 from diag.rundir import last_run
+
+UNWRITTEN = "not every file could be written"
 
 
 class Judging(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +131,12 @@ def check(path: Path | None, judging: Judging, telling: Telling) -> int:
     snapshot = judging.compared(snapshots.load(place))
     checks = judging.checks()
     verdicts = judging.judge(snapshot)
+    unwritten = None
+    if telling.junit is not None:
+        try:
+            telling.write_junit(junit_xml(verdicts, checks, snapshot))
+        except DiagError as error:
+            unwritten, verdicts = error, with_status(verdicts, ASKED_WRONGLY)
     telling.tell(
         Shown(
             verdicts=verdicts,
@@ -137,11 +145,16 @@ def check(path: Path | None, judging: Judging, telling: Telling) -> int:
             place=str(place),
             verbosity=telling.verbosity,
             exit_status=verdicts.exit_status,
+            ends_because=UNWRITTEN if unwritten else "",
         )
     )
-    if telling.junit is not None:
-        telling.write_junit(junit_xml(verdicts, checks, snapshot))
+    if unwritten is not None:
+        raise unwritten
     return verdicts.exit_status
+
+
+def with_status(verdicts: Verdicts, status: int) -> Verdicts:
+    return msgspec.structs.replace(verdicts, exit_status=status)
 
 
 def list_checks(keyword: str, folders: tuple[Path, ...]) -> int:

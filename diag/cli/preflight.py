@@ -13,8 +13,8 @@ import msgspec
 
 from diag import rundir
 from diag.catalogue import Check
-from diag.cli import INTERRUPTED
-from diag.cli.judging import Judging, Telling
+from diag.cli import ASKED_WRONGLY, INTERRUPTED
+from diag.cli.judging import UNWRITTEN, Judging, Telling, with_status
 from diag.cli.planning import engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
 from diag.engines.collective_env import of_node
@@ -107,10 +107,10 @@ def run(order: Order) -> int:
     store = rundir.EvidenceStore(directory)
     with heard() as signals:
         found = _find_out(order, directory, signals, store)
-        unwritten = [error for error in (store.unwritten, *_write(order, directory, found, checks)) if error]
+        found, unwritten = _write(order, directory, found, checks, store)
         if not unwritten:
             rundir.point_latest(directory)
-        _tell(order, found, checks, directory)
+        _tell(order, found, checks, directory, ends_because=UNWRITTEN if unwritten else "")
     if unwritten:  # it is told all the same: measuring again on a full disk would not help
         raise unwritten[0]
     if found.late is not None:
@@ -185,18 +185,31 @@ class _Stage:
         return result
 
 
-def _write(order: Order, directory: rundir.RunDir, found: Found, checks: Mapping[str, Check]) -> Sequence[DiagError]:
-    """Every file that can be written; the errors of those that cannot."""
+def _write(
+    order: Order, directory: rundir.RunDir, found: Found, checks: Mapping[str, Check], store: rundir.EvidenceStore
+) -> tuple[Found, Sequence[DiagError]]:
+    """Every file that can be written, and the errors of those that cannot; the status is settled by both.
+
+    The verdicts come last: they hold it.
+    """
     xml = junit_xml(found.verdicts, checks, found.snapshot, order.ways)
     writes: tuple[Callable[[], object], ...] = (
-        lambda: directory.save("verdicts.json", verdicts_json(found.verdicts)),
         lambda: directory.save("plan.json", plan_json(found.plan)),
         lambda: directory.save("junit.xml", xml),
         lambda: directory.keep_only(one.sha256 for node in found.snapshot.nodes for one in node.evidence),
         lambda: order.telling.write_junit(xml),
     )
-    errors = (found.unsaved, *map(_error_of, writes))
-    return [error for error in errors if error is not None]
+    errors = [error for error in (store.unwritten, found.unsaved, *map(_error_of, writes)) if error is not None]
+    found = _settled(found, errors)
+    last = _error_of(lambda: directory.save("verdicts.json", verdicts_json(found.verdicts)))
+    errors += [last] if last is not None else []
+    return _settled(found, errors), errors
+
+
+def _settled(found: Found, errors: Sequence[DiagError]) -> Found:
+    if not errors:
+        return found
+    return msgspec.structs.replace(found, verdicts=with_status(found.verdicts, ASKED_WRONGLY))
 
 
 def _error_of(work: Callable[[], object]) -> DiagError | None:
@@ -207,7 +220,9 @@ def _error_of(work: Callable[[], object]) -> DiagError | None:
     return None
 
 
-def _tell(order: Order, found: Found, checks: Mapping[str, Check], directory: rundir.RunDir) -> None:
+def _tell(
+    order: Order, found: Found, checks: Mapping[str, Check], directory: rundir.RunDir, *, ends_because: str
+) -> None:
     order.telling.tell(
         Shown(
             verdicts=found.verdicts,
@@ -218,6 +233,7 @@ def _tell(order: Order, found: Found, checks: Mapping[str, Check], directory: ru
             verbosity=order.telling.verbosity,
             slowest=found.slowest,
             exit_status=found.verdicts.exit_status,
+            ends_because=ends_because,
             ways=order.ways,
         )
     )

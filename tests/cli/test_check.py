@@ -169,3 +169,10 @@ def test_a_snapshot_is_compared_with_an_earlier_one(diag):
     assert compared.status == 0
     assert "gpu_is_as_fast_as_it_was[gpu01:0] passed" in compared.out
     assert "gpu_is_as_fast_as_it_was[gpu01:0] passed" not in plain.out
+
+
+def test_a_report_that_cannot_be_written_is_no_healthy_end(diag):
+    done = diag("check", RECORDED, "--junit", "/dev/full")
+    assert done.status == 2
+    assert "exit 2  not every file could be written" in done.out
+    assert "diag: --junit: /dev/full: no space left on device" in done.err

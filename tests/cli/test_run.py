@@ -116,6 +116,7 @@ def test_a_full_disk_costs_the_files_not_the_answer(diag, small_disk):
     done = diag(*PASSIVE, "--out", small_disk / "run")
     assert done.status == 2
     assert "── plan: vllm " in done.out
+    assert "exit 2  not every file could be written" in done.out
     assert done.err.splitlines()[-1].startswith(f"diag: {small_disk}/run")
     assert "cannot be written: no space left on device; name another run directory" in done.err
     assert not list((small_disk / "run").rglob("*.part"))
