@@ -49,7 +49,7 @@ def engine_and_version(text: str) -> tuple[str, str | None]:
     """``vllm==0.33.0`` -> name and version. Raises DiagError for what names none that diag knows."""
     name, pinned, version = text.partition("==")
     if name not in ENGINES:
-        raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}, or all")
+        raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}")
     if pinned and not is_version(version):
         what = f"{version!r} is no version" if version else "no version after =="
         raise DiagError("--engine", f"{text!r}: {what}", do=f"expected e.g. {name}==0.33.0")

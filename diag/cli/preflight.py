@@ -15,8 +15,9 @@ from diag import rundir
 from diag.catalogue import Check
 from diag.cli import ASKED_WRONGLY, INTERRUPTED
 from diag.cli.judging import UNWRITTEN, Judging, Telling, with_status
-from diag.cli.planning import engine_and_version, not_planned, plan_or_why_not
+from diag.cli.planning import ALL, engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
+from diag.engines import ENGINES
 from diag.engines.collective_env import of_node
 from diag.errors import DiagError
 from diag.facts.plan import Plan
@@ -95,7 +96,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(order: Order) -> int:
     """The exit status. What was asked wrongly is said before any host is touched."""
-    engine_and_version(order.engine)
+    _require_one_engine(order.engine)
     if order.minutes is not None and order.level != "burn":
         raise DiagError("--minutes", "only level burn lasts for minutes", do="add --level burn")
     require_one_line(order.model or "", "", "--model")
@@ -116,6 +117,13 @@ def run(order: Order) -> int:
     if found.late is not None:
         raise found.late
     return found.verdicts.exit_status
+
+
+def _require_one_engine(engine: str) -> None:
+    if engine == ALL:
+        do = f"name one of {', '.join(ENGINES)}; after the run: diag plan --engine all"
+        raise DiagError("--engine", "a run plans for one engine, not for all", do=do)
+    engine_and_version(engine)
 
 
 def _require_place_of_model(order: Order) -> None:

@@ -237,6 +237,7 @@ def test_an_option_that_makes_no_sense_says_what_would(diag, arguments, words):
         (("--level", "burn", "--minutes", "nan"), "--minutes: nan is no number of minutes"),
         (("--even-if-shared", "vgpu"), "'vgpu' is not one of"),
         (("--baseline", "/nonexistent"), "/nonexistent: no such Snapshot"),
+        (("--engine", "all"), "--engine: a run plans for one engine, not for all; name one of vllm, sglang, "),
     ],
 )
 def test_load_that_was_asked_for_wrongly_is_said_before_any_host_is_touched(diag, words, said):
