@@ -55,9 +55,10 @@ def took_part(ranks: tuple[Rank, ...], node: Node, collective: Collective) -> tu
 
 
 def ended(rank: Rank) -> str:
-    phase, at_s = rank.phases[-1] if rank.phases else ("nothing", 0.0)
     how = rank.outcome.removeprefix("rank_").replace("_", " ")
-    return f"rank {rank.rank} {how} after {phase} at {seconds(at_s)}{': ' + rank.said if rank.said else ''}"
+    phase, at_s = rank.phases[-1] if rank.phases else ("", 0.0)
+    place = f"after {phase} at {seconds(at_s)}" if phase else "before it reported anything"
+    return f"rank {rank.rank} {how} {place}{': ' + rank.said if rank.said else ''}"
 
 
 @active
@@ -80,8 +81,8 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) 
 def check_collective_finishes(cluster: Snapshot) -> None:
     """What did not come to its end in a preflight will not in an engine either.
 
-    Do: look at what the ranks said last, in the run's evidence.
-    $ diag run --level normal --deadline collectives=300
+    Do: look at what the ranks said last, in the run's evidence; or run it again with more time.
+    $ diag run {hosts} --deadline collectives=300
     """
     collective = cluster.collective
     if collective.guilty or (collective.blocked and not collective.nodes):

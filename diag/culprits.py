@@ -267,7 +267,7 @@ def _of_ranks(snapshot: Snapshot) -> Iterable[Culprit]:
 def _told(ranks: Sequence[Rank]) -> str:
     first = ranks[0]
     phase, at_s = first.phases[-1] if first.phases else ("", 0.0)
-    place = f"after phase {phase} at {seconds(at_s)}" if phase else "before its first phase"
+    place = f"after phase {phase} at {seconds(at_s)}" if phase else "before it reported anything"
     said = f": {first.said}" if first.said else ""
     return f"{_numbers(ranks)} {first.outcome.removeprefix('rank_')} {place}{said}"
 

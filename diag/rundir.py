@@ -117,10 +117,17 @@ def runs_folder() -> Path:
     """``$XDG_STATE_HOME/diag/runs``; a relative XDG_STATE_HOME is invalid and ignored, as its specification says."""
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
-        base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+        base = Path(state) if state.startswith("/") else _home() / ".local" / "state"
     except RuntimeError as error:
         raise DiagError("run directory", "no home directory", do="name one with --out DIR") from error
     return base / "diag" / "runs"
+
+
+def _home() -> Path:
+    """``HOME=`` names no home, but Path.home() the root of all."""
+    if os.environ.get("HOME") == "":
+        raise RuntimeError
+    return Path.home()
 
 
 def create(out: Path | None) -> RunDir:

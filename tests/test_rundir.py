@@ -139,3 +139,10 @@ def test_a_run_below_home_is_shown_as_a_user_types_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert rundir.create(tmp_path / "a").shown() == "~/a"
     assert rundir.RunDir(Path(os.sep, "srv", "a"), "x").shown() == "/srv/a"
+
+
+def test_an_empty_home_is_no_home(monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(DiagError, match="no home directory"):
+        rundir.runs_folder()

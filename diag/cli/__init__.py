@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+from typing import TextIO
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ASKED_WRONGLY, INTERRUPTED = 2, 130
@@ -29,6 +30,13 @@ def end_at_once(_number: int, _frame: object) -> None:
     with contextlib.suppress(OSError):
         os.write(2, b"diag: interrupted\n")
     os._exit(INTERRUPTED)
+
+
+def is_same_place(one: TextIO, other: TextIO) -> bool:
+    """As after ``2>&1``."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    return False
 
 
 def discard_stdout() -> None:

@@ -10,7 +10,7 @@ from diag.cli.options import FOLDER
 
 
 @click.command("list")
-@click.option("-k", "keyword", default="", metavar="EXPR", help="Only the checks whose name matches.")
+@click.option("-k", "keyword", default="", metavar="EXPR", help="Only the checks whose name or file matches.")
 @click.option(
     "--checks", "folders", type=FOLDER, multiple=True, metavar="DIR", help="A folder with checks of your own."
 )

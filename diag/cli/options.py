@@ -84,7 +84,7 @@ def judging(command: F) -> F:
         click.option("--checks", "folders", type=FOLDER, multiple=True, metavar="DIR",
                      help="A folder with checks of your own, beside those of diag."),
         click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first check that fails."),
-        click.option("-k", "keyword", default="", metavar="EXPR", help="Only the checks whose name matches."),
+        click.option("-k", "keyword", default="", metavar="EXPR", help="Only the checks whose name or file matches."),
     ):  # fmt: skip
         command = option(command)
     return command

@@ -45,11 +45,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     link: float | None
 
 
-def engine_and_version(text: str) -> tuple[str, str | None]:
+def engine_and_version(text: str, also: str = "") -> tuple[str, str | None]:
     """``vllm==0.33.0`` -> name and version. Raises DiagError for what names none that diag knows."""
     name, pinned, version = text.partition("==")
     if name not in ENGINES:
-        raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}")
+        raise DiagError("--engine", f"{name!r} is not known", do=f"known: {', '.join(ENGINES)}{also}")
     if pinned and not is_version(version):
         what = f"{version!r} is no version" if version else "no version after =="
         raise DiagError("--engine", f"{text!r}: {what}", do=f"expected e.g. {name}==0.33.0")
@@ -59,7 +59,9 @@ def engine_and_version(text: str) -> tuple[str, str | None]:
 def plan_for(path: Path | None, order: Order) -> int:
     """Plan, tell, and the exit status."""
     wanted = wanting.wanted(order.goal, order.context, order.concurrency, order.settings)
-    engines = [(name, None) for name in ENGINES] if order.engine == ALL else [engine_and_version(order.engine)]
+    engines = (
+        [(name, None) for name in ENGINES] if order.engine == ALL else [engine_and_version(order.engine, ", or all")]
+    )
     snapshot = _snapshot(path, order)
     if order.model == "" or (order.model is None and order.hardware is not None):
         raise DiagError("--model", "names nothing", do="name what is to be planned for, e.g. --model Qwen/Qwen3-32B")

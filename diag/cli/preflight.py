@@ -13,7 +13,7 @@ import msgspec
 
 from diag import rundir
 from diag.catalogue import Check
-from diag.cli import ASKED_WRONGLY, INTERRUPTED
+from diag.cli import ASKED_WRONGLY, INTERRUPTED, is_same_place
 from diag.cli.judging import UNWRITTEN, Judging, Telling, with_status
 from diag.cli.planning import ALL, engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
@@ -135,7 +135,8 @@ def _require_place_of_model(order: Order) -> None:
 
 
 def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: Callable[[bytes], str]) -> Found:
-    with Display(sys.stderr, quiet=order.telling.quiet) as display:
+    page_follows = not order.telling.as_json and is_same_place(sys.stdout, sys.stderr)
+    with Display(sys.stderr, quiet=order.telling.quiet, page_follows=page_follows) as display:
         snapshot = gather(
             order.hosts,
             order.wishes,

@@ -1,7 +1,8 @@
 """What should be done about a verdict, and which command is to be copied?
 
 ``About.do`` is a sentence; its last line may start with ``$ ``: a command for the controller's shell. In both, these
-stand for the verdict's own: {node} {address} {hostname} {path} (the model path) {subject} (``3`` of ``gpu:3``).
+stand for the verdict's own: {node} {address} {hostname} {path} (the model path) {subject} (``3`` of ``gpu:3``), and
+{hosts} for the option that selects the run's nodes again.
 On the controller itself ``ssh {node} '…'`` becomes the bare command. Elsewhere ``ssh … {node}`` becomes the words that
 reached the node in this run, where these are known (``Ways``): with the user, the port and the files that were named.
 """
@@ -22,8 +23,10 @@ Ways = Mapping[str, tuple[str, ...]]
 NO_WAYS: Ways = {}
 
 PROMPT = "$ "
+NAMED = 8
+"""So many hosts are named in a command."""
 _SSH = re.compile(r"ssh((?: -\w+)*) \{node\}(?= |$)")
-PLACEHOLDERS = ("node", "address", "hostname", "path", "subject")
+PLACEHOLDERS = ("node", "address", "hostname", "path", "subject", "hosts")
 
 
 def advice(about: About, verdict: Verdict, snapshot: Snapshot, node: Node | None = None) -> str:
@@ -54,7 +57,9 @@ def _filled(text: str, verdict: Verdict, snapshot: Snapshot, node: Node | None) 
     if "{" not in text:
         return text
     node = node or _node(verdict, snapshot)
-    values = {"path": snapshot.model_path or "MODEL_PATH"}
+    if len(snapshot.nodes) == 1 and _is_here(snapshot.nodes[0], snapshot):
+        text = text.replace("{hosts} ", "")
+    values = {"path": snapshot.model_path or "MODEL_PATH", "hosts": _hosts(snapshot)}
     if verdict.subject:
         values["subject"] = verdict.subject.split(":", 1)[-1]
     if node is not None:
@@ -64,6 +69,16 @@ def _filled(text: str, verdict: Verdict, snapshot: Snapshot, node: Node | None) 
 
 def _node(verdict: Verdict, snapshot: Snapshot) -> Node | None:
     return next((node for node in snapshot.nodes if node.name == verdict.node), None)
+
+
+def general(do: str) -> str:
+    """What to do about any verdict of a check: what depends on one stands in capitals."""
+    return re.sub(r"\{(\w+)\}", lambda match: match[1].upper() if match[1] in PLACEHOLDERS else match[0], do)
+
+
+def _hosts(snapshot: Snapshot) -> str:
+    names = [node.name for node in snapshot.nodes]
+    return f"--hosts {','.join(names) if len(names) <= NAMED else 'THE_SAME'}"
 
 
 def _hostname(node: Node) -> str:

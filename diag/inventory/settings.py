@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diag.errors import DiagError
@@ -19,15 +19,15 @@ KEYS = (
 TRANSPORTS = ("ssh", "local")
 
 
-def read_settings(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Fields of a Host. ``where`` names file, line and table; every key is already known to be one of KEYS."""
+def read_settings(table: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
+    """Fields of a Host. ``place`` names file, line and table of a key; each is already known to be one of KEYS."""
     settings: dict[str, Any] = {}
     for key, value in table.items():
         field = "slots" if key == "gpus" else key
         if field in settings:
-            raise DiagError(where, "slots and gpus say the same", do="give one of them")
-        settings[field] = _value(field, value, where)
-    require_one_way(settings, where)
+            raise DiagError(place(key), "slots and gpus say the same", do="give one of them")
+        settings[field] = _value(field, value, place(key))
+    require_one_way(settings, place(""))
     return settings
 
 

@@ -112,7 +112,7 @@ class _Inventory:
     def _settings(self, table: Mapping[str, Any], title: str, known: tuple[str, ...] = KEYS) -> dict[str, Any]:
         where = self._titled(title)
         self._known(table, known, f"[{title}]: ", where)
-        return read_settings(table, f"{where}: [{title}]")
+        return read_settings(table, lambda key: f"{self._line_of(key, where)}: [{title}]")
 
     def _table(self, value: Any, title: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
@@ -124,7 +124,9 @@ class _Inventory:
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 meant = f" (is {near[0]!r} meant?)" if near else ""
-                raise DiagError(where, f"{title}unknown key {key!r}{meant}", do=f"known are {', '.join(known)}")
+                raise DiagError(
+                    self._line_of(key, where), f"{title}unknown key {key!r}{meant}", do=f"known are {', '.join(known)}"
+                )
 
     def _titled(self, title: str) -> str:
         return self._where(*title.replace('"', "").split(".", 1))
@@ -139,6 +141,16 @@ class _Inventory:
                 if re.match(pattern, line):
                     return f"{self.path}:{number}"
         return str(self.path)
+
+    def _line_of(self, key: str, where: str) -> str:
+        """``file:line`` of a key below its table's header; of the table itself where it is not found there."""
+        header = where.rpartition(":")[2]
+        for number, line in enumerate(self.lines[int(header) :], int(header) + 1) if key and header.isdigit() else ():
+            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
+                return f"{self.path}:{number}"
+            if re.match(r"\s*\[[^\]=]*\]\s*(#|$)", line):
+                break
+        return where
 
 
 def _apply(host: Host, *layers: Mapping[str, Any]) -> Host:

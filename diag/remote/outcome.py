@@ -260,7 +260,7 @@ def _blame(heard: Hearing, guilty: list[Rank]) -> str:
 
 def _where(rank: Rank) -> str:
     if not rank.phases:
-        return "before its first phase"
+        return "before it reported anything"
     phase, at_s = rank.phases[-1]
     into = (
         f", in {hangs.into(rank.into)} since {seconds(rank.into_s)}" if rank.outcome in WAITED_FOR and rank.into else ""

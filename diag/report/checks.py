@@ -18,6 +18,8 @@ WORDS = {
 NOTABLE = frozenset({"failed", "broken", "advice"})
 """What gives a check a line of its own; what was not measured has its own section."""
 INDENT, NARROWEST_NAME, WIDEST_NAME = 2, 10, 46
+ROOM = 20
+"""Columns that are left beside the names, also on a narrow terminal."""
 Segment = tuple[str, str]
 """Text and style."""
 Row = tuple[str, tuple[Segment, ...]]
@@ -36,7 +38,8 @@ def check_lines(shown: Shown, tally: Tally, ink: Ink) -> list[str]:
         file: rows for file, rows in ((file, _worth(rows) if nobody else rows) for file, rows in found.items()) if rows
     }
     longest = max((len(name) for rows in files.values() for name, _ in rows), default=0)
-    column = INDENT + max(NARROWEST_NAME, min(longest, WIDEST_NAME)) + 2
+    widest = min(WIDEST_NAME, ink.width - INDENT - 2 - ROOM)
+    column = INDENT + max(NARROWEST_NAME, min(longest, widest)) + 2
     lines: list[str] = []
     for file, rows in files.items():
         lines.append(ink(file, "title"))

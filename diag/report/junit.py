@@ -69,7 +69,9 @@ class _Suite:
         return "\n".join([head, *self._properties(), *cases, "</testsuite>"])
 
     def _properties(self) -> Iterator[str]:
-        told = {name: value for name, value in (("why", self.about.why), ("do", self.about.do)) if value}
+        told = {
+            name: value for name, value in (("why", self.about.why), ("do", remedy.general(self.about.do))) if value
+        }
         if told:
             inside = "".join(f"<property name={_quoted(name)} value={_quoted(value)}/>" for name, value in told.items())
             yield f"<properties>{inside}</properties>"

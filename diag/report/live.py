@@ -91,10 +91,14 @@ class Stage:
 
 
 class Display:
-    """The progress of a run, on standard error; a context manager. ``quiet``: nothing that stays on the screen."""
+    """The progress of a run, on standard error; a context manager. ``quiet``: nothing that stays on the screen.
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+    ``page_follows``: in the same place, so plain lines say only whom is waited for, and not how each stage ended.
+    """
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False, page_follows: bool = False) -> None:
         self.stream = stream
+        self.page_follows = page_follows
         self.quiet = quiet
         self.console = Console(file=stream, highlight=False)
         self.stages: list[Stage] = []
@@ -137,7 +141,7 @@ class Display:
                 return
             stage = self.stages[-1]
             stage.ended_s, stage.note = time.monotonic() - stage.began, note
-            if self.ticker is not None:
+            if self.ticker is not None and not self.page_follows:
                 self._say(stage.line())
 
     def slowest(self) -> Mapping[str, str]:

@@ -52,3 +52,9 @@ def test_on_this_machine_among_others_the_command_is_bare():
 
 def test_a_node_whose_way_is_not_known_is_reached_by_its_name():
     assert command(ABOUT, FAILED, gpu_cluster(), ways={"gpu01": ("ssh", "x")}) == command(ABOUT, FAILED, gpu_cluster())
+
+
+def test_a_run_to_be_repeated_names_its_hosts():
+    about = About(title="-", why="-", do="again\n$ diag run {hosts} --deadline collectives=300")
+    verdict = Verdict(check="-", node=None, subject=None, outcome="failed")
+    assert command(about, verdict, gpu_cluster(2)) == "diag run --hosts gpu01,gpu02 --deadline collectives=300"

@@ -103,7 +103,7 @@ def test_a_missing_node_is_missed_by_every_rank_of_the_others():
     record = ended(heard)
     assert outcomes(record) == ["stopped", "stopped", "rank_missing", "rank_missing", "stopped", "stopped"]
     assert record.ranks[0].missed == (2, 3)
-    assert record.summary == "n1: ranks 2, 3 missing before its first phase: nothing was heard of it for 15 s"
+    assert record.summary == "n1: ranks 2, 3 missing before it reported anything: nothing was heard of it for 15 s"
 
 
 def test_an_error_of_one_rank_is_its_own():

@@ -94,3 +94,10 @@ def test_many_culprits_take_two_lines_at_the_end():
     lines = end(msgspec.structs.replace(made(FAILED, culprits=many), plan=samples.PLAN))
     assert len(lines) == 3
     assert lines[1].endswith("15 more")
+
+
+def test_a_burn_without_any_accelerator_says_that_nothing_was_burnt():
+    nodes = (msgspec.structs.replace(samples.node("gpu01", 1), devices=()),)
+    of = made(PASSED, snapshot={"level": "burn"})
+    of = msgspec.structs.replace(of, snapshot=msgspec.structs.replace(of.snapshot, nodes=nodes))
+    assert "burn: no accelerator on any node, so nothing was burnt" in asked_lines(of, Ink(Terminal(), width=80))[0]

@@ -82,3 +82,10 @@ def test_what_was_not_asked_for_is_no_error():
     unasked = Verdict(check="mtu_is_uniform", node="gpu01", subject=None, outcome="not_measured", asked=False)
     found = cases(msgspec.structs.replace(samples.verdicts(), verdicts=(unasked,)))
     assert [child.tag for child in found["mtu_is_uniform[gpu01]"]] == ["skipped"]
+
+
+def test_what_to_do_about_a_check_holds_no_unfilled_place():
+    root = ET.fromstring(junit_xml(samples.verdicts(), samples.CHECKS, samples.snapshot()))
+    told = [each.attrib["value"] for each in root.iter("property") if each.attrib["name"] == "do"]
+    assert "reseat SUBJECT\n$ ssh NODE 'nvidia-smi -i SUBJECT'" in told
+    assert not any("{" in text for text in told)

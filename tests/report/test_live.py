@@ -114,3 +114,12 @@ def test_every_stage_is_counted_out_of_all_selected_nodes_as_on_the_page():
         display.ended("")
     counts = [re.split(" {2,}", line)[:2] for line in stream.getvalue().splitlines()]
     assert counts == [["reach", "0/3"], ["facts", "0/3"], ["judge", "3/3"]]
+
+
+def test_where_the_page_follows_in_the_same_place_no_stage_is_told_twice():
+    stream = io.StringIO()
+    with Display(stream, page_follows=True) as display:
+        display.stage("reach", ["a"])
+        display.done("a")
+        display.ended("")
+    assert stream.getvalue() == ""

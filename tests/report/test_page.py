@@ -309,3 +309,14 @@ def test_quiet_says_who_was_not_reached_why_and_how_it_ended():
     lines = printed(**nobody_reached(), verbosity=-1).splitlines()
     assert lines[0] == "not reached  gpu[01-04]: Connection refused; start sshd"
     assert lines[-1] == "exit 3  not everything required is known   ~/runs/latest"
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_the_column_of_names_leaves_room_on_a_narrow_terminal(width):
+    long = "gpu_has_" + "a_very_long_name_" * 3
+    check = msgspec.structs.replace(samples.CHECKS["mtu_is_uniform"], id=long)
+    verdicts = [samples.verdict(long, f"gpu{n:02}", "failed" if n == 2 else "passed") for n in (1, 2, 3)]
+    judged = msgspec.structs.replace(samples.verdicts(), verdicts=tuple(verdicts))
+    lines = printed(width, verdicts=judged, checks={long: check}, plan=None).splitlines()
+    start = lines.index("network.py")
+    assert all(len(line) <= width for line in lines[start + 2 : lines.index("", start)])
