@@ -155,9 +155,9 @@ def check_ports_are_open_between_nodes(node: Node, cluster: Snapshot, peers: Pee
 
 
 def background(node: Node, cluster: Snapshot) -> Background:
-    for row in cluster.links.background:
-        if row.node == node.name:
-            return row
+    rows = [row for row in cluster.links.background if row.node == node.name]
+    if rows:
+        return next((row for row in rows if row.why_busy), rows[0])
     raise NotMeasured(dict(cluster.links.excluded).get(node.name, "took no part"))
 
 

@@ -1,8 +1,8 @@
 """Which pairs of nodes are measured, in which rounds, and when is it enough?
 
-First what others send over the data interfaces, for a second; where that is much, a node is left alone. Then the ports,
-then the rounds: the collective's own ring, or all pairs; then suspects against proven-good ones. Pauses that rise at a
-NIC, the budget and lost nodes end it early; what is known by then is kept.
+First what others send over the data interfaces and the HCAs, for a second; where that is much, a node or a rail is left
+alone. Then the ports, then the rounds: the collective's own ring, or all pairs; then suspects against proven-good ones.
+Pauses that rise at a NIC, the budget and lost nodes end it early; what is known by then is kept.
 """
 
 from __future__ import annotations
@@ -12,14 +12,25 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from diag import localise
+from diag import localise, pairing
 from diag.data_interface import Place, choose
 from diag.errors import NodeError
 from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.record import UNASKED, Known, NotMeasured
-from diag.link_load import FLOW_S, TRIALS, WRITE, felt, has_rdma, line_bytes_per_s, rails_of, streams_for
+from diag.link_load import (
+    FLOW_S,
+    TRIALS,
+    WRITE,
+    felt,
+    has_rdma,
+    others_use,
+    rails_of,
+    spared_rails,
+    streams_for,
+    why_alone,
+)
 from diag.probes.increases import Reading
 from diag.probes.perftest import Trial
 from diag.remote import nic_counters, pairs, perftest, port_matrix
@@ -28,8 +39,6 @@ from diag.remote.session import Session
 
 BACKGROUND_S = 1.0
 KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
-SAMPLE_OF, SEED = 4, 7
-"""Rounds of mode ``sample``; the same pairs at every run, so that runs can be compared."""
 MOST_CONFIRMED = 2
 RAIL_BY_RAIL = "rail by rail, those that are confirmed"
 
@@ -63,6 +72,8 @@ class Sweep:
         self.rounds: list[Round] = []
         self.left_out: list[tuple[str, str]] = []
         self.lost: dict[str, NodeError] = {}
+        self.spared: dict[str, Mapping[str, str]] = {}
+        self.counted: Mapping[str, Reading] = {}
         self.stopped, self.until, self.open_rounds = "", time.monotonic() + order.limit_s, 1
 
     def measure(
@@ -103,17 +114,23 @@ class Sweep:
         interfaces = {name: place.interface for name, place in self.places.items()}
         rates, failed, lost = nic_counters.rates(self.sessions, interfaces, BACKGROUND_S, self._knock)
         self._lose(lost)
-        told = []
+        told: list[Background] = []
         for name in [name for name in rates if name in self.places]:  # some were lost meanwhile
-            bytes_per_s = rates[name]
-            line = line_bytes_per_s(self._interface(name))
-            row = Background(node=name, interface=interfaces[name], bytes_per_s=bytes_per_s, line_bytes_per_s=line)
-            told.append(row)
-            if row.why_busy and not self.order.even_if_busy:
-                self._leave_alone(name, f"{row.why_busy}; only its facts were read")
+            rows = others_use(self.nodes[name], self._interface(name), rates[name])
+            told += rows
+            if not self.order.even_if_busy:
+                self._spare(name, rows)
         for name, why in failed.items():
             self._leave_alone(name, f"whether others use {interfaces[name]} is not known: {why}")
         self.background = tuple(told)
+
+    def _spare(self, name: str, rows: Sequence[Background]) -> None:
+        node = self.nodes[name]
+        if why := why_alone(node, self.places[name].interface, rows):
+            self._leave_alone(name, f"{why}; only its facts were read")
+        elif rails := spared_rails(node, rows):
+            self.spared[name] = rails
+            self.left_out.append((f"RDMA over {', '.join(rails)} of {name}", "; ".join(rails.values())))
 
     def _knock(self) -> None:
         seconds = min(KNOCK_S + KNOCK_S_A_NODE * len(self.places), max(2.0, self._left_s() / 2))
@@ -131,12 +148,10 @@ class Sweep:
         spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
         names = tuple(self.places)
         planned = self._planned(names)
-        counted = self._counted() if self.order.mode != "ring" else {}
+        self.counted = self._read()
         self.open_rounds = len(planned) + 1  # with a confirming one
         for number, (why, chosen) in enumerate(planned, 1):
             self._round(number, why, chosen, spots)
-            if counted and not self.stopped:
-                self.stopped = felt(counted, counted := self._counted())
         spread = localise.spread_of(names, self.flows)
         repeated = planned * (localise.ring_repeats(spread) - 1) if self.order.mode == "ring" else []
         self.open_rounds += len(repeated)
@@ -146,7 +161,13 @@ class Sweep:
         self._confirm(len(planned) + 1, spots, localise.confirm_repeats(spread))
         self._rail_by_rail()
 
-    def _counted(self) -> dict[str, Reading]:
+    def _look_at_pauses(self) -> None:
+        """After all that loads a link: whether somebody's NIC says that it was too much."""
+        again = self._read()
+        self.stopped = self.stopped or felt(self.counted, again)
+        self.counted = again
+
+    def _read(self) -> Mapping[str, Reading]:
         return nic_counters.read(self.sessions, dict.fromkeys(self.places))[0]
 
     def _confirm(self, first: int, spots: Mapping[str, Spot], repeats: int) -> None:
@@ -176,31 +197,20 @@ class Sweep:
         self.flows += self._by_rdma(WRITE, chosen, number, rails, self.until)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=RAIL_BY_RAIL, pairs=len(chosen), seconds=took_s))
+        self._look_at_pauses()
 
     def _permitted(self, chosen: Sequence[Pair]) -> Sequence[Pair]:
         """Within ``--max-pairs``; a pair that was measured already is no further one."""
-        if self.order.max_pairs is None:
-            return chosen
-        met = {flow.pair for flow in self.flows}
-        further = [pair for pair in chosen if (min(pair), max(pair)) not in met]
-        beyond = further[max(0, self.order.max_pairs - len(met)) :]
-        if beyond:
+        too_many = pairing.beyond(chosen, self.flows, self.order.max_pairs)
+        if too_many:
             why = f"--max-pairs {self.order.max_pairs}"
-            self.left_out.append((f"{_pairs(beyond)} of suspects against proven-good ones", why))
-        return [pair for pair in chosen if pair not in beyond]
+            self.left_out.append((f"{pairing.counted(too_many)} of suspects against proven-good ones", why))
+        return [pair for pair in chosen if pair not in too_many]
 
-    def _planned(self, names: tuple[str, ...]) -> list[tuple[str, tuple[Pair, ...]]]:
-        mode = self.order.mode
-        rounds = {
-            "ring": lambda: localise.ring_rounds(names),
-            "all": lambda: localise.all_rounds(names),
-            "sample": lambda: localise.sample_rounds(names, SAMPLE_OF * (len(names) // 2), SEED),
-        }[mode]()
-        every = sum(len(chosen) for chosen in rounds)
-        if self.order.max_pairs is not None and every > self.order.max_pairs:
-            rounds, left_out = localise.limited(rounds, self.order.max_pairs)
-            self.left_out.append((f"{left_out} of {every} pairs", f"--max-pairs {self.order.max_pairs}"))
-        return [(f"{mode} {place}/{len(rounds)}", chosen) for place, chosen in enumerate(rounds, 1)]
+    def _planned(self, names: tuple[str, ...]) -> list[pairing.Named]:
+        rounds, left_out = pairing.planned(self.order.mode, names, self.order.max_pairs, {})
+        self.left_out += left_out
+        return rounds
 
     def _round(
         self, number: int, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot], *, again: bool = False
@@ -210,11 +220,11 @@ class Sweep:
         seconds = FLOW_S[self.order.level]
         if self.stopped or not there:
             if there:
-                self.left_out.append((f"{_pairs(there)} of {why}", self.stopped))
+                self.left_out.append((f"{pairing.counted(there)} of {why}", self.stopped))
             return
         if self._left_s() < 2 * seconds + 1:
             self.stopped = "the time for the links was over"
-            self.left_out.append((f"{_pairs(there)} of {why}", self.stopped))
+            self.left_out.append((f"{pairing.counted(there)} of {why}", self.stopped))
             return
         began = time.monotonic()
         measured = pairs.measure(self.sessions, spots, there, number, seconds, until=self.until)
@@ -229,6 +239,7 @@ class Sweep:
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
         self._lose(measured.lost)
+        self._look_at_pauses()
 
     def _by_rdma(
         self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str], until: float
@@ -239,6 +250,7 @@ class Sweep:
             number=number,
             addresses={name: self.places[name].address for pair in there for name in pair},
             only=rails,
+            spared=self.spared,
         )
         left_s = max(0.0, until - time.monotonic())
         return perftest.measure(wanted, trial, self.sessions, self.nodes, left_s, self._lose_one)
@@ -268,7 +280,3 @@ class Sweep:
 
     def _left_s(self) -> float:
         return self.until - time.monotonic()
-
-
-def _pairs(some: Sequence[Pair]) -> str:
-    return "1 pair" if len(some) == 1 else f"{len(some)} pairs"

@@ -40,7 +40,7 @@ class Node:
 _HEALTHY: Mapping[str, Any] = {
     "nic_counters:read": lambda _: {
         "nics": {name: {"rx_bytes": 0} for name in ("eth0", "bond0")},
-        "hcas": {},
+        "hcas": {f"mlx5_{number}/1": {"port_xmit_data": 0, "port_rcv_data": 0} for number in range(8)},
         "at_s": time.monotonic(),
     },
     "knocks:free": lambda asked: asked["ports"],
@@ -131,3 +131,116 @@ def test_rdma_of_one_round_takes_no_more_than_its_share_of_the_time(monkeypatch)
     links, _ = swept(4, {}, gpu_node)
     assert [each.why for each in links.rounds][:2] == ["ring 1/2", "ring 2/2"]
     assert deadlines[0] < 60 / 3 < deadlines[1] < 60 / 2
+
+
+GBIT_S = 1e9 / 8
+
+
+def counting(nic: str = "bond0", gbit_s: Mapping[str, float] = {}, **own: int) -> Callable[[Any], Any]:
+    """An agent whose HCAs count words for so long as it lives; ``own``: what its NIC counts more at each reading."""
+    began, read = time.monotonic(), [0]
+
+    def told(_: Any) -> Any:
+        read[0] += 1
+        now = time.monotonic()
+        words = {name: int((now - began) * rate * GBIT_S / 4) for name, rate in gbit_s.items()}
+        hcas = {f"mlx5_{place}/1": {"port_xmit_data": 0, "port_rcv_data": 0} for place in range(8)}
+        hcas |= {f"{name}/1": {"port_xmit_data": count, "port_rcv_data": count // 2} for name, count in words.items()}
+        rising = {name: step * read[0] for name, step in own.items()}
+        return {"nics": {nic: {"rx_bytes": 0, "tx_bytes": 0, **rising}}, "hcas": hcas, "at_s": now}
+
+    return told
+
+
+@pytest.fixture
+def by_rdma(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What perftest was asked for."""
+    asked: list[Any] = []
+    monkeypatch.setattr(sweeping.perftest, "measure", lambda wanted, *_: asked.append(wanted) or ())
+    monkeypatch.setattr(sweeping, "BACKGROUND_S", 0.1)
+    return asked
+
+
+def test_a_node_whose_rails_others_use_by_rdma_is_not_loaded(by_rdma):
+    rates = {hca.name: 380.0 for hca in gpu_node(2).hcas}
+    links, _ = swept(4, {"gpu02": {"nic_counters:read": counting(gbit_s=rates)}}, gpu_node, level="normal")
+    (name, why), *others = links.excluded
+    assert (name, others) == ("gpu02", [])
+    assert why.startswith("all its rails are in use: others use mlx5_0: 38")
+    assert not [wanted for wanted in by_rdma if any("gpu02" in pair for pair in wanted.pairs)]
+    assert {row.interface for row in links.background if row.node == "gpu02"} == {"bond0", *rates}
+
+
+def test_one_rail_that_others_use_is_spared_and_its_node_is_not(by_rdma):
+    instead = {"gpu02": {"nic_counters:read": counting(gbit_s={"mlx5_1": 40.0})}}
+    links, _ = swept(4, instead, gpu_node, level="normal")
+    assert links.excluded == ()
+    ((what, why),) = links.left_out
+    assert what == "RDMA over mlx5_1 of gpu02"
+    assert why.startswith("others use mlx5_1: ")
+    assert by_rdma
+    assert all(list(wanted.spared) == ["gpu02"] and list(wanted.spared["gpu02"]) == ["mlx5_1"] for wanted in by_rdma)
+
+
+def test_a_little_rdma_of_others_keeps_nobody_from_measuring(by_rdma):
+    instead = {"gpu02": {"nic_counters:read": counting(gbit_s={"mlx5_1": 4.0})}}
+    links, _ = swept(4, instead, gpu_node, level="normal")
+    assert (links.excluded, links.left_out) == ((), ())
+    assert all(not wanted.spared for wanted in by_rdma)
+
+
+def test_others_may_be_disturbed_where_that_is_permitted(by_rdma):
+    rates = {hca.name: 380.0 for hca in gpu_node(2).hcas}
+    instead = {"gpu02": {"nic_counters:read": counting(gbit_s=rates)}}
+    links, _ = swept(4, instead, gpu_node, level="normal", even_if_busy=True)
+    assert links.excluded == ()
+    assert all(not wanted.spared for wanted in by_rdma)
+
+
+@pytest.mark.usefixtures("by_rdma")
+def test_a_rail_that_counts_no_bytes_is_not_loaded():
+    silent = lambda asked: {**counting()(asked), "hcas": {}}  # noqa: E731
+    links, _ = swept(4, {"gpu02": {"nic_counters:read": silent}}, gpu_node, level="normal")
+    assert [name for name, _ in links.left_out] == [
+        f"RDMA over {', '.join(hca.name for hca in gpu_node(2).hcas)} of gpu02"
+    ]
+    assert "counts no bytes" in links.left_out[0][1]
+
+
+@pytest.mark.usefixtures("by_rdma")
+@pytest.mark.parametrize("mode", ["ring", "all", "sample"])
+@pytest.mark.parametrize(
+    "counter", ["rx_prio3_pause", "rx_pfc_ena_frames_pri3", "rx_priority_3_xoff.nic", "rx_total_discard_pkts"]
+)
+def test_pauses_that_rise_end_the_sweep_after_the_round_that_is_known_then(mode, counter):
+    links, _ = swept(6, {"gpu02": {"nic_counters:read": counting(**{counter: 1000})}}, gpu_node, mode=mode)
+    assert links.stopped.startswith(f"{counter} of bond0 on gpu02 rose by 1000 (")
+    assert len(links.rounds) == 1
+    assert links.flows
+    assert links.stopped in {why for _, why in links.left_out}
+
+
+@pytest.mark.usefixtures("by_rdma")
+def test_other_signs_of_congestion_end_no_sweep():
+    links, _ = swept(4, {"gpu02": {"nic_counters:read": counting(rx_cnp_pkts=1000)}}, gpu_node)
+    assert (links.stopped, len(links.rounds)) == ("", 2)
+
+
+@pytest.mark.usefixtures("by_rdma")
+def test_pauses_that_rise_in_a_repeat_end_the_others():
+    dice = random.Random(5)
+    uneven = lambda _: {**_HEALTHY["streams:pair"], "rate": 1e8 * math.exp(dice.gauss(0, 0.2))}  # noqa: E731
+    instead: dict[str, Any] = {f"gpu0{number}": {"streams:pair": uneven} for number in range(1, 7)}
+    late = counting()
+    reads = [0]
+
+    def paused(asked: Any) -> Any:
+        reads[0] += 1  # two of the background, one before, one after each round
+        found = late(asked)
+        found["nics"]["bond0"]["rx_prio3_pause"] = 7 if reads[0] > 5 else 0
+        return found
+
+    instead["gpu02"]["nic_counters:read"] = paused
+    links, _ = swept(6, instead, gpu_node)
+    assert "rose by 7" in links.stopped
+    assert [row.why.partition(":")[0] for row in links.rounds] == ["ring 1/2", "ring 2/2", "ring 1/2 once more"]

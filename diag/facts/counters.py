@@ -15,12 +15,15 @@ ERROR, CONGESTION = "error", "congestion"
 
 
 class Counter(msgspec.Struct, frozen=True):
+    """``too_much``: pauses and discards, by which a fabric says that it cannot take what is sent."""
+
     kind: str
     meaning: str
+    too_much: bool = False
 
 
-def _rows(kind: str, rows: dict[str, str]) -> dict[str, Counter]:
-    return {name: Counter(kind, meaning) for name, meaning in rows.items()}
+def _rows(kind: str, rows: dict[str, str], *, too_much: bool = False) -> dict[str, Counter]:
+    return {name: Counter(kind, meaning, too_much) for name, meaning in rows.items()}
 
 
 COUNTERS = {
@@ -55,7 +58,6 @@ COUNTERS = {
         "tx_errors": "frames that could not be sent",
     }),
     **_rows(CONGESTION, {
-        "port_xmit_discards": "packets dropped before they were sent",
         "port_xmit_constraint_errors": "packets not sent for the partition's or switch's rules",
         "out_of_sequence": "packets that came after a gap",
         "out_of_seq_request": "packets that came after a gap",
@@ -86,10 +88,16 @@ COUNTERS = {
         "RxECNMrkd": "RoCE packets that a switch had marked for congestion",
         "rx_drops": "packets dropped on arrival",
         "rx_missed_errors": "frames dropped: the host was too slow",
-        "rx_discards_phy": "frames dropped: the NIC's buffer was full",
-        "tx_discards_phy": "frames dropped before they were sent",
         "tx_dropped": "frames dropped before they were sent",
         "outbound_pci_stalled_wr": "times that PCIe could not keep up",
+    }),
+    **_rows(CONGESTION, too_much=True, rows={
+        "port_xmit_discards": "packets dropped before they were sent",
+        "rx_discards_phy": "frames dropped: the NIC's buffer was full",
+        "tx_discards_phy": "frames dropped before they were sent",
+        "rx_total_discard_pkts": "frames dropped: the NIC's buffer was full",
+        "tx_total_discard_pkts": "frames dropped before they were sent",
+        "rx_dropped.nic": "frames dropped: the NIC's buffer was full",
         "rx_pause_ctrl_phy": "pauses that the switch asked for",
         "tx_pause_ctrl_phy": "pauses asked of the switch",
         "rx_pause": "pauses that the switch asked for",
@@ -98,6 +106,10 @@ COUNTERS = {
         "tx_pause_frames": "pauses asked of the switch",
         "rx_global_pause": "pauses that the switch asked for",
         "tx_global_pause": "pauses asked of the switch",
+        "rx_pfc_frames": "pauses that the switch asked for",
+        "tx_pfc_frames": "pauses asked of the switch",
+        "link_xoff_rx.nic": "pauses that the switch asked for",
+        "link_xoff_tx.nic": "pauses asked of the switch",
         "tx_pause_storm_warning_events": "times that pauses lasted long",
         "tx_pause_storm_error_events": "times that pauses lasted so long that the NIC gave up",
     }),
@@ -106,11 +118,19 @@ COUNTERS = {
 OF_A_PRIORITY = {
     re.compile(r"rx_(prio\d+_pause|pfc_ena_frames_pri\d+|priority_\d+_x(on|off)(\.nic)?)"): COUNTERS["rx_pause"],
     re.compile(r"tx_(prio\d+_pause|pfc_ena_frames_pri\d+|priority_\d+_x(on|off)(\.nic)?)"): COUNTERS["tx_pause"],
-    re.compile(r"rx_prio\d+_(buf_discard|cong_discard|discards)"): COUNTERS["rx_discards_phy"],
+    re.compile(r"(rx_prio\d+_(buf_discard|cong_discard|discards)|rx_discard_(bytes|packets)_cos\d+)"): (
+        COUNTERS["rx_discards_phy"]
+    ),
 }
 """Those that are counted for each of eight priorities."""
-BYTES = frozenset({"port_xmit_data", "port_rcv_data", "rx_bytes", "tx_bytes"})
-"""Of InfiniBand in words of four bytes."""
+BYTES_OF_NIC = {"rx_bytes": 1, "tx_bytes": 1}
+BYTES_OF_HCA = {
+    "port_xmit_data": 4, "port_rcv_data": 4, "rx_bytes": 1, "tx_bytes": 1, "ip4InOctets": 1, "ip4OutOctets": 1,
+    "ip6InOctets": 1, "ip6OutOctets": 1,
+}  # fmt: skip
+"""What counts traffic -> bytes of each count. InfiniBand counts words of four bytes (IBTA volume 1, 16.1.3.5), mlx5 on
+Ethernet too; ``bnxt_re`` and ``efa`` count bytes, ``irdma`` those of IP packets."""
+BYTES = BYTES_OF_NIC.keys() | BYTES_OF_HCA.keys()
 
 
 def meaning_of(name: str) -> Counter | None:

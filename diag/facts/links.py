@@ -79,10 +79,14 @@ BUSY_BYTES_PER_S = 0.05 * 10e9 / 8
 
 
 class Background(Record, frozen=True, kw_only=True):
-    """What others sent and received at a node's data interface in the second before anything of ours."""
+    """What others sent and received in the second before anything of ours, at a node's data interface or an HCA's port.
+
+    An interface does not count what RDMA moves, so each port has a row of its own.
+    """
 
     node: str
     interface: str
+    """``bond0``, ``mlx5_0``, ``mlx4_0/2``."""
     bytes_per_s: float
     line_bytes_per_s: float | None = None
     """None: its driver reports none."""

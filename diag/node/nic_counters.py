@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 STATISTICS = ("rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped", "rx_missed_errors",
               "rx_crc_errors")  # fmt: skip
 NICS_AT_MOST = 64
-OWN = re.compile(r"pause|discard|drop|err|crc|cnp|ecn|out_of_buffer|symbol|link_down|fcs|congest|buffer_passed_thres")
+OWN = re.compile(
+    r"pause|pfc|xon|xoff|discard|drop|err|crc|cnp|ecn|out_of_buffer|symbol|link_down|fcs|congest|buffer_passed_thres"
+)
 """Of a driver's own counters, of which mlx5 has thousands."""
 OF_A_QUEUE = re.compile(r"^\[?[rt]x[-_]?(queue[-_]?)?\d+|^ch\d+_|\[\d+\]|_queue_|^q\d+")
 """The same counters again, queue by queue."""
@@ -120,9 +122,13 @@ def _statistics(fd: int, interface: bytes) -> dict[str, int]:
     for place, value in enumerate(struct.unpack(f"={count}Q", values[8 : 8 + count * 8])):
         at = 12 + place * NAME_BYTES
         name = names[at : at + NAME_BYTES].split(b"\0")[0].decode("ascii", "replace").strip()
-        if OWN.search(name) and not OF_A_QUEUE.search(name):
+        if name in of_interest([name]):
             found[name] = value
     return found
+
+
+def of_interest(names: list[str]) -> list[str]:
+    return [name for name in names if OWN.search(name) and not OF_A_QUEUE.search(name)]
 
 
 def _ioctl(fd: int, interface: bytes, asked: bytes) -> bytes:

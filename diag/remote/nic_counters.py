@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from diag.errors import NodeError
+from diag.probes import increases
 from diag.probes.increases import Reading, request
 from diag.remote.pairs import ask
 from diag.remote.session import Session
@@ -27,21 +28,23 @@ def read(
 
 def rates(
     sessions: Mapping[str, Session], interfaces: Mapping[str, str], seconds: float, meanwhile: Callable[[], None]
-) -> tuple[dict[str, float], dict[str, str], dict[str, NodeError]]:
-    """Bytes per second that each interface carried for at least ``seconds``, of its directions the busier one."""
+) -> tuple[dict[str, dict[str, float]], dict[str, str], dict[str, NodeError]]:
+    """Of each node what its interface and its HCAs (``mlx5_0/1``) carried, for at least ``seconds``.
+
+    Bytes per second, of both directions the busier one. RDMA passes no interface's counters. What counts no bytes has
+    no rate; a node whose interface has none is among those with a reason.
+    """
     wanted: dict[str, Sequence[str] | None] = {name: [interface] for name, interface in interfaces.items()}
     before, failed, lost = read(sessions, wanted)
     until = time.monotonic() + seconds
     meanwhile()
     time.sleep(max(0.0, until - time.monotonic()))
     after, failed_then, lost_then = read(sessions, {name: wanted[name] for name in before})
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     for name in after:
-        interface = interfaces[name]
-        first, last = before[name].nics.get(interface), after[name].nics.get(interface)
-        if first is None or last is None:
-            failed[name] = f"{interface} counts no bytes"
-            continue
-        passed_s = max(1e-3, after[name].at_s - before[name].at_s)
-        found[name] = max(last.get(way, 0) - first.get(way, 0) for way in ("rx_bytes", "tx_bytes")) / passed_s
+        carried = increases.carried(before[name], after[name])
+        if interfaces[name] in carried:
+            found[name] = carried
+        else:
+            failed[name] = f"{interfaces[name]} counts no bytes"
     return found, {**failed, **failed_then}, {**lost, **lost_then}

@@ -31,13 +31,15 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True):
     """What one round measures. ``pairs`` are disjoint; ``number``: of the round.
 
     ``addresses``: node -> where the others reach it, for the TCP by which both ends find each other.
-    ``only``: rails by name; None: all. ``on_gpu``: the memory of the GPU nearest to each HCA, where perftest can.
+    ``only``: rails by name; None: all. ``spared``: node -> rail -> why nothing of ours passes it.
+    ``on_gpu``: the memory of the GPU nearest to each HCA, where perftest can.
     """
 
     pairs: Sequence[tuple[str, str]]
     number: int
     addresses: Mapping[str, str]
     only: Collection[str] | None = None
+    spared: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
     on_gpu: bool = False
 
 
@@ -115,6 +117,8 @@ def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | N
         system = node.rdma_system if is_known(node, "rdma_system") else None
         if system is not None and is_known(system, "perftest") and system.perftest is None:
             return Failure(why=NOT_INSTALLED.format(node=node.name))
+        if why := wanted.spared.get(node.name, {}).get(end.name):
+            return Failure(why=f"{node.name}: {why}")
         if end.port.state != "active":
             return Failure(why=f"{end.name} of {node.name} is {end.port.state}", cause="rdma_bad_hca_selected")
     return None

@@ -51,3 +51,13 @@ def test_every_python_reads_this_machines_own():
 
 def test_a_driver_without_counters_of_its_own_has_none():
     assert ask("nic_counters:drivers_own", interface="lo") == {}
+
+
+def test_every_vendors_pauses_and_discards_are_read_of_a_drivers_own():
+    """mlx5, bnxt_en, ice. Those of single queues are the same again."""
+    names = [
+        "rx_prio3_pause", "rx_discards_phy", "rx_pfc_ena_frames_pri3", "tx_pfc_ena_frames_pri3",
+        "rx_total_discard_pkts", "rx_priority_3_xoff.nic", "tx_priority_3_xon.nic", "link_xoff_rx.nic",
+        "rx_dropped.nic",
+    ]  # fmt: skip
+    assert ask("nic_counters:of_interest", names=[*names, "rx_ucast_frames", "rx_queue_3_drops"]) == names

@@ -35,7 +35,8 @@ def test_what_was_not_counted_before_or_began_anew_did_not_rise():
 MEANINGS = {
     "symbol_error": ERROR, "retry_exceeded_err": ERROR, "rx_crc_errors_phy": ERROR, "port_xmit_discards": CONGESTION,
     "tx_prio5_pause": CONGESTION, "rx_pfc_ena_frames_pri3": CONGESTION, "rx_prio0_discards": CONGESTION,
-    "rx_drops": CONGESTION,
+    "rx_drops": CONGESTION, "rx_priority_3_xoff.nic": CONGESTION, "rx_total_discard_pkts": CONGESTION,
+    "rx_dropped.nic": CONGESTION, "rx_discard_packets_cos3": CONGESTION,
 }  # fmt: skip
 
 
@@ -44,6 +45,29 @@ def test_what_a_counter_means(name: str, kind: str):
     counter = meaning_of(name)
     assert counter is not None
     assert counter.kind == kind
+
+
+TOO_MUCH = (
+    "rx_prio3_pause", "rx_pfc_ena_frames_pri3", "tx_priority_3_xon.nic", "rx_discards_phy", "port_xmit_discards",
+    "rx_total_discard_pkts", "rx_dropped.nic",
+)  # fmt: skip
+
+
+def test_pauses_and_discards_are_too_much_and_nothing_else_is():
+    assert [name for name in TOO_MUCH if not meaning_of(name).too_much] == []
+    assert not any(meaning_of(name).too_much for name in ("symbol_error", "np_cnp_sent", "rx_out_of_buffer"))
+
+
+def test_words_of_an_hca_are_four_bytes_and_the_busier_direction_counts():
+    before = Reading(nics={"eth0": {"rx_bytes": 0, "tx_bytes": 5}}, at_s=10.0, hcas={
+        "mlx5_0/1": {"port_xmit_data": 100, "port_rcv_data": 0}, "bnxt_re0/1": {"rx_bytes": 0, "tx_bytes": 0},
+        "rxe0/1": {"sent_pkts": 0}, "mlx5_1/1": {"port_xmit_data": 9, "port_rcv_data": 9},
+    })  # fmt: skip
+    after = Reading(nics={"eth0": {"rx_bytes": 40, "tx_bytes": 5}}, at_s=12.0, hcas={
+        "mlx5_0/1": {"port_xmit_data": 200, "port_rcv_data": 10}, "bnxt_re0/1": {"rx_bytes": 0, "tx_bytes": 60},
+        "rxe0/1": {"sent_pkts": 50}, "mlx5_1/1": {"port_xmit_data": 0, "port_rcv_data": 9},
+    })  # fmt: skip
+    assert increases.carried(before, after) == {"eth0": 20.0, "mlx5_0/1": 200.0, "bnxt_re0/1": 30.0}
 
 
 def test_the_request_names_the_interfaces_or_none():
