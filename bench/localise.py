@@ -2,8 +2,9 @@
 
 Simulated: rate(i -> j) = min(node i, node j, link ij) with normal noise of 5 or 10 %, once of each of a flow's windows
 and once of whole flows, others taking 2 % at each node, on 16 to 1,024 nodes of fat trees (leaves of 16 that share half
-as much between them) and of eight rails. Time is counted in measurements, each as long as any other: a round of
-disjoint pairs takes one, one that is repeated as many as it is repeated. The all-pairs sweep and bisection by the
+as much between them; with their leaves named, and once more as they are by default) and of eight rails. Time is counted
+in measurements, each as long as any other: a round of disjoint pairs takes one, one that is repeated as many as it is
+repeated. The all-pairs sweep and bisection by the
 collective (halves of the ring at once, down to a pair) run on the same faults and are given the same number of repeats;
 the sweep of one flow a pair, which finds less, beside it. What they find is counted in the same way; bisection can name
 neither a direction nor a side nor two at once. On real
@@ -69,6 +70,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     repeats: int
     """Of each pair of the ring."""
+    tree: bool
+    told: bool
+    """Whether it is a fat tree, and whether its leaves are known."""
     peers: Mapping[str, tuple[int, int, float]]
     """Right ones, wrong ones and seconds of each that ran on the same faults."""
 
@@ -112,10 +116,14 @@ def faults(kind: str, nodes: Sequence[str], share: float, dice: random.Random) -
     }[kind]
 
 
-def run(kind: str, count: int, share: float, noise: float, place: int) -> Run:
+def is_tree(kind: str, count: int, place: int) -> bool:
+    return place % 2 == 0 and count > 2 * LEAF and kind != "rail"
+
+
+def run(kind: str, count: int, share: float, noise: float, place: int, told: bool = True) -> Run:  # noqa: PLR0917
     nodes, seed = names(count), f"{kind} {count} {share} {noise} {place}"
     placed = faults(kind, nodes, share, random.Random(seed))
-    tree = place % 2 == 0 and count > 2 * LEAF and kind != "rail"
+    tree = is_tree(kind, count, place)
     network = Network(
         nodes=nodes,
         faults=placed,
@@ -124,6 +132,7 @@ def run(kind: str, count: int, share: float, noise: float, place: int) -> Run:
         background=BACKGROUND,
         groups={node: str(number // LEAF) for number, node in enumerate(nodes)} if tree else None,
         across=ACROSS,
+        told=told,
         seed=hash_of(seed),
     )
     found, flows = localised(network)
@@ -133,7 +142,7 @@ def run(kind: str, count: int, share: float, noise: float, place: int) -> Run:
     compared = kind in (*SINGLES, *DOUBLES) and place < SWEPT.get(count, 0) and not tree
     return Run(kind=kind, count=count, share=share, noise=noise, wanted=wanted, found=found, rounds=network.rounds,
                seconds=network.seconds, repeats=repeats,
-               peers=peers(network, wanted, repeats) if compared else {})  # fmt: skip
+               tree=tree, told=told, peers=peers(network, wanted, repeats) if compared else {})  # fmt: skip
 
 
 def peers(network: Network, wanted: frozenset[Named], repeats: int) -> dict[str, tuple[int, int, float]]:
@@ -165,6 +174,13 @@ def orders() -> Iterator[tuple[str, int, float, float, int]]:
                 yield from (("rail", count, share, noise, place) for place in range(RAIL_PLACES))
         for count, places in HEALTHY.items():
             yield from (("healthy", count, 1.0, noise, place) for place in range(places))
+
+
+def untold() -> Iterator[tuple[str, int, float, float, int, bool]]:
+    """The fat trees once more, as they are measured where no inventory names a leaf; the largest are left out."""
+    for kind, count, share, noise, place in orders():
+        if count in PLACES and is_tree(kind, count, place):
+            yield kind, count, share, noise, place, False
 
 
 def say(name: str, value: float, unit: str, against: str, count: int, *, bar: float | None = None) -> None:
@@ -204,6 +220,18 @@ def report(done: Sequence[Run]) -> None:
         compared(what, [one for one in done if one.peers and one.noise in alike and one.kind in SINGLES])
 
 
+def trees(done: Sequence[Run]) -> None:
+    """Leaves that share half as much between them: what is named where they are known, and by default."""
+    for told in (True, False):
+        of = [one for one in done if one.tree and one.told is told and one.count in PLACES]
+        known = "leaves known" if told else "leaves not known"
+        blamed, nodes = sum(one.blamed for one in of), sum(one.count for one in of)
+        say(f"tree_healthy_nodes_blamed, {known}", 1000 * blamed / nodes, "per 1000 node-runs", "bar 1", len(of), bar=1)
+        wrong = sum(one.wrong for one in of) / len(of)
+        say(f"tree_wrongly_named, {known}", wrong, "a run", "nodes, links and directions", len(of))
+        recall(f"tree_recall_single, {known}", [one for one in of if one.kind in SINGLES], 0.99)
+
+
 def times(count: int, of: Sequence[Run]) -> None:
     """Against a sweep of one flow a pair, and against one that measures each pair as often as the ring was."""
     bar = {16: 1 / 3, 64: 1 / 10}.get(count)
@@ -227,7 +255,9 @@ def compared(what: str, of: Sequence[Run]) -> None:
 
 def main() -> None:
     with multiprocessing.Pool() as workers:
-        report(workers.starmap(run, orders(), chunksize=4))
+        done = workers.starmap(run, orders(), chunksize=4)
+        report(done)
+        trees([*done, *workers.starmap(run, untold(), chunksize=4)])
 
 
 if __name__ == "__main__":

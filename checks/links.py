@@ -67,7 +67,7 @@ def slow_flows(cluster: Snapshot) -> dict[tuple[str, str], Suspect]:
     """Direction -> the first suspect for which it speaks; of those that carry too little, not of those that failed."""
     links = cluster.links
     found: dict[tuple[str, str], Suspect] = {}
-    for suspect in suspects(links.nodes, links.flows):
+    for suspect in suspects(links.nodes, links.flows, groups=cluster.leaves):
         for way in suspect.evidence if suspect.found_bytes_per_s else ():
             source, _, target = way.partition(">")
             found.setdefault((source, target), suspect)

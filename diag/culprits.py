@@ -114,7 +114,7 @@ def _of_suspects(snapshot: Snapshot, causes: Sequence[Culprit]) -> Iterable[Culp
     if not is_known(snapshot, "links"):
         return
     alike: dict[tuple[str, str, str], list[Suspect]] = defaultdict(list)
-    for suspect in localise.suspects(snapshot.links.nodes, snapshot.links.flows):
+    for suspect in localise.suspects(snapshot.links.nodes, snapshot.links.flows, groups=snapshot.leaves):
         if suspect.kind != "unclear" and _explaining(suspect, causes) is None:
             several = suspect.kind == "node"  # nodes slow alike are one line, links are told one by one
             alike[suspect.kind, suspect.cause, "" if several else f"{suspect.nodes}{suspect.rail}"].append(suspect)

@@ -16,12 +16,12 @@ Named = tuple[str, tuple[Pair, ...]]
 
 
 def planned(
-    mode: str, names: tuple[str, ...], max_pairs: int | None, leaves: Mapping[str, str]
+    mode: str, names: tuple[str, ...], max_pairs: int | None, leaves: Mapping[str, str] | None
 ) -> tuple[list[Named], tuple[tuple[str, str], ...]]:
     """The rounds of a mode, and what is left out of them with why. ``leaves``: node -> its switch, if known."""
     rounds = {
         "ring": lambda: localise.ring_rounds(names),
-        "all": lambda: localise.all_rounds(names, leaves or None),
+        "all": lambda: localise.all_rounds(names, leaves),
         "sample": lambda: localise.sample_rounds(names, SAMPLE_OF * (len(names) // 2), SEED),
     }[mode]()
     every = sum(len(chosen) for chosen in rounds)

@@ -23,6 +23,7 @@ def unreached(host: Host, error: NodeError | None) -> Node:
         name=host.name,
         address=host.address or host.name,
         data_interface=host.interface,
+        leaf=host.leaf,
         reach=Reach(outcome=cause, summary=summary, do=do),
         **not_known(("agent", *probes.TOPICS), f"not reached: {summary}"),
     )
@@ -49,6 +50,7 @@ def _answered(host: Host, session: Session, wrapper: tuple[str, ...]) -> Node:
         name=host.name,
         address=session.channel.address,
         data_interface=host.interface,
+        leaf=host.leaf,
         reach=Reach(
             outcome="answered", login_noise_bytes=session.login_noise_bytes, advice=tuple(session.channel.advice)
         ),

@@ -17,7 +17,7 @@ from diag.data_interface import Place, choose
 from diag.errors import NodeError
 from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Interface
-from diag.facts.node import Node
+from diag.facts.node import Node, leaves_of
 from diag.facts.record import UNASKED, Known, NotMeasured
 from diag.link_load import (
     FLOW_S,
@@ -59,6 +59,7 @@ class Sweep:
     def __init__(self, sessions: Mapping[str, Session], nodes: Sequence[Node], order: Order) -> None:
         """Raises NotMeasured where fewer than two nodes can take part."""
         self.order, self.nodes = order, {node.name: node for node in nodes}
+        self.leaves = leaves_of(nodes)
         choice = choose(nodes)
         self.excluded = dict(choice.left_out)
         self.places = {place.node: place for place in choice.places}
@@ -152,7 +153,7 @@ class Sweep:
         self.open_rounds = len(planned) + 1  # with a confirming one
         for number, (why, chosen) in enumerate(planned, 1):
             self._round(number, why, chosen, spots)
-        spread = localise.spread_of(names, self.flows)
+        spread = localise.spread_of(names, self.flows, self.leaves)
         repeated = planned * (localise.ring_repeats(spread) - 1) if self.order.mode == "ring" else []
         self.open_rounds += len(repeated)
         for place, (why, chosen) in enumerate(repeated):
@@ -173,10 +174,10 @@ class Sweep:
     def _confirm(self, first: int, spots: Mapping[str, Spot], repeats: int) -> None:
         """Node or link? What is suspicious meets what is proven good; seldom in more than one round."""
         for number in range(first, first + MOST_CONFIRMED):
-            chosen = self._permitted(localise.next_round(tuple(self.places), self.flows))
+            chosen = self._permitted(localise.next_round(tuple(self.places), self.flows, groups=self.leaves))
             self.open_rounds = repeats
             for again in range(repeats if chosen else 0):
-                if again and localise.settled(tuple(self.places), self.flows):
+                if again and localise.settled(tuple(self.places), self.flows, groups=self.leaves):
                     break
                 self._round(number, "suspects against proven-good ones", chosen, spots, again=again > 0)
             if not chosen or self.stopped:
@@ -185,9 +186,9 @@ class Sweep:
     def _rail_by_rail(self) -> None:
         """The rails that the rounds left out, of the confirmed nodes only: is it the node or one of its NICs?"""
         names = tuple(self.places)
-        found = localise.suspects(names, self.flows)
+        found = localise.suspects(names, self.flows, groups=self.leaves)
         confirmed = [each.nodes[0] for each in found if each.kind in ("node", "nic")]
-        pairs = localise.per_rail_round(list(dict.fromkeys(confirmed)), names, self.flows)
+        pairs = localise.per_rail_round(list(dict.fromkeys(confirmed)), names, self.flows, self.leaves)
         nodes = [self.nodes[name] for pair in pairs for name in pair]
         rails = rails_of(nodes, "normal") - rails_of(nodes, self.order.level)
         chosen = self._permitted(pairs) if rails and not self.stopped else ()
@@ -208,7 +209,7 @@ class Sweep:
         return [pair for pair in chosen if pair not in too_many]
 
     def _planned(self, names: tuple[str, ...]) -> list[pairing.Named]:
-        rounds, left_out = pairing.planned(self.order.mode, names, self.order.max_pairs, {})
+        rounds, left_out = pairing.planned(self.order.mode, names, self.order.max_pairs, self.leaves)
         self.left_out += left_out
         return rounds
 

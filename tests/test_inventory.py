@@ -169,7 +169,7 @@ HOSTFILE_SLIPS = {
     "a b": "hosts.txt:1: 'b': expected key=value; one host a line",
     "a slot=3": (
         "hosts.txt:1: unknown key 'slot'; known are slots, gpus, max_slots, address, user, port, identity_file,"
-        " python, image, container, runtime, interface"
+        " python, image, container, runtime, interface, leaf"
     ),
     "a slots=": "hosts.txt:1: 'slots=': no value; expected e.g. slots=8",
     "a slots=many": "hosts.txt:1: 'slots=many': no number of GPUs; expected e.g. slots=8",
@@ -252,7 +252,7 @@ def test_every_host_knows_the_line_that_selects_it(file):
 
 KNOWN = (
     "address, user, port, identity_file, python, exec, image, container, runtime, env, interface,"
-    " slots, gpus, transport"
+    " leaf, slots, gpus, transport"
 )
 TOML_SLIPS = {
     "": 'c.toml: no host in it; expected e.g. [hosts."gpu[01-04]"]',

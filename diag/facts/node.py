@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from diag.facts.container import Container
 from diag.facts.device import Between, Gpu, GpuSystem, PciDevice, TorchView, Xid
 from diag.facts.inside import Inside
@@ -62,6 +64,8 @@ class Node(Record, frozen=True, kw_only=True):
     """What was connected to."""
     data_interface: str | None = None
     """What the inventory names as ``interface=``; None: not named."""
+    leaf: str | None = None
+    """The switch that it hangs on, as the inventory names it with ``leaf=``; None: not named."""
     reach: Reach
     agent: Known[Agent] = UNASKED
     system: Known[System] = UNASKED
@@ -102,3 +106,8 @@ class Node(Record, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     left_behind: Known[tuple[str, ...]] = ()
     """What could not be removed or killed, e.g. ``pid 4121 (D state)``; empty: its agent said that nothing is."""
+
+
+def leaves_of(nodes: Iterable[Node]) -> dict[str, str] | None:
+    """Node -> the leaf switch that the inventory names; None: it names none."""
+    return {node.name: node.leaf for node in nodes if node.leaf is not None} or None

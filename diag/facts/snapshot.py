@@ -13,7 +13,7 @@ from diag.facts.baseline import Baseline
 from diag.facts.collective import Collective
 from diag.facts.links import Links
 from diag.facts.network import Resolution
-from diag.facts.node import Node
+from diag.facts.node import Node, leaves_of
 from diag.facts.record import UNASKED, Known, Record
 
 SCHEMA = 1
@@ -60,6 +60,11 @@ class Snapshot(Record, frozen=True, kw_only=True):
     """Figures of an earlier run to compare with; None: none was named."""
     declared_link_bytes_per_s: float | None = None
     """Between nodes, where somebody wrote it down instead of measuring; None: nobody did."""
+
+    @property
+    def leaves(self) -> dict[str, str] | None:
+        """Node -> its leaf switch; None: nobody named any."""
+        return leaves_of(self.nodes)
 
     def node(self, name: str) -> Node:
         for node in self.nodes:

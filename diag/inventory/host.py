@@ -29,6 +29,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Set for the agent and what it starts."""
     interface: str | None = None
     """The interface that carries data between nodes."""
+    leaf: str | None = None
+    """The switch that it hangs on, by a name that its neighbours share."""
     slots: int | None = None
     """GPUs or ranks the host file declares."""
     where: str = ""

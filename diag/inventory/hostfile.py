@@ -22,7 +22,7 @@ from diag.inventory.texts import TEXTS, written
 
 KEYS = (
     "slots", "gpus", "max_slots", "address", "user", "port", "identity_file", "python", "image", "container", "runtime",
-    "interface",
+    "interface", "leaf",
 )  # fmt: skip
 """``max_slots`` (Open MPI) is read and means nothing here."""
 _HANDED_IN = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")

@@ -14,7 +14,7 @@ from diag.inventory.texts import TEXTS, require_command, require_one_line, writt
 
 KEYS = (
     "address", "user", "port", "identity_file", "python", "exec", "image", "container", "runtime", "env", "interface",
-    "slots", "gpus", "transport",
+    "leaf", "slots", "gpus", "transport",
 )  # fmt: skip
 TRANSPORTS = ("ssh", "local")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diag.errors import DiagError
 
-TEXTS = ("address", "user", "identity_file", "python", "interface", "image", "container", "runtime")
+TEXTS = ("address", "user", "identity_file", "python", "interface", "leaf", "image", "container", "runtime")
 """The settings of a host that are plain texts."""
 NAMED = {
     "image": (re.compile(r"[A-Za-z0-9][\w./:@-]*"), "expected e.g. vllm/vllm-openai:v0.11.0"),

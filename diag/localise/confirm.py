@@ -187,9 +187,9 @@ def settled(
     return all(pair in links or named.intersection(pair) for pair in bad)
 
 
-def spread_of(nodes: Sequence[str], flows: Sequence[Flow]) -> float:
+def spread_of(nodes: Sequence[str], flows: Sequence[Flow], groups: Mapping[str, str] | None = None) -> float:
     """The spread of sound flows, as a share of their rate, the slow ones set aside."""
-    return Standing(nodes, flows).noise
+    return Standing(nodes, flows, groups=groups).noise
 
 
 def _again(flows: Sequence[Flow]) -> bool:
@@ -201,8 +201,10 @@ def _pair(one: str, other: str) -> Pair:
     return (one, other) if one < other else (other, one)
 
 
-def per_rail_round(confirmed: Sequence[str], nodes: Sequence[str], flows: Sequence[Flow]) -> tuple[Pair, ...]:
+def per_rail_round(
+    confirmed: Sequence[str], nodes: Sequence[str], flows: Sequence[Flow], groups: Mapping[str, str] | None = None
+) -> tuple[Pair, ...]:
     """Pairs to measure rail by rail, each confirmed suspect with a proven-good node; all rails of a pair at once."""
-    standing = Standing(nodes, [flow for flow in flows if flow.rail is None])
+    standing = Standing(nodes, [flow for flow in flows if flow.rail is None], groups=groups)
     free = [node for node in standing.proven() if node in nodes and node not in confirmed]
     return tuple(zip(confirmed, free, strict=False))

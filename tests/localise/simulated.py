@@ -57,6 +57,8 @@ class Network(msgspec.Struct, kw_only=True):
     groups: Mapping[str, str] | None = None
     across: float = 1.0
     """What a flow between groups gets of one within: the oversubscription of a fat tree."""
+    told: bool = True
+    """Whether those who localise know the groups, as where an inventory names each host's leaf."""
     seed: int = 0
     rounds: int = 0
     seconds: float = 0.0
@@ -104,20 +106,19 @@ def names(count: int) -> list[str]:
 def localised(network: Network, expected_bytes_per_s: float | None = None) -> tuple[tuple[Suspect, ...], list[Flow]]:
     """As a run does it: the ring, its rounds as long as the spread of the first flows asks; then what is open."""
     nodes, flows = network.nodes, list[Flow]()
+    groups = network.groups if network.told else None
     for pairs in ring_rounds(nodes):
         flows += network.measured(pairs)
-        if (more := ring_repeats(spread_of(nodes, flows)) - 1) > 0:
+        if (more := ring_repeats(spread_of(nodes, flows, groups)) - 1) > 0:
             flows += network.longer(pairs, more)
-    pairs = next_round(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups)
+    pairs = next_round(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=groups)
     if pairs:
-        repeats = confirm_repeats(spread_of(nodes, flows))
+        repeats = confirm_repeats(spread_of(nodes, flows, groups))
         flows += network.measured(pairs)
-        while repeats > 1 and not settled(
-            nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups
-        ):
+        while repeats > 1 and not settled(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=groups):
             flows += network.longer(pairs, 1)
             repeats -= 1
-    return suspects(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=network.groups), flows
+    return suspects(nodes, flows, expected_bytes_per_s=expected_bytes_per_s, groups=groups), flows
 
 
 def named(found: Sequence[Suspect]) -> set[tuple[str, tuple[str, ...], str | None, str]]:
