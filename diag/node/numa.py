@@ -52,9 +52,14 @@ def of_us(root: str = "/") -> int | None:
 
 
 def _cpus(node: int, root: str) -> set[int]:
-    """``0-3,8`` -> {0, 1, 2, 3, 8}; empty: memory without CPUs, or none that we may use."""
+    """Empty: memory without CPUs, or none that we may use."""
+    return listed(proc.line(os.path.join(root, f"sys/devices/system/node/node{node}/cpulist")) or "")
+
+
+def listed(text: str) -> set[int]:
+    """``0-3,8`` -> {0, 1, 2, 3, 8}, those that we may use."""
     cpus: set[int] = set()
-    for part in (proc.line(os.path.join(root, f"sys/devices/system/node/node{node}/cpulist")) or "").split(","):
+    for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if first:
             cpus |= set(range(int(first), int(last or first) + 1))

@@ -3,14 +3,16 @@
 The server is started first, the client once it listens; when one end has ended the other has a moment to follow, then
 it is ended too. Several faults make perftest wait for ever without a word (a dead link, RoCE's UDP port filtered,
 another tool at the other end): both ends are jobs of their agents, which end them at the deadline by themselves.
+Several runs may be at work on a node, each over a device of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -28,6 +30,11 @@ FOLLOW_S = 2.0
 LISTEN_S, LOOK_S = 6.0, 0.5
 ASK_S = 5.0
 ENVIRONMENT: Mapping[str, str] = {"LC_ALL": "C"}
+NEAR = ("{python}", "-c", "import sys; sys.path.insert(0, sys.argv.pop(1)); import near; near.main()", "{pyz}")
+"""What brings a program to the CPUs of a device, whose name and the program's words follow."""
+PORT_TRIES = 8
+_TAKEN: set[tuple[str, int]] = set()
+_TAKING = threading.Lock()
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,12 +47,32 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(test: Trial, client: Party, server: Party, seconds: float) -> tuple[Ended, Ended]:
-    """Client and server, both ended within ``seconds`` and a moment. Raises NodeError where an agent is silent.
-
-    While it lasts, no other job may run on either node: the end that does not follow is stopped with all its jobs.
-    """
-    port = _ask(server.session, "dials:free_port", address=server.address).decode(int)
+    """Client and server, both ended within ``seconds`` and a moment. Raises NodeError where an agent is silent."""
     until = time.monotonic() + seconds
+    with _port(server) as port:
+        return _over(port, test, client, server, seconds, until)
+
+
+@contextlib.contextmanager
+def _port(server: Party) -> Iterator[int]:
+    """A free one that no run beside this one was given."""
+    for _ in range(PORT_TRIES):
+        port = _ask(server.session, "dials:free_port", address=server.address).decode(int)
+        with _TAKING:
+            if taken := (server.node, port) not in _TAKEN:
+                _TAKEN.add((server.node, port))
+        if taken:
+            break
+    try:
+        yield port
+    finally:
+        with _TAKING:
+            _TAKEN.discard((server.node, port))
+
+
+def _over(  # noqa: PLR0917
+    port: int, test: Trial, client: Party, server: Party, seconds: float, until: float
+) -> tuple[Ended, Ended]:
     listening = _Job(test, server, port, seconds)
     dialling: _Job | None = None
     try:
@@ -66,14 +93,18 @@ class _Job:
     def __init__(self, test: Trial, party: Party, port: int, seconds: float, at: str | None = None) -> None:
         self.party, self.over = party, threading.Event()
         self.result: JobEnd | NodeError | None = None
-        self._argv = argv(test, msgspec.structs.replace(party.side, exchange_port=port), at)
+        words = argv(test, msgspec.structs.replace(party.side, exchange_port=port), at)
+        self._argv = (*NEAR, party.side.device, *words)
+        self._number: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._seconds = seconds
         self._thread = threading.Thread(target=self._work, daemon=True, name=f"diag {test.tool} {party.node}")
         self._thread.start()
 
     def _work(self) -> None:
         try:
-            self.result = self.party.session.job(self._argv, ENVIRONMENT, self._seconds, lambda _line: None)
+            self.result = self.party.session.job(
+                self._argv, ENVIRONMENT, self._seconds, lambda _: None, on_start=self._number.put
+            )
         except NodeError as error:
             self.result = error
         finally:
@@ -81,8 +112,8 @@ class _Job:
 
     def end(self) -> None:
         if not self.over.is_set():
-            with contextlib.suppress(NodeError):
-                self.party.session.stop_jobs()
+            with contextlib.suppress(NodeError, queue.Empty):
+                self.party.session.stop_job(self._number.get(timeout=FOLLOW_S))
         self._thread.join(RUN_S)
 
     def ended(self) -> Ended:

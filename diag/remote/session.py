@@ -135,13 +135,17 @@ class Session:
         deadline_s: float,
         on_line: Callable[[Mapping[str, Any]], None],
         cwd: str | None = None,
+        *,
+        on_start: Callable[[int], None] = lambda _: None,
     ) -> JobEnd:
         """Run ``argv`` until its end or deadline, then end all that it started; ``on_line`` gets its ``@diag`` lines.
 
+        ``on_start`` gets the job's number, by which ``stop_job`` ends this one alone.
         Raises NodeError(agent_silent) when the node does not even say that it ended the job.
         """
         number = self._say({"do": "job", "argv": list(argv), "env": dict(env), "cwd": cwd, "deadline_s": deadline_s})
         self._jobs.add(number)
+        on_start(number)
         try:
             until = time.monotonic() + deadline_s + JOB_GRACE_S
             while True:
@@ -159,7 +163,11 @@ class Session:
     def stop_jobs(self) -> None:
         """End the node's jobs now; whoever waits in ``job`` gets its JobEnd. May be called from another thread."""
         for number in tuple(self._jobs):
-            self._send({"do": "stop", "job": number})
+            self.stop_job(number)
+
+    def stop_job(self, number: int) -> None:
+        """The same of one job; those beside it go on."""
+        self._send({"do": "stop", "job": number})
 
     def guard(self, guards: Sequence[msgspec.Struct], deadline_s: float = 5.0) -> None:
         """From now on the agent removes these at its end, however that comes (``guards`` of diag/node)."""
