@@ -32,6 +32,11 @@ def why_in_use(node: Node) -> str:
     return next((why for kind, why in _reasons(node) if kind in ("busy", "mps")), "")
 
 
+def why_not_on_gpus(node: Node) -> str:
+    """Why its GPUs stand still also where load is permitted: in use, shared, divided, or stopped before. Else empty."""
+    return next((why for _, why in _reasons(node)), "") or why_stopped(node)
+
+
 def why_stopped(node: Node) -> str:
     """What ended the measurements of its GPUs early, and so speaks against more of them; empty: nothing did."""
     return node.speed.stopped if is_known(node, "speed") else ""

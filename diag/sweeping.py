@@ -12,34 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from diag import localise, pairing
+from diag import link_load, localise, pairing
+from diag.busy import why_not_on_gpus
 from diag.data_interface import Place, choose
 from diag.errors import NodeError
 from diag.facts.links import Background, Flow, Links, PortMatrix, Round
 from diag.facts.network import Interface
 from diag.facts.node import Node, leaves_of
 from diag.facts.record import UNASKED, Known, NotMeasured
-from diag.link_load import (
-    FLOW_S,
-    TRIALS,
-    WRITE,
-    felt,
-    has_rdma,
-    others_use,
-    rails_of,
-    spared_rails,
-    streams_for,
-    why_alone,
-)
 from diag.probes.increases import Reading
 from diag.probes.perftest import Trial
-from diag.remote import nic_counters, pairs, perftest, port_matrix
+from diag.remote import nic_counters, pairs, perftest, perftest_gpus, port_matrix
 from diag.remote.pairs import Pair, Spot
 from diag.remote.session import Session
 
 BACKGROUND_S = 1.0
 KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
 MOST_CONFIRMED = 2
+FROM_GPUS = "rail by rail, from GPU to GPU"
 RAIL_BY_RAIL = "rail by rail, those that are confirmed"
 
 
@@ -70,6 +60,7 @@ class Sweep:
         self.background: tuple[Background, ...] = ()
         self.ports: Known[PortMatrix] = UNASKED
         self.flows: list[Flow] = []
+        self.on_gpus: tuple[Flow, ...] = ()
         self.rounds: list[Round] = []
         self.left_out: list[tuple[str, str]] = []
         self.lost: dict[str, NodeError] = {}
@@ -101,6 +92,7 @@ class Sweep:
             nodes=tuple(self.places),
             rounds=tuple(self.rounds),
             flows=tuple(self.flows),
+            on_gpus=self.on_gpus,
             background=self.background,
             ports=self.ports,
             excluded=tuple(self.excluded.items()),
@@ -117,7 +109,7 @@ class Sweep:
         self._lose(lost)
         told: list[Background] = []
         for name in [name for name in rates if name in self.places]:  # some were lost meanwhile
-            rows = others_use(self.nodes[name], self._interface(name), rates[name])
+            rows = link_load.others_use(self.nodes[name], self._interface(name), rates[name])
             told += rows
             if not self.order.even_if_busy:
                 self._spare(name, rows)
@@ -127,9 +119,9 @@ class Sweep:
 
     def _spare(self, name: str, rows: Sequence[Background]) -> None:
         node = self.nodes[name]
-        if why := why_alone(node, self.places[name].interface, rows):
+        if why := link_load.why_alone(node, self.places[name].interface, rows):
             self._leave_alone(name, f"{why}; only its facts were read")
-        elif rails := spared_rails(node, rows):
+        elif rails := link_load.spared_rails(node, rows):
             self.spared[name] = rails
             self.left_out.append((f"RDMA over {', '.join(rails)} of {name}", "; ".join(rails.values())))
 
@@ -148,7 +140,8 @@ class Sweep:
             self._leave_alone(name, f"it has no port to listen at: {why}")
         spots = {name: self._spot(place, ports[name]) for name, place in self.places.items()}
         names = tuple(self.places)
-        planned = self._planned(names)
+        planned, left_out = pairing.planned(self.order.mode, names, self.order.max_pairs, self.leaves)
+        self.left_out += left_out
         self.counted = self._read()
         self.open_rounds = len(planned) + 1  # with a confirming one
         for number, (why, chosen) in enumerate(planned, 1):
@@ -161,11 +154,12 @@ class Sweep:
             self._round(1 + place % len(planned), more, chosen, spots, again=True)
         self._confirm(len(planned) + 1, spots, localise.confirm_repeats(spread))
         self._rail_by_rail()
+        self._on_gpus(planned[0][1] if planned else ())
 
     def _look_at_pauses(self) -> None:
         """After all that loads a link: whether somebody's NIC says that it was too much."""
         again = self._read()
-        self.stopped = self.stopped or felt(self.counted, again)
+        self.stopped = self.stopped or link_load.felt(self.counted, again)
         self.counted = again
 
     def _read(self) -> Mapping[str, Reading]:
@@ -190,15 +184,38 @@ class Sweep:
         confirmed = [each.nodes[0] for each in found if each.kind in ("node", "nic")]
         pairs = localise.per_rail_round(list(dict.fromkeys(confirmed)), names, self.flows, self.leaves)
         nodes = [self.nodes[name] for pair in pairs for name in pair]
-        rails = rails_of(nodes, "normal") - rails_of(nodes, self.order.level)
+        rails = link_load.rails_of(nodes, "normal") - link_load.rails_of(nodes, self.order.level)
         chosen = self._permitted(pairs) if rails and not self.stopped else ()
         if not chosen:
             return
         began, number = time.monotonic(), 1 + max((row.number for row in self.rounds), default=0)
-        self.flows += self._by_rdma(WRITE, chosen, number, rails, self.until)
+        self.flows += self._by_rdma(link_load.WRITE, chosen, number, rails, self.until)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=RAIL_BY_RAIL, pairs=len(chosen), seconds=took_s))
         self._look_at_pauses()
+
+    def _on_gpus(self, chosen: Sequence[Pair]) -> None:
+        """The rails once more, now from GPU to GPU: what GPUDirect loses of what the hosts' memory carries."""
+        there = [pair for pair in chosen if not set(pair) - set(self.places) and self._have_cuda(pair)]
+        if self.order.level == "quick" or not there:
+            return
+        if self.stopped:
+            self.left_out.append((f"RDMA from GPU to GPU of {pairing.counted(there)}", self.stopped))
+            return
+        began, number = time.monotonic(), 1 + max((row.number for row in self.rounds), default=0)
+        rails = link_load.rails_of([self.nodes[name] for pair in there for name in pair], self.order.level)
+        used = {name: why for pair in there for name in pair if (why := why_not_on_gpus(self.nodes[name]))}
+        wanted = msgspec.structs.replace(self._by_perftest(there, number, rails), ended=used)
+        self.on_gpus, left_out = perftest_gpus.measure(
+            wanted, link_load.WRITE, self.sessions, self.nodes, self._left_s(), self._lose_one
+        )
+        self.left_out += left_out
+        took_s = round(time.monotonic() - began, 3)
+        self.rounds.append(Round(number=number, why=FROM_GPUS, pairs=len(there), seconds=took_s))
+        self._look_at_pauses()
+
+    def _have_cuda(self, pair: Pair) -> bool:
+        return all(perftest_gpus.has_cuda(self.nodes[name]) for name in pair)
 
     def _permitted(self, chosen: Sequence[Pair]) -> Sequence[Pair]:
         """Within ``--max-pairs``; a pair that was measured already is no further one."""
@@ -208,17 +225,12 @@ class Sweep:
             self.left_out.append((f"{pairing.counted(too_many)} of suspects against proven-good ones", why))
         return [pair for pair in chosen if pair not in too_many]
 
-    def _planned(self, names: tuple[str, ...]) -> list[pairing.Named]:
-        rounds, left_out = pairing.planned(self.order.mode, names, self.order.max_pairs, self.leaves)
-        self.left_out += left_out
-        return rounds
-
     def _round(
         self, number: int, why: str, chosen: Sequence[Pair], spots: Mapping[str, Spot], *, again: bool = False
     ) -> None:
         """``again``: it repeats the one of that number, over TCP alone."""
         there = [pair for pair in chosen if not set(pair) - set(self.places)]
-        seconds = FLOW_S[self.order.level]
+        seconds = link_load.FLOW_S[self.order.level]
         if self.stopped or not there:
             if there:
                 self.left_out.append((f"{pairing.counted(there)} of {why}", self.stopped))
@@ -231,11 +243,11 @@ class Sweep:
         measured = pairs.measure(self.sessions, spots, there, number, seconds, until=self.until)
         self.flows += measured.flows
         met = [pair for pair in there if not again and not set(pair) & set(measured.lost)]
-        rails = rails_of([self.nodes[name] for pair in met for name in pair], self.order.level)
+        rails = link_load.rails_of([self.nodes[name] for pair in met for name in pair], self.order.level)
         until = time.monotonic() + self._left_s() / max(1, self.open_rounds)  # many rails leave the others their time
         self.open_rounds -= 1
-        for trial in TRIALS[self.order.level] if rails else ():
-            if number == 1 or trial == WRITE:
+        for trial in link_load.TRIALS[self.order.level] if rails else ():
+            if number == 1 or trial == link_load.WRITE:
                 self.flows += self._by_rdma(trial, met, number, rails, until)
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=why, pairs=len(there), seconds=took_s))
@@ -246,19 +258,22 @@ class Sweep:
         self, trial: Trial, there: Sequence[Pair], number: int, rails: frozenset[str], until: float
     ) -> tuple[Flow, ...]:
         """Rail by rail, of the pairs in which both have one."""
-        wanted = perftest.Pairs(
-            pairs=[pair for pair in there if all(has_rdma(self.nodes[name]) for name in pair)],
+        wanted = self._by_perftest(there, number, rails)
+        left_s = max(0.0, until - time.monotonic())
+        return perftest.measure(wanted, trial, self.sessions, self.nodes, left_s, self._lose_one)
+
+    def _by_perftest(self, there: Sequence[Pair], number: int, rails: frozenset[str]) -> perftest.Pairs:
+        return perftest.Pairs(
+            pairs=[pair for pair in there if all(link_load.has_rdma(self.nodes[name]) for name in pair)],
             number=number,
             addresses={name: self.places[name].address for pair in there for name in pair},
             only=rails,
             spared=self.spared,
         )
-        left_s = max(0.0, until - time.monotonic())
-        return perftest.measure(wanted, trial, self.sessions, self.nodes, left_s, self._lose_one)
 
     def _spot(self, place: Place, port: int) -> Spot:
         interface = self._interface(place.node)
-        streams = streams_for(interface)
+        streams = link_load.streams_for(interface)
         return Spot(place=place, port=port, mtu_bytes=interface.mtu_bytes, streams=streams)
 
     # -- who takes part

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from diag import sweeping
 from diag.errors import NodeError
-from diag.facts.links import Links
+from diag.facts.device import GpuProcess
+from diag.facts.links import Flow, Links
 from diag.probes.verbs import Answer, Request
 from tests.checks.machines import cpu_node, gpu_node
 
@@ -51,8 +53,9 @@ _HEALTHY: Mapping[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def no_background(monkeypatch):
+def no_background_and_no_gpus(monkeypatch):
     monkeypatch.setattr(sweeping, "BACKGROUND_S", 0.0)
+    monkeypatch.setattr(sweeping.perftest_gpus, "measure", lambda *_: ((), ()))
 
 
 def swept(
@@ -244,3 +247,27 @@ def test_pauses_that_rise_in_a_repeat_end_the_others():
     links, _ = swept(6, instead, gpu_node)
     assert "rose by 7" in links.stopped
     assert [row.why.partition(":")[0] for row in links.rounds] == ["ring 1/2", "ring 2/2", "ring 1/2 once more"]
+
+
+@pytest.mark.parametrize(("level", "permitted"), [("normal", True), ("normal", False), ("quick", False)])
+def test_rails_are_measured_from_gpu_to_gpu_and_kept_apart_but_not_of_gpus_in_use(
+    monkeypatch, by_rdma, level, permitted
+):
+    def used(number: int) -> Any:
+        node = gpu_node(number)
+        taken = msgspec.structs.replace(node.gpus[0], processes=(GpuProcess(pid=9),))
+        return msgspec.structs.replace(node, gpus=(taken, *node.gpus[1:])) if number == 2 and permitted else node
+
+    flow = Flow(source="gpu01", target="gpu02", round=3, method="ib_write_bw", rail="mlx5_0", bytes_per_s=45e9)
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        sweeping.perftest_gpus, "measure", lambda wanted, *_: asked.append(wanted) or ((flow,), (("GPUs", "why"),))
+    )
+    links, _ = swept(4, {}, used, level=level, even_if_busy=permitted)
+    assert by_rdma
+    assert len(asked) == (level != "quick")
+    for wanted in asked:
+        assert sorted(wanted.pairs) == [("gpu01", "gpu02"), ("gpu03", "gpu04")]
+        assert wanted.ended == ({"gpu02": "busy: gpu:0 is in use (pid 9)"} if permitted else {})
+        assert (links.on_gpus, flow in links.flows) == ((flow,), False)
+        assert (links.rounds[-1].why, links.left_out[-1]) == (sweeping.FROM_GPUS, ("GPUs", "why"))

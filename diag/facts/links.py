@@ -112,6 +112,8 @@ class Links(Record, frozen=True, kw_only=True):
     """Those that took part, in the order of the collective's ring."""
     rounds: tuple[Round, ...] = ()
     flows: tuple[Flow, ...] = ()
+    on_gpus: tuple[Flow, ...] = ()
+    """The same rails from the memory of one GPU to that of another."""
     background: tuple[Background, ...] = ()
     ports: Known[PortMatrix] = UNASKED
     excluded: tuple[tuple[str, str], ...] = ()

@@ -31,8 +31,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _WORDS = (
-    (r"cuda|CUDA|Couldn't allocate GPU|nvidia.*peermem", "gdr_peermem_missing",
+    (r"cuMemGetHandleForAddressRange error|DMA-BUF is not supported|Couldn't allocate GPU|nvidia.*peermem",
+     "gdr_peermem_missing",
      "GPU memory cannot be given to the HCA on {node}"),
+    (r"Couldn't init GPU context|Failed to load CUDA|(cu[A-Z]\w+)\S* (?:error=|returned |failed)", "",
+     "perftest cannot use a GPU on {node}"),
     (r"Couldn't allocate MR|failed to create mr|Couldn't register MR", "memlock_limit",
      "{node} may not lock the memory that RDMA needs (memlock)"),
     (r"Port number (\d+) state is (\w+)", "rdma_bad_hca_selected", "port {0} is {1} on {node}"),

@@ -15,14 +15,16 @@ from functools import partial
 import msgspec
 
 from diag.errors import NodeError
+from diag.facts.device import Gpu
 from diag.facts.link_rates import expected
 from diag.facts.links import Flow
 from diag.facts.node import Node
-from diag.facts.rails import ETHERNET, End, Rail, gid_index, rails
+from diag.facts.rails import ETHERNET, Rail, gid_index, rails
 from diag.facts.record import NotMeasured, is_known, unknown
 from diag.probes.perftest import NothingCame, Result, Side, Trial, result
 from diag.probes.perftest_failures import Failure, failure, nothing_came
 from diag.remote import fanout
+from diag.remote.perftest_places import Place, gpu_near, waves, why_not_on_gpu
 from diag.remote.perftest_run import RUN_S, Party, run
 from diag.remote.session import Session
 
@@ -33,8 +35,6 @@ PATIENT_S = 4
 """Of a second try, where nothing came through in the first."""
 AT_ONCE = 1024
 """Runs, of all pairs together: each keeps three threads here."""
-PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
-"""Between a GPU and an HCA, the nearest first."""
 
 
 class Pairs(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,8 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True):
 
     ``addresses``: node -> where the others reach it, for the TCP by which both ends find each other.
     ``only``: rails by name; None: all. ``spared``: node -> rail -> why nothing of ours passes it.
-    ``on_gpu``: the memory of the GPU nearest to each HCA, where perftest can.
+    ``on_gpu``: the memory of the GPU nearest to each HCA instead of the host's.
+    ``ended``: node -> why nothing more is to be run there; it may grow meanwhile.
     """
 
     pairs: Sequence[tuple[str, str]]
@@ -51,6 +52,7 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True):
     only: Collection[str] | None = None
     spared: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
     on_gpu: bool = False
+    ended: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def measure(  # noqa: PLR0917 - what to measure, with whom, for how long
@@ -103,33 +105,10 @@ def _of_pair(
             continue
         for way in (names,) if test.of_latency else (names, names[::-1]):
             yield _missing(wanted, test, way, rail.name, obstacle)
-    for wave in waves(free, wanted.number, max(1, AT_ONCE // max(1, len(wanted.pairs)))):
+    at_once = max(1, AT_ONCE // max(1, len(wanted.pairs)))
+    for wave in waves(free, pair, wanted.number, at_once, on_gpu=wanted.on_gpu):
         for turned in (False,) if test.of_latency else (False, True):
             yield from _side_by_side(_Runs(wanted, test, sessions, until), wave, pair, turned=turned)
-
-
-def waves(found: Sequence[Rail], number: int, at_once: int) -> list[list[Rail]]:
-    """Rails that share no card on either node go at once; each round (``number``) begins with another half of them."""
-    start = (number - 1) * (len(found) // 2) % max(1, len(found))
-    made: list[list[Rail]] = []
-    for rail in (*found[start:], *found[:start]):
-        free = (wave for wave in made if len(wave) < at_once and not any(_share_card(rail, other) for other in wave))
-        wave = next(free, None)
-        if wave is None:
-            made.append([rail])
-        else:
-            wave.append(rail)
-    return made
-
-
-def _share_card(one: Rail, other: Rail) -> bool:
-    """What is on no bus is the CPU's: one at a time."""
-    ends = ((one.one, other.one), (one.other, other.other))
-    return any(_card(mine) == _card(yours) for mine, yours in ends)
-
-
-def _card(end: End) -> str:
-    return (end.hca.pci_address or "").rpartition(".")[0]
 
 
 class _Runs(msgspec.Struct, frozen=True):
@@ -140,16 +119,21 @@ class _Runs(msgspec.Struct, frozen=True):
     sessions: Mapping[str, Session]
     until: float
 
-    def of(self, rail: Rail, places: tuple[_Place, _Place]) -> Flow:
-        if time.monotonic() >= self.until:
-            ends = (places[0].node.name, places[1].node.name)
-            return _missing(self.wanted, self.test, ends, rail.name, Failure(why=NO_TIME))
-        return _flow(self.wanted, self.test, self.sessions, rail.name, places, self.until)
+    def of(self, rail: Rail, places: tuple[Place, Place]) -> Flow:
+        ends = (places[0].node.name, places[1].node.name)
+        why = self.why_not(ends) or (NO_TIME if time.monotonic() >= self.until else "")
+        if not why:
+            flow = _flow(self.wanted, self.test, self.sessions, rail.name, places, self.until)
+            why = self.why_not(ends)
+        return _missing(self.wanted, self.test, ends, rail.name, Failure(why=why)) if why else flow
+
+    def why_not(self, ends: tuple[str, str]) -> str:
+        return next((f"{name}: {self.wanted.ended[name]}" for name in ends if name in self.wanted.ended), "")
 
 
 def _side_by_side(runs: _Runs, wave: Sequence[Rail], pair: tuple[Node, Node], *, turned: bool) -> Iterator[Flow]:
     """Raises NodeError where an agent stops answering."""
-    places = {rail.name: (_Place(pair[0], rail.one), _Place(pair[1], rail.other)) for rail in wave}
+    places = {rail.name: (Place(pair[0], rail.one), Place(pair[1], rail.other)) for rail in wave}
     if turned:
         places = {name: ends[::-1] for name, ends in places.items()}
     left_s = max(0.0, runs.until - time.monotonic())
@@ -159,17 +143,17 @@ def _side_by_side(runs: _Runs, wave: Sequence[Rail], pair: tuple[Node, Node], *,
         flow = outcomes[rail.name]
         if isinstance(flow, NodeError):
             raise flow
-        alone = len(wave) > 1 and _is_slow(flow, rail) and time.monotonic() < runs.until
+        alone = len(wave) > 1 and _is_slow(flow, rail, on_gpu=runs.wanted.on_gpu) and time.monotonic() < runs.until
         again = runs.of(rail, places[rail.name]) if alone else flow
         yield again if is_known(again, "bytes_per_s") else flow
 
 
-def _is_slow(flow: Flow, rail: Rail) -> bool:
+def _is_slow(flow: Flow, rail: Rail, *, on_gpu: bool) -> bool:
     """For its line, as far as that is known."""
     if not is_known(flow, "bytes_per_s"):
         return False
     with contextlib.suppress(NotMeasured):
-        return flow.bytes_per_s < expected(flow.method, (rail.one, rail.other)).least
+        return flow.bytes_per_s < expected(flow.method, (rail.one, rail.other), on_gpu=on_gpu).least
     return False
 
 
@@ -198,12 +182,9 @@ def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | N
             return Failure(why=f"{node.name}: {why}")
         if end.port.state != "active":
             return Failure(why=f"{end.name} of {node.name} is {end.port.state}", cause="rdma_bad_hca_selected")
+        if wanted.on_gpu and (why := why_not_on_gpu(Place(node, end))):
+            return Failure(why=why)
     return None
-
-
-class _Place(msgspec.Struct, frozen=True):
-    node: Node
-    end: End
 
 
 def _flow(  # noqa: PLR0917
@@ -211,7 +192,7 @@ def _flow(  # noqa: PLR0917
     test: Trial,
     sessions: Mapping[str, Session],
     rail: str,
-    places: tuple[_Place, _Place],
+    places: tuple[Place, Place],
     until: float,
 ) -> Flow:
     """Raises NodeError where an agent stops answering."""
@@ -234,42 +215,37 @@ def _flow(  # noqa: PLR0917
 
 
 def _tried(
-    wanted: Pairs, test: Trial, sessions: Mapping[str, Session], places: tuple[_Place, _Place], until: float
+    wanted: Pairs, test: Trial, sessions: Mapping[str, Session], places: tuple[Place, Place], until: float
 ) -> Result | Failure:
     """Raises NotMeasured, of it NothingCame where both ends came to theirs; NodeError."""
     source, target = places
     client, server = (target, source) if test.pulls else (source, target)
-    on_gpu = wanted.on_gpu and all(_gpu(place) is not None for place in places)
-    parties = [_party(wanted, sessions, place, on_gpu=on_gpu) for place in (client, server)]
+    parties = [_party(wanted, sessions, place) for place in (client, server)]
     seconds = min(test.seconds + RUN_S, max(1.0, until - time.monotonic()))
     ended = run(test, parties[0], parties[1], seconds)
-    wrong = failure(test, *ended, seconds, ethernet=client.end.port.link_layer == ETHERNET, on_gpu=on_gpu)
+    wrong = failure(test, *ended, seconds, ethernet=client.end.port.link_layer == ETHERNET, on_gpu=wanted.on_gpu)
     return wrong if wrong is not None else result(test, ended[0].text)
 
 
-def _party(wanted: Pairs, sessions: Mapping[str, Session], place: _Place, *, on_gpu: bool) -> Party:
+def _party(wanted: Pairs, sessions: Mapping[str, Session], place: Place) -> Party:
     node, end = place.node, place.end
     address = wanted.addresses[node.name]
     option = node.rdma_system.perftest_source_option if node.rdma_system is not None else None
+    gpu = gpu_near(place) if wanted.on_gpu else None
     side = Side(
         device=end.hca.name,
         port=end.port.number,
         gid_index=gid_index(end.port),
         exchange_port=0,
         source=(option, address) if option else None,
-        gpu=_gpu(place) if on_gpu else None,
+        gpu=0 if gpu is not None else None,  # the only one that it is shown
     )
-    return Party(node=node.name, session=sessions[node.name], address=address, side=side)
+    return Party(node=node.name, session=sessions[node.name], address=address, side=side, environment=_shown(gpu))
 
 
-def _gpu(place: _Place) -> int | None:
-    """The nearest GPU to an HCA; None: perftest cannot use it, or none is known."""
-    node = place.node
-    if node.rdma_system is None or not node.rdma_system.perftest_cuda or not is_known(node, "between"):
-        return None
-    near = [
-        (PATHS.index(pair.path), int(pair.a.partition(":")[2]))
-        for pair in node.between
-        if pair.b == place.end.hca.name and pair.path in PATHS and pair.a.startswith("gpu:")
-    ]
-    return min(near)[1] if near else None
+def _shown(gpu: Gpu | None) -> dict[str, str]:
+    """CUDA counts in an order of its own, and a session may be shown some only."""
+    if gpu is None:
+        return {}
+    uuid = gpu.uuid if is_known(gpu, "uuid") else str(gpu.index)
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": uuid}

@@ -44,6 +44,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     session: Session
     address: str
     side: Side
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def run(test: Trial, client: Party, server: Party, seconds: float) -> tuple[Ended, Ended]:
@@ -103,7 +104,11 @@ class _Job:
     def _work(self) -> None:
         try:
             self.result = self.party.session.job(
-                self._argv, ENVIRONMENT, self._seconds, lambda _: None, on_start=self._number.put
+                self._argv,
+                {**ENVIRONMENT, **self.party.environment},
+                self._seconds,
+                lambda _: None,
+                on_start=self._number.put,
             )
         except NodeError as error:
             self.result = error

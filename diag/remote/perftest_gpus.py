@@ -1,0 +1,72 @@
+"""What does each rail carry from the memory of one GPU to that of another? On GPUs that somebody watches only.
+
+At a newcomer the runs on that node end; where nobody can look, there are none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from diag.errors import NodeError
+from diag.facts.links import Flow
+from diag.facts.node import Node
+from diag.facts.record import is_known
+from diag.probes.perftest import Trial
+from diag.remote import onlookers, perftest
+from diag.remote.onlookers import Onlooker
+from diag.remote.perftest import Pairs
+from diag.remote.perftest_run import RUN_S
+from diag.remote.session import Session
+
+FIRST_LOOK_S = 1.5
+"""So long an onlooker has to see who came since the facts were taken."""
+
+
+def measure(  # noqa: PLR0917 - what to measure, with whom, for how long
+    wanted: Pairs,
+    test: Trial,
+    sessions: Mapping[str, Session],
+    nodes: Mapping[str, Node],
+    deadline_s: float,
+    lose: Callable[[str, NodeError], None] = lambda _node, _error: None,
+) -> tuple[tuple[Flow, ...], tuple[tuple[str, str], ...]]:
+    """Flows as of ``perftest.measure``, and which nodes' GPUs were left out, with why.
+
+    ``wanted.ended``: nodes whose GPUs are not to be used, with why.
+    """
+    until, ended = time.monotonic() + deadline_s, dict(wanted.ended)
+    looking: dict[str, Onlooker] = {}
+    for name in [name for pair in wanted.pairs for name in pair if name not in ended]:
+        onlooker = onlookers.of(sessions[name], nodes[name])
+        if isinstance(onlooker, str):
+            ended[name] = onlooker
+        elif onlooker.known is None:
+            ended[name] = "who uses its GPUs is not known"
+        else:
+            looking[name] = onlooker
+    try:
+        for name, onlooker in looking.items():
+            onlookers.start(onlooker, deadline_s + RUN_S, partial(_end, name, sessions[name], ended))
+        time.sleep(FIRST_LOOK_S if looking else 0)
+        wanted = msgspec.structs.replace(wanted, on_gpu=True, ended=ended)
+        flows = perftest.measure(wanted, test, sessions, nodes, until - time.monotonic(), lose)
+    finally:
+        for onlooker in looking.values():
+            onlooker.stop()
+    return flows, tuple((f"RDMA from the GPUs of {name}", why) for name, why in ended.items())
+
+
+def has_cuda(node: Node) -> bool:
+    """Whether it has GPUs that its perftest was built for."""
+    system = node.rdma_system if is_known(node, "rdma_system") else None
+    gpus = node.gpus if is_known(node, "gpus") else ()
+    return system is not None and system.perftest_cuda and any(gpu.vendor == "nvidia" for gpu in gpus)
+
+
+def _end(name: str, session: Session, ended: dict[str, str], why: str) -> None:
+    ended.setdefault(name, why)
+    session.stop_jobs()
