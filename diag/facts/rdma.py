@@ -89,6 +89,8 @@ class RdmaSystem(Record, frozen=True, kw_only=True):
     """Version of perftest; None: not installed."""
     perftest_cuda: bool = False
     """Whether it was built to take GPU memory."""
+    perftest_ipv6: bool = False
+    """Whether its two ends can find each other over IPv6."""
     perftest_source_option: str | None = None
     """How it is told which of its addresses to use; None: it cannot be."""
     pfc: Known[tuple[tuple[str, str], ...]] = UNASKED

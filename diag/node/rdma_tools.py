@@ -88,5 +88,5 @@ def _ran(argv: tuple[str, ...], seconds: float) -> Any:
     except OSError as error:  # a TimeoutError is one too
         return f"{argv[0]}: {error}"
     if argv[-1] == "--help":
-        ended["stdout"] = " ".join(sorted(set(re.findall(r"--[a-z_]+", ended["stdout"]))))
+        ended["stdout"] = " ".join(sorted(set(re.findall(r"--[a-z][a-z0-9_-]*", ended["stdout"]))))
     return ended

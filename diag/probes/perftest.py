@@ -14,6 +14,8 @@ from diag.facts.record import NotMeasured
 GID_INDEX_AT_MOST = 64
 """perftest refuses larger ones, whatever the device has."""
 LATENCY_ROUNDS = 200
+IPV6_OPTION = "--ipv6-addr"
+"""Of newer ones, for both ends; without it they find each other over IPv4 only."""
 COLUMN = re.compile(
     r"#bytes|#iterations|BW peak\[[^\]]+\]|BW average\[[^\]]+\]|MsgRate\[[^\]]+\]|t_\w+\[usec\]"
     r"|[0-9.]+% percentile\[usec\]|tps average|CPU_Util\[%\]"
@@ -48,7 +50,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One end: its device and GID, ``exchange_port`` for the TCP that both exchange their addresses over.
 
     ``source``: the option that keeps the TCP to this node's data address, and that address; None: perftest is too old.
-    ``gpu``: whose memory is sent; None: the host's.
+    ``ipv6``: whether the other end is found over IPv6. ``gpu``: whose memory is sent; None: the host's.
     """
 
     device: str
@@ -56,6 +58,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     gid_index: int | None
     exchange_port: int
     source: tuple[str, str] | None = None
+    ipv6: bool = False
     gpu: int | None = None
 
 
@@ -70,6 +73,7 @@ def argv(test: Trial, side: Side, server: str | None = None) -> tuple[str, ...]:
     if side.gid_index is not None and side.gid_index <= GID_INDEX_AT_MOST:
         words += ["-x", str(side.gid_index)]
     words += [f"{side.source[0]}={side.source[1]}"] if side.source else []
+    words += [IPV6_OPTION] if side.ipv6 else []
     words += [f"--use_cuda={side.gpu}"] if side.gpu is not None else []
     return (*words, server) if server else tuple(words)
 

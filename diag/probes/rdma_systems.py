@@ -8,6 +8,7 @@ import msgspec
 
 from diag.facts.rdma import RdmaSystem
 from diag.facts.record import NotMeasured
+from diag.probes.perftest import IPV6_OPTION
 from diag.probes.probe import Answers, Probe, always, gap, maybe, told
 from diag.probes.verbs import Ask, Request
 
@@ -66,6 +67,7 @@ def read(answers: Answers) -> RdmaSystem | None:
         rdma_core=maybe(lambda: _rdma_core(found.verbs)),
         perftest=maybe(lambda: _perftest(found.perftest)),
         perftest_cuda="--use_cuda" in options,
+        perftest_ipv6=IPV6_OPTION in options,
         perftest_source_option=next((option for option in SOURCE_OPTIONS if option in options), None),
         pfc=maybe(lambda: _flow_control(found.flow_control)),
         network_namespaces=found.namespaces or gap("the kernel does not say it (RDMA_NLDEV_CMD_SYS_GET)"),

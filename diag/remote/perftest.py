@@ -29,7 +29,7 @@ from diag.remote.perftest_run import RUN_S, Party, run
 from diag.remote.session import Session
 
 NOT_INSTALLED = "perftest is not installed on {node} (package perftest)"
-ONLY_IPV4 = "perftest's two ends find each other over IPv4; the data addresses are IPv6"
+ONLY_IPV4 = "not applicable: perftest on {node} finds its other end over IPv4 only; the data addresses are IPv6"
 NO_TIME = "no time was left for it"
 PATIENT_S = 4
 """Of a second try, where nothing came through in the first."""
@@ -172,12 +172,13 @@ def _missing(wanted: Pairs, test: Trial, pair: tuple[str, str], rail: str | None
 
 def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | None:
     """Why it is not even tried; None: it is."""
-    if any(":" in wanted.addresses[node.name] for node in pair):
-        return Failure(why=ONLY_IPV4)
+    over_ipv6 = any(":" in wanted.addresses[node.name] for node in pair)
     for node, end in zip(pair, (rail.one, rail.other), strict=True):
         system = node.rdma_system if is_known(node, "rdma_system") else None
         if system is not None and is_known(system, "perftest") and system.perftest is None:
             return Failure(why=NOT_INSTALLED.format(node=node.name))
+        if over_ipv6 and not (system is not None and system.perftest_ipv6):
+            return Failure(why=ONLY_IPV4.format(node=node.name))
         if why := wanted.spared.get(node.name, {}).get(end.name):
             return Failure(why=f"{node.name}: {why}")
         if end.port.state != "active":
@@ -238,6 +239,7 @@ def _party(wanted: Pairs, sessions: Mapping[str, Session], place: Place) -> Part
         gid_index=gid_index(end.port),
         exchange_port=0,
         source=(option, address) if option else None,
+        ipv6=":" in address,
         gpu=0 if gpu is not None else None,  # the only one that it is shown
     )
     return Party(node=node.name, session=sessions[node.name], address=address, side=side, environment=_shown(gpu))

@@ -53,6 +53,12 @@ def test_what_the_tools_say_comes_whole_and_perftests_help_as_its_options(tmp_pa
     assert "--use_cuda" not in found["perftest_help"]["stdout"]
 
 
+def test_options_of_a_newer_perftest_are_read_with_their_digits_and_dashes(tmp_path: Path):
+    help_ = "      --ipv6            Use IPv6 GID. Default is IPv4\\n      --ipv6-addr (SYMMETRIC) Use IPv6 address"
+    found = system(tmp_path, INFINIBAND, ib_write_bw=f"printf '{help_}'; exit 1")
+    assert found["perftest_help"]["stdout"].split() == ["--ipv6", "--ipv6-addr"]
+
+
 def test_a_tool_that_hangs_is_ended_and_named(tmp_path: Path):
     root = plant(tmp_path / "root", INFINIBAND)
     env = tools(tmp_path / "bin", ibv_devinfo="exec sleep 60")

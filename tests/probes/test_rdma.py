@@ -122,10 +122,12 @@ def test_versions_and_what_perftest_was_built_with():
     found = system(
         ofed="24.10-1.1.4", verbs="libibverbs.so.1.14.44.0", namespaces="shared",
         perftest={"status": 1, "stdout": "Version: 6.06\n", "stderr": ""},
-        perftest_help={"status": 1, "stdout": "--report_gbits --source_ip --use_cuda", "stderr": ""},
+        perftest_help={"status": 1, "stdout": "--ipv6-addr --report_gbits --source_ip --use_cuda", "stderr": ""},
     )  # fmt: skip
     assert (found.ofed, found.rdma_core, found.perftest, found.perftest_cuda) == ("24.10-1.1.4", "44.0", "6.06", True)
     assert (found.perftest_source_option, found.network_namespaces) == ("--source_ip", "shared")
+    assert found.perftest_ipv6
+    assert not system(perftest_help={"status": 1, "stdout": "--ipv6 --raw_ipv6", "stderr": ""}).perftest_ipv6
 
 
 def test_what_is_not_installed_is_none_and_what_is_not_said_is_missing():

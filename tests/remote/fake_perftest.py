@@ -38,7 +38,10 @@ def meet(server: str | None, port: int) -> None:
     if server is not None:
         socket.create_connection((server, port), 5).close()
         return
-    with socket.create_server(("0.0.0.0", port)) as listener, contextlib.suppress(OSError):
+    with (
+        socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
+        contextlib.suppress(OSError),
+    ):
         listener.accept()
 
 

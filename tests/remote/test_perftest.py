@@ -73,7 +73,7 @@ def replay(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory, monkeyp
         (folder / "ends.json").write_text(json.dumps({"server": server, "client": client}))
         sessions = {name: workshop.session() for name in ("a", "b")}
         nodes = {"a": more.pop("a", node("a")), "b": more.pop("b", node("b"))}
-        wanted = Pairs(pairs=(("a", "b"),), number=3, addresses={"a": HERE, "b": HERE}, **more)
+        wanted = Pairs(**{"pairs": (("a", "b"),), "number": 3, "addresses": {"a": HERE, "b": HERE}, **more})
         flows = measure(wanted, test, sessions, nodes, 60)
         assert until(lambda: not [pid for pid in workshop.processes() if _is_perftest(pid)], 2)
         return flows
@@ -209,9 +209,22 @@ def test_what_devices_share_need_not_be_known_to_say_what_stands_in_the_way():
     assert peek(flows_without_agents(node("a"), dark)[0], "bytes_per_s").why == "rxe0 of b is down"
 
 
-def test_over_ipv6_perftest_is_not_tried():
-    flows = flows_without_agents(node("a"), node("b"), addresses={"a": "fd00::1", "b": "fd00::2"})
-    assert all("over IPv4" in peek(flow, "bytes_per_s").why for flow in flows)
+@pytest.mark.parametrize("system", [{}, {"perftest_ipv6": True}])
+def test_over_ipv6_an_old_perftest_is_not_tried_and_a_newer_one_is(system: dict[str, Any]):
+    addresses = {"a": "fd00::1", "b": "fd00::2"}
+    flows = flows_without_agents(node("a", perftest_ipv6=True), node("b", **system), -1, addresses=addresses)
+    words = "no time was left" if system else "perftest on b finds its other end over IPv4 only"
+    assert flows
+    assert all(words in peek(flow, "bytes_per_s").why for flow in flows)
+
+
+def test_both_ends_are_told_to_meet_over_ipv6(replay: Replay):
+    nodes = {name: node(name, perftest_ipv6=True) for name in ("a", "b")}
+    addresses = {"a": "::1", "b": "::1"}
+    flows = replay(end("ib_write_bw_gbits.server"), end("ib_write_bw_gbits.client"), addresses=addresses, **nodes)
+    assert all(is_known(flow, "bytes_per_s") for flow in flows), flows
+    assert all("--ipv6-addr" in call for call in calls(replay))
+    assert calls(replay)[1][-1] == "::1"
 
 
 def test_a_rail_that_is_down_on_one_side_is_not_tried_and_one_down_on_both_is_none():
