@@ -29,7 +29,7 @@ from diag.remote.session import Session
 BACKGROUND_S = 1.0
 KNOCK_S, KNOCK_S_A_NODE = 4.5, 0.02
 MOST_CONFIRMED = 2
-FROM_GPUS = "rail by rail, from GPU to GPU"
+FROM_GPUS, FROM_GPUS_S = "rail by rail, from GPU to GPU", 5.0
 RAIL_BY_RAIL = "rail by rail, those that are confirmed"
 
 
@@ -199,8 +199,8 @@ class Sweep:
         there = [pair for pair in chosen if not set(pair) - set(self.places) and self._have_cuda(pair)]
         if self.order.level == "quick" or not there:
             return
-        if self.stopped:
-            self.left_out.append((f"RDMA from GPU to GPU of {pairing.counted(there)}", self.stopped))
+        if why := self.stopped or ("" if self._left_s() >= FROM_GPUS_S else "the time for the links was over"):
+            self.left_out.append((f"RDMA from GPU to GPU of {pairing.counted(there)}", why))
             return
         began, number = time.monotonic(), 1 + max((row.number for row in self.rounds), default=0)
         rails = link_load.rails_of([self.nodes[name] for pair in there for name in pair], self.order.level)

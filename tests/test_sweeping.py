@@ -271,3 +271,10 @@ def test_rails_are_measured_from_gpu_to_gpu_and_kept_apart_but_not_of_gpus_in_us
         assert wanted.ended == ({"gpu02": "busy: gpu:0 is in use (pid 9)"} if permitted else {})
         assert (links.on_gpus, flow in links.flows) == ((flow,), False)
         assert (links.rounds[-1].why, links.left_out[-1]) == (sweeping.FROM_GPUS, ("GPUs", "why"))
+
+
+def test_where_no_time_is_left_no_gpu_is_touched_and_that_is_told(monkeypatch):
+    monkeypatch.setattr(sweeping, "FROM_GPUS_S", 1e9)
+    monkeypatch.setattr(sweeping.perftest, "measure", lambda *_: ())
+    links, _ = swept(4, {}, gpu_node, level="normal")
+    assert links.left_out == (("RDMA from GPU to GPU of 2 pairs", "the time for the links was over"),)

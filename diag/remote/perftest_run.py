@@ -56,7 +56,7 @@ def run(test: Trial, client: Party, server: Party, seconds: float) -> tuple[Ende
 
 @contextlib.contextmanager
 def _port(server: Party) -> Iterator[int]:
-    """A free one that no run beside this one was given."""
+    """A free one that no run beside this one was given. Raises NotMeasured."""
     for _ in range(PORT_TRIES):
         port = _ask(server.session, "dials:free_port", address=server.address).decode(int)
         with _TAKING:
@@ -64,6 +64,8 @@ def _port(server: Party) -> Iterator[int]:
                 _TAKEN.add((server.node, port))
         if taken:
             break
+    else:
+        raise NotMeasured(f"{server.node} has no free port")
     try:
         yield port
     finally:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from diag.facts.node import Node
-from diag.facts.record import is_known, peek
+from diag.facts.record import NotMeasured, is_known, peek
 from diag.probes.perftest import Trial
 from diag.probes.perftest_failures import Ended
 from diag.probes.verbs import Answer
@@ -138,6 +138,10 @@ def test_runs_beside_each_other_are_never_given_the_same_port(monkeypatch: pytes
     party: Any = perftest_run.Party(node="a", session=None, address=HERE, side=None)  # type: ignore[arg-type] - unused
     with perftest_run._port(party) as first, perftest_run._port(party) as second:
         assert (first, second) == (7001, 7002)
+        monkeypatch.setattr(perftest_run, "_ask", lambda *_, **__: Answer(name="", value=7001))
+        with pytest.raises(NotMeasured), perftest_run._port(party):
+            pass
+        assert {port for _, port in perftest_run._TAKEN} == {7001, 7002}
     assert not perftest_run._TAKEN
 
 
