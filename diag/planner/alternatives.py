@@ -14,7 +14,7 @@ from diag.planner.case import Case
 from diag.planner.model.requantized import requantized
 from diag.planner.running import kv_support, running
 from diag.planner.search import best_of
-from diag.planner.trial import RANK, Trial, attempt
+from diag.planner.trial import Trial, attempt
 from diag.planner.unknown import NotKnown
 from diag.units import size
 
@@ -40,7 +40,7 @@ def alternatives(case: Case, best: Trial) -> tuple[Alternative, ...]:
 def _in_8_bit(case: Case, best: Trial) -> Alternative | None:
     for name, changed in _quantized(case):
         trial = best_of(changed, best.deployment)
-        if RANK[trial.verdict] == 0:
+        if trial.rank == 0:
             return None
         told = f"with weights in 8 bit ({name}) {best.deployment.told} holds {trial.tokens:,} tokens of KV cache"
         told += f", in {case.architecture.dtype} {best.tokens:,}"

@@ -6,7 +6,8 @@ Changes are tried, not guessed: the first that comes out as FITS is told, with w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -15,14 +16,13 @@ from diag.planner.case import Case
 from diag.planner.deployment import Deployment
 from diag.planner.memory.guessing import why_undivided
 from diag.planner.model.requantized import requantized
+from diag.planner.nudges import nudges, own_share
 from diag.planner.running import kv_support, running
 from diag.planner.search import best_of
 from diag.planner.trial import RANK, Trial, Way, attempt
 from diag.planner.unknown import NotKnown
 from diag.units import size
 
-FEWER_SEQS = (1024, 512, 256, 128, 64, 32, 16, 8, 1)
-SHORTER = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024)
 MOST_GPUS = 64
 OF_A_NODE = 8
 """GPUs as nodes usually have."""
@@ -30,32 +30,52 @@ NOISE = 0.02
 """Of a GPU's memory: what idle ones differ by."""
 
 Told = tuple[Trial, str]
+Change = Callable[[Case, Trial], Iterator[Told]]
 
 
 def lever(case: Case, best: Trial) -> str | None:
-    """None: it fits for sure. The first change that fits; where none does, the first that is at least risky."""
+    """None: it fits for sure. The smallest change that fits; where none does, the smallest that is at least risky."""
     if best.verdict == "FITS":
         return None
-    tried = list(_changes(case, best))
-    for rank in (RANK["FITS"], RANK["RISKY"]):
-        told = next((words for trial, words in tried if RANK[trial.verdict] >= rank > RANK[best.verdict]), None)
-        if told is not None:
-            return told
-    return f"more GPUs or GPUs with more memory: {best.outcome.why}"
+    fits, risky = RANK["FITS"], RANK["RISKY"]
+    told = _first(case, best, fits, _cheap(fits))
+    if told is None and (told := _first(case, best, fits, DEAR)) is not None and best.rank < risky:
+        share = _first(case, best, risky, (partial(_share, rank=risky),))
+        told = told if share is None else f"{share}; for sure {told}"
+    told = told or _first(case, best, best.rank + 1, (*_cheap(best.rank + 1), *DEAR))
+    return told or f"more GPUs or GPUs with more memory: {best.outcome.why}"
 
 
-def _changes(case: Case, best: Trial) -> Iterator[Told]:
+def _cheap(rank: int) -> tuple[Change, ...]:
     """Small ones first."""
-    fewer = (_fewer_requests, _shorter_context, _eager, _smaller_cache)
-    for changes in (_freed, _own_share, *fewer, _more_gpus, _quantized):
-        yield from _known(changes, case, best)
+    return _freed, partial(_nudged, rank=rank), _eager, _smaller_cache
 
 
-def _known(changes: Callable[[Case, Trial], Iterator[Told]], case: Case, best: Trial) -> Iterator[Told]:
+def _first(case: Case, best: Trial, rank: int, changes: Iterable[Change]) -> str | None:
+    """That reaches ``rank``."""
+    for change in changes:
+        for trial, words in _known(change, case, best):
+            if trial.rank >= rank:
+                return words if trial.verdict == "FITS" else f"{words}: {trial.verdict} then"
+    return None
+
+
+def _known(change: Change, case: Case, best: Trial) -> Iterator[Told]:
     try:
-        yield from changes(case, best)
+        yield from change(case, best)
     except NotKnown:
         return
+
+
+def _nudged(case: Case, best: Trial, rank: int) -> Iterator[Told]:
+    for one in sorted(nudges(case, best, rank), key=lambda one: one.size):
+        yield one.trial, one.words
+
+
+def _share(case: Case, best: Trial, rank: int) -> Iterator[Told]:
+    found = own_share(case, best, rank)
+    if found is not None:
+        yield found.trial, found.words
 
 
 def _freed(case: Case, best: Trial) -> Iterator[Told]:
@@ -70,34 +90,6 @@ def _freed(case: Case, best: Trial) -> Iterator[Told]:
         trial = attempt(msgspec.structs.replace(case, device=device), best.way)
         others = f" and {len(taken) - 1} more GPUs" if len(taken) > 1 else ""
         yield trial, f"free {tight.where}{others}: {tight.holders or 'see who holds its memory'}"
-
-
-def _own_share(case: Case, best: Trial) -> Iterator[Told]:
-    """Where the user pinned one that is too large or too small."""
-    if case.wanted.pinned.gpu_memory_utilization is not None:
-        pinned = msgspec.structs.replace(case.wanted.pinned, gpu_memory_utilization=None)
-        wanted = msgspec.structs.replace(case.wanted, pinned=pinned)
-        trial = attempt(msgspec.structs.replace(case, wanted=wanted), best.way)
-        own, set_by_user = trial.outcome.utilization, best.outcome.utilization
-        yield trial, f"{{gpu_memory_utilization={own:.2f}}} instead of {set_by_user:g}"
-
-
-def _fewer_requests(case: Case, best: Trial) -> Iterator[Told]:
-    for seqs in FEWER_SEQS:
-        if seqs < best.batch.max_num_seqs:
-            trial = attempt(case, msgspec.structs.replace(best.way, max_num_seqs=seqs))
-            yield trial, f"{{max_num_seqs={seqs}}}{_freed_by(best, trial)}"
-
-
-def _freed_by(best: Trial, trial: Trial) -> str:
-    before, after = best.outcome.memory.activation_bytes.high or 0, trial.outcome.memory.activation_bytes.high or 0
-    return f" frees {size(before - after)}" if before > after else ""
-
-
-def _shorter_context(case: Case, best: Trial) -> Iterator[Told]:
-    for length in SHORTER:
-        if length < best.way.max_model_len:
-            yield _changed(case, best.way, max_model_len=length), f"{{max_model_len={length}}}: a shorter context"
 
 
 def _eager(case: Case, best: Trial) -> Iterator[Told]:
@@ -146,6 +138,9 @@ def _quantized(case: Case, best: Trial) -> Iterator[Told]:
             changed = msgspec.structs.replace(case, architecture=run.architecture)
             trial = best_of(changed, best.deployment)
             yield trial, f"a checkpoint in {words} ({name}): {size(trial.weights_bytes)} of weights a GPU"
+
+
+DEAR: tuple[Change, ...] = (_more_gpus, _quantized)
 
 
 def _changed(case: Case, way: Way, **changes: object) -> Trial:

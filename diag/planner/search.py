@@ -17,7 +17,7 @@ from diag.planner.candidates import candidates, why_impossible
 from diag.planner.case import Case
 from diag.planner.deployment import Deployment
 from diag.planner.memory.guessing import why_undivided
-from diag.planner.trial import RANK, Trial, Way, attempt, longest, refined
+from diag.planner.trial import Trial, Way, attempt, longest, refined
 from diag.planner.unknown import NotKnown
 
 MOST_WEIGHTS = 0.80
@@ -88,7 +88,7 @@ def _longest_of(case: Case, ways: Sequence[Way]) -> Trial:
 
 
 def _merit(trial: Trial) -> tuple[int, int, int]:
-    return RANK[trial.verdict], trial.way.max_model_len, trial.sure_tokens
+    return trial.rank, trial.way.max_model_len, trial.sure_tokens
 
 
 def _ways(case: Case, deployment: Deployment, kv_cache_dtype: str) -> Iterator[Way]:
@@ -118,7 +118,7 @@ def _batched_tokens(pinned: int | None, own: int) -> Sequence[int | None]:
 
 def worth(case: Case, trial: Trial) -> tuple[float, ...]:
     tier = case.domains.tier(trial.deployment)
-    return (RANK[trial.verdict], -tier, _enough(case, trial), *_aim(case, trial))
+    return (trial.rank, -tier, _enough(case, trial), *_aim(case, trial))
 
 
 def _enough(case: Case, trial: Trial) -> int:
@@ -157,7 +157,7 @@ def why_lost(case: Case, trial: Trial, best: Trial) -> str:
     if trial.verdict == "NO":
         return trial.outcome.why
     cost, told = case.domains.cost(trial.deployment, case.architecture), best.deployment.told
-    if RANK[trial.verdict] < RANK[best.verdict]:
+    if trial.rank < best.rank:
         return f"fits only while overheads stay below their high estimates: {trial.outcome.why}"
     if case.domains.tier(trial.deployment) > case.domains.tier(best.deployment):
         return cost

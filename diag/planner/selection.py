@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from diag.planner.case import Case
 from diag.planner.network.rates import SLOW
 from diag.planner.search import Found, search
-from diag.planner.trial import RANK
 from diag.planner.unknown import NotKnown
 
 MUCH_MORE = 1.1
@@ -63,4 +62,4 @@ def _worth(searched: tuple[Case, Found]) -> tuple[int, int, int]:
     if not found.trials:
         return (-1, 0, 0)
     best = found.trials[0]
-    return RANK[best.verdict], best.way.max_model_len, best.tokens * best.replicas
+    return best.rank, best.way.max_model_len, best.tokens * best.replicas

@@ -43,6 +43,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome.verdict
 
     @property
+    def rank(self) -> int:
+        return RANK[self.verdict]
+
+    @property
     def deployment(self) -> Deployment:
         return self.way.deployment
 
@@ -109,7 +113,8 @@ def _holding(outcome: Outcome, length: int) -> Outcome:
         return outcome
     holds = outcome.kv[0 if probable else 1]
     why = f"one request of {length} tokens needs {size(holds.request_bytes)}, {holds.capacity_tokens} tokens are held"
-    return msgspec.structs.replace(outcome, verdict="RISKY" if probable else "NO", limit="kv", why=why)
+    verdict: PlanVerdict = "RISKY" if probable else "NO"
+    return msgspec.structs.replace(outcome, verdict=verdict, limit="kv", why=why, lacks_kv=True)
 
 
 def _share(case: Case, asked: Start) -> Share:
@@ -125,9 +130,9 @@ def longest(case: Case, way: Way) -> Trial:
     step = LENGTH_STEP * max(1, way.max_model_len // STEPS // LENGTH_STEP)
     for verdict in ("FITS", "RISKY"):
         whole = attempt(case, way)
-        if RANK[whole.verdict] >= RANK[verdict]:
+        if whole.rank >= RANK[verdict]:
             return whole
-        found = _longest(case, way, (0, way.max_model_len), step, RANK[verdict])
+        found = longest_between(case, way, (0, way.max_model_len), step, RANK[verdict])
         if found is not None:
             return found
     return attempt(case, msgspec.structs.replace(way, max_model_len=min(LENGTH_STEP, way.max_model_len)))
@@ -139,16 +144,16 @@ def refined(case: Case, trial: Trial) -> Trial:
     step = LENGTH_STEP * max(1, most // STEPS // LENGTH_STEP)
     if trial.verdict == "NO" or length >= most:
         return trial
-    return _longest(case, trial.way, (length, min(most, length + step)), LENGTH_STEP, RANK[trial.verdict]) or trial
+    return longest_between(case, trial.way, (length, min(most, length + step)), LENGTH_STEP, trial.rank) or trial
 
 
-def _longest(case: Case, way: Way, span: tuple[int, int], step: int, rank: int) -> Trial | None:
+def longest_between(case: Case, way: Way, span: tuple[int, int], step: int, rank: int) -> Trial | None:
     """Above the first of ``span`` and up to the second. What starts with a context starts with a shorter one."""
     best, least, most = None, span[0] // step, span[1] // step
     while least < most:
         middle = -(-(least + most) // 2)
         trial = attempt(case, msgspec.structs.replace(way, max_model_len=middle * step))
-        if RANK[trial.verdict] >= rank:
+        if trial.rank >= rank:
             best, least = trial, middle
         else:
             most = middle - 1

@@ -208,7 +208,7 @@ def test_a_share_that_is_free_only_with_a_small_context_of_its_own_is_risky(qwen
     plan = plan_launch(snapshot(eight_h100(free=78.9)), qwen3_32b, wanted=Wanted(pinned=pinned))
     assert plan.verdict == "RISKY"
     assert "needs 78.4 GiB free at the start, 78.3 GiB are" in plan.reason
-    assert plan.lever == "--gpu-memory-utilization 0.92 instead of 0.99"
+    assert plan.lever == "--gpu-memory-utilization 0.97 instead of 0.99"  # 0.98 leaves 0.3 beside it
 
 
 GEMMA_3_27B = {

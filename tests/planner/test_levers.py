@@ -72,10 +72,11 @@ def _freed(cluster: Snapshot, wanted: Wanted) -> tuple[Snapshot, Wanted]:
 
 def applied(lever: str, cluster: Snapshot, wanted: Wanted) -> tuple[Snapshot, Wanted]:
     number = int(re.sub(r"\D", "", (re.search(r"[\d,]+", lever) or ["0"])[0]) or 0)
+    share = float((re.search(r"[\d.]+", lever) or ["0"])[0])
     forms: Mapping[str, Callable[[Snapshot, Wanted], tuple[Snapshot, Wanted]]] = {
         r"--max-num-seqs (\d+) frees [\d.]+ [GM]iB": _pin(max_num_seqs=number),
         r"--max-model-len \d+: a shorter context": _context(number),
-        r"--gpu-memory-utilization .*": _pin(gpu_memory_utilization=None),
+        r"--gpu-memory-utilization [\d.]+ instead of .*": _pin(gpu_memory_utilization=share),
         r"\d+ such GPUs a replica .*": _gpus(number),
         r"free gpu01:\d.*": _freed,
         r"--enforce-eager saves .*": _pin(enforce_eager=True),
@@ -92,9 +93,9 @@ CASES: list[tuple[Snapshot, str, dict[str, Any], Wanted, str]] = [
     (taken(), "llama-70b", {}, Wanted(), "free gpu01:3: pid 77, train.py"),
     (all_taken(), "llama-70b", {}, Wanted(), "free gpu01:0 and 7 more GPUs: pid 100, python"),
     (small(22), "llama-8b", {}, Wanted(pinned=Parameters(max_num_seqs=2000, max_num_batched_tokens=8192)), "--max-num"),
-    (small(22.8), "llama-8b", {}, Wanted(context=65536), "--max-model-len 32768"),
-    (small(19.7), "llama-8b", {}, Wanted(context=16384), "--max-model-len 8192"),
-    (small(22), "llama-8b", {}, Wanted(pinned=Parameters(gpu_memory_utilization=0.5)), "--gpu-memory-utilization 0.89"),
+    (small(22.8), "llama-8b", {}, Wanted(context=65536), "--max-model-len "),
+    (small(19.7), "llama-8b", {}, Wanted(context=16384), "--max-model-len 1"),
+    (small(22), "llama-8b", {}, Wanted(pinned=Parameters(gpu_memory_utilization=0.5)), "--gpu-memory-utilization 0.7"),
     (
         small(22),
         "llama-8b",
@@ -147,3 +148,58 @@ def test_a_split_that_cannot_be_is_left_to_the_plan(tmp_path):
     plan = plan_launch(h100(8), model, wanted=wanted)
     assert (plan.verdict, plan.lever) == ("NO", "leave it to the plan: without --set TP 1 FITS")
     assert plan_launch(h100(8), model).verdict == "FITS"
+
+
+BLOCK = 16
+
+
+def test_a_shorter_context_is_the_longest_that_fits(tmp_path):
+    model = write_model(tmp_path, "llama-8b")
+    lever = plan_launch(small(19.7), model, wanted=Wanted(context=16384)).lever
+    length = int(re.search(r"--max-model-len (\d+)", lever)[1])
+    assert length % BLOCK == 0
+    verdicts = [plan_launch(small(19.7), model, wanted=Wanted(context=one)).verdict for one in (length, length + BLOCK)]
+    assert verdicts == ["FITS", "RISKY"]
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.5, -0.01), (0.99, 0.01)])
+def test_a_share_is_changed_no_more_than_it_must(tmp_path, share, step):
+    model = write_model(tmp_path, "llama-8b")
+
+    def planned(value: float) -> Any:
+        return plan_launch(small(22), model, wanted=Wanted(pinned=Parameters(gpu_memory_utilization=value)))
+
+    told = float(re.search(r"--gpu-memory-utilization ([\d.]+) instead", planned(share).lever)[1])
+    assert (planned(told).verdict, planned(round(told + step, 2)).verdict == "FITS") == ("FITS", False)
+
+
+def test_a_larger_share_stands_before_a_context_cut_by_more(tmp_path):
+    """14.7B in 16 bit on 40 GiB; 0.9 of it leaves less than 32,768 tokens for sure, and 3 GiB beside it are free."""
+    changes = {"hidden_size": 5120, "num_hidden_layers": 48, "num_attention_heads": 40, "intermediate_size": 13824}
+    model = write_model(tmp_path, "llama-8b", **changes)
+    node = gpu_node("gpu01", free_gib=(39.5,), total=40 * GIB, kind=UNNAMED)
+    pinned = Parameters(gpu_memory_utilization=0.9, max_model_len=32768, max_num_seqs=256)
+    plan = plan_launch(snapshot(node), model, wanted=Wanted(pinned=pinned))
+    assert plan.verdict in {"NO", "RISKY"}
+    assert re.match(r"--gpu-memory-utilization 0\.9\d instead of 0\.9$", plan.lever)
+
+
+@pytest.mark.parametrize("settings", [{"max_num_batched_tokens": 262144}, {"max_num_batched_tokens": 10_000_000}])
+def test_too_many_tokens_a_step_are_led_back_to_the_engines_own(tmp_path, settings):
+    model = write_model(tmp_path, "llama-8b")
+    plan = plan_launch(small(23), model, wanted=Wanted(pinned=Parameters(**settings)))
+    assert plan.verdict == "NO"
+    assert re.match(r"--max-num-batched-tokens 2048, as vllm takes by itself, frees [\d.]+ [GT]iB$", plan.lever)
+    pinned = Parameters(max_num_batched_tokens=2048)
+    assert plan_launch(small(23), model, wanted=Wanted(pinned=pinned)).verdict == "FITS"
+
+
+def test_what_more_gpus_make_sure_a_larger_share_may_do(tmp_path):
+    """15.0 GiB of weights: 0.92 of 16.5 leaves 0.2 for all else, 0.94 half a GiB."""
+    model = write_model(tmp_path, "llama-8b")
+    node = gpu_node("gpu01", free_gib=(16.1,), total=int(16.5 * GIB), kind=UNNAMED)
+    plan = plan_launch(snapshot(node), model, wanted=Wanted(pinned=Parameters(**MODEST, enforce_eager=True)))
+    assert plan.verdict == "NO"
+    assert (
+        plan.lever == "--gpu-memory-utilization 0.94 instead of 0.92: RISKY then; for sure 2 such GPUs a replica (TP 2)"
+    )

@@ -22,6 +22,14 @@ LOADING: dict[Level, float] = {"low": 1, "mid": 1.005, "high": 1.04}
 """Of what loading holds at once; holes and copies of single layers beside: more than 1.028 in a log of vLLM 0.13."""
 
 
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+    """``limit``: the dominating term; ``why``: one clause. ``lacks_kv``: the KV cache is too small, all else goes."""
+
+    limit: Limit
+    why: str
+    lacks_kv: bool = False
+
+
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     weights: int
     terms: Terms
@@ -33,7 +41,7 @@ def kv_bytes(start: Start, stage: Stage, level: Level) -> int:
     return stage.rooms[level].kv if start.measured.kv is None else start.measured.kv
 
 
-def first_obstacle(start: Start, stages: Sequence[Stage], kv: Paged, level: Level) -> tuple[Limit, str] | None:
+def first_obstacle(start: Start, stages: Sequence[Stage], kv: Paged, level: Level) -> Obstacle | None:
     """The first thing that goes wrong, in the order in which an engine meets it; None: nothing."""
     for one in stages:
         found = _no_loading(start, one, level) or _no_start(start, one, level) or _no_kv(start, one, level)
@@ -41,9 +49,10 @@ def first_obstacle(start: Start, stages: Sequence[Stage], kv: Paged, level: Leve
             return found
     if not kv.starts:
         least = min(kv_bytes(start, one, level) for one in stages)
-        return "kv", f"{_needs(start, kv)}, {size(max(0, least))} are left"
+        return Obstacle(limit="kv", why=f"{_needs(start, kv)}, {size(max(0, least))} are left", lacks_kv=True)
     if _lacks_states(start, kv):
-        return "kv", f"{start.batch.max_num_seqs} sequences need a block for their states each, {kv.blocks} are there"
+        why = f"{start.batch.max_num_seqs} sequences need a block for their states each, {kv.blocks} are there"
+        return Obstacle(limit="kv", why=why, lacks_kv=True)
     return next((found for one in stages if (found := _no_room(one, level))), None)
 
 
@@ -62,23 +71,25 @@ def _lacks_states(start: Start, kv: Paged) -> bool:
     return _has_states(Same(start.architecture))
 
 
-def _no_loading(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None:
+def _no_loading(start: Start, stage: Stage, level: Level) -> Obstacle | None:
     needs = int(start.loading_bytes * LOADING[level])
     free = start.device.free_bytes - stage.taken[level].context
     if not needs or needs <= free:
         return None
-    return "weights", f"loading takes {size(needs)} before they are quantized, {size(max(0, free))} are free"
+    why = f"loading takes {size(needs)} before they are quantized, {size(max(0, free))} are free"
+    return Obstacle(limit="weights", why=why)
 
 
-def _no_start(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None:
+def _no_start(start: Start, stage: Stage, level: Level) -> Obstacle | None:
     found, taken = stage.rooms[level], stage.taken[level]
     if found.starts:
         return None
     limit: Limit = "held" if start.device.held_bytes > taken.context else "context"
-    return limit, f"needs {size(found.needed_free)} free at the start, {size(max(0, found.free))} are"
+    why = f"needs {size(found.needed_free)} free at the start, {size(max(0, found.free))} are"
+    return Obstacle(limit=limit, why=why)
 
 
-def _no_kv(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None:
+def _no_kv(start: Start, stage: Stage, level: Level) -> Obstacle | None:
     if kv_bytes(start, stage, level) > 0:
         return None
     found, taken, terms = stage.rooms[level], stage.taken[level], stage.terms
@@ -88,18 +99,18 @@ def _no_kv(start: Start, stage: Stage, level: Level) -> tuple[Limit, str] | None
                                 "non_torch": getattr(terms.non_torch, level)}  # fmt: skip
     if taken.runtime > taken.weights:
         of = f"{start.batch.max_num_seqs} sequences"
-        return "kv", f"what is kept for {of} takes {size(taken.runtime)} and {told}: no KV cache is left"
+        why = f"what is kept for {of} takes {size(taken.runtime)} and {told}: no KV cache is left"
+        return Obstacle(limit="kv", why=why, lacks_kv=True)
     largest = max(beside, key=lambda name: beside[name])
     if taken.inside and beside[largest] > taken.weights:
         words = largest.replace("_", "-")
-        return (
-            largest,
-            f"{words} of {size(beside[largest])} and {told} leave no KV cache in {size(max(0, found.budget))}",
-        )
-    return "weights", f"{told} leave no KV cache in {size(max(0, found.budget))}"
+        why = f"{words} of {size(beside[largest])} and {told} leave no KV cache in {size(max(0, found.budget))}"
+        return Obstacle(limit=largest, why=why, lacks_kv=True)
+    why = f"{told} leave no KV cache in {size(max(0, found.budget))}"
+    return Obstacle(limit="weights", why=why, lacks_kv=True)
 
 
-def _no_room(stage: Stage, level: Level) -> tuple[Limit, str] | None:
+def _no_room(stage: Stage, level: Level) -> Obstacle | None:
     found, taken = stage.rooms[level], stage.taken[level]
     if taken.beside <= found.beside + (0 if level == "high" else _unused(stage, taken, level)):
         return None
@@ -107,7 +118,7 @@ def _no_room(stage: Stage, level: Level) -> tuple[Limit, str] | None:
     limit = max(parts, key=lambda name: parts[name])
     words = {"activation": "activations", "graphs": "CUDA graphs"}.get(limit, "libraries")
     free = f"{size(max(0, found.beside))} are free"
-    return limit, f"{words} need {size(taken.beside)} beside the engine's share, {free}"
+    return Obstacle(limit=limit, why=f"{words} need {size(taken.beside)} beside the engine's share, {free}")
 
 
 def _unused(stage: Stage, taken: Taken, level: Level) -> int:

@@ -19,7 +19,7 @@ from diag.planner.memory import terms as overhead
 from diag.planner.memory.attempt import Device, Measured, Start
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.buffers import with_buffers
-from diag.planner.memory.obstacles import Limit, Stage, first_obstacle, kv_bytes
+from diag.planner.memory.obstacles import Limit, Obstacle, Stage, first_obstacle, kv_bytes
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.platforms import elsewhere
 from diag.planner.memory.same import Same
@@ -44,7 +44,7 @@ LEVELS: tuple[Level, Level, Level] = ("low", "mid", "high")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """``why``: in one clause, what decided; ``limit``: the dominating term.
+    """``why``: in one clause, what decided; ``limit``: the dominating term; ``lacks_kv``: more KV cache would do.
 
     ``memory``, ``terms`` and ``weights_bytes`` of the tightest stage; ``kv`` with all estimates high, mid and low: the
     least cache first, the poorest stage's.
@@ -53,6 +53,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     verdict: PlanVerdict
     why: str
     limit: Limit
+    lacks_kv: bool
     utilization: float
     memory: MemorySplit
     terms: Terms
@@ -68,11 +69,12 @@ def start(start: Start) -> Outcome:
     kv: dict[Level, Paged] = {level: worth(start, [kv_bytes(start, one, level) for one in stages]) for level in LEVELS}
     failures = {level: first_obstacle(start, stages, kv[level], level) for level in LEVELS}
     tightest = min(stages, key=lambda one: one.rooms["mid"].kv)
-    verdict, (limit, why) = _verdict(failures, start, kv)
+    verdict, decisive = _verdict(failures, start, kv)
     return Outcome(
         verdict=verdict,
-        why=why,
-        limit=limit,
+        why=decisive.why,
+        limit=decisive.limit,
+        lacks_kv=decisive.lacks_kv,
         utilization=utilization,
         memory=_memory(start, tightest, kv),
         terms=tightest.terms,
@@ -241,14 +243,15 @@ def _exactly(n_bytes: int) -> Term:
 
 
 def _verdict(
-    failures: dict[Level, tuple[Limit, str] | None], start: Start, kv: dict[Level, Paged]
-) -> tuple[PlanVerdict, tuple[Limit, str]]:
+    failures: dict[Level, Obstacle | None], start: Start, kv: dict[Level, Paged]
+) -> tuple[PlanVerdict, Obstacle]:
     if failures["mid"] is not None:
         return "NO", failures["mid"]
     if failures["high"] is not None:
         return "RISKY", failures["high"]
     least = kv["high"]
-    return "FITS", ("kv", f"{least.max_concurrency:.1f} requests of {start.max_model_len} tokens fit at the least")
+    held = f"{least.max_concurrency:.1f} requests of {start.max_model_len} tokens fit at the least"
+    return "FITS", Obstacle(limit="kv", why=held)
 
 
 def _memory(start: Start, stage: Stage, kv: dict[Level, Paged]) -> MemorySplit:
