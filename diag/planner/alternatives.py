@@ -14,7 +14,7 @@ from diag.planner.case import Case
 from diag.planner.model.requantized import requantized
 from diag.planner.running import kv_support, running
 from diag.planner.search import best_of
-from diag.planner.trial import Trial, attempt
+from diag.planner.trial import RANK, Trial, attempt
 from diag.planner.unknown import NotKnown
 from diag.units import size
 
@@ -99,6 +99,7 @@ def _for_throughput(case: Case, best: Trial) -> Alternative | None:
         note = f"for throughput: {told} {cost}"
         return Alternative(case=case, trial=trial, reason=note, note=note)
     left = f"leave {trial.tokens:,} tokens of KV cache instead of {best.tokens:,}"
-    doubt = "" if trial.verdict == "FITS" else f", and it is {trial.verdict} then: {trial.outcome.why}"
+    at = "at high estimates " if trial.rank == RANK["RISKY"] else ""
+    doubt = "" if trial.verdict == "FITS" else f", and it is {trial.verdict} then: {at}{trial.outcome.why}"
     note = f"for throughput: {told} {cost} and {left}{doubt}"
     return Alternative(case=case, trial=trial, reason=note, note=note)

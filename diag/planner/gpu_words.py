@@ -39,6 +39,8 @@ def reason(case: Case, best: Trial) -> str:
         line += " (declared, nothing was measured)"
     if best.verdict == "FITS":
         return f"{line}, even if every overhead is at its high estimate"
+    if best.outcome.unlikely:
+        return f"{line}, but {best.outcome.why}"
     return f"{line}, but only if overheads stay below their high estimates: {best.outcome.why}"
 
 

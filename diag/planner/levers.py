@@ -42,7 +42,8 @@ def lever(case: Case, best: Trial) -> str | None:
     if told is None and (told := _first(case, best, fits, DEAR)) is not None and best.rank < risky:
         share = _first(case, best, risky, (partial(_share, rank=risky),))
         told = told if share is None else f"{share}; for sure {told}"
-    told = told or _first(case, best, best.rank + 1, (*_cheap(best.rank + 1), *DEAR))
+    if told is None and best.rank < risky:
+        told = _first(case, best, risky, (*_cheap(risky), *DEAR))
     return told or f"more GPUs or GPUs with more memory: {best.outcome.why}"
 
 

@@ -154,7 +154,7 @@ def comfortable(case: Case, trial: Trial) -> bool:
 
 def why_lost(case: Case, trial: Trial, best: Trial) -> str:
     """The first criterion on which it is worse than the best."""
-    if trial.verdict == "NO":
+    if trial.verdict == "NO" or trial.outcome.unlikely:
         return trial.outcome.why
     cost, told = case.domains.cost(trial.deployment, case.architecture), best.deployment.told
     if trial.rank < best.rank:

@@ -12,9 +12,10 @@ from diag.planner.memory.batch import Batch
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.shares import Share
 from diag.planner.memory.startup import Outcome, share, start
-from diag.units import size
 
-RANK = {"FITS": 2, "RISKY": 1, "NO": 0}
+RANK = {"FITS": 3, "RISKY": 2, "NO": 0}
+UNLIKELY = 1
+"""Of what is RISKY and probably not enough."""
 LENGTH_STEP, STEPS = 256, 64
 """Contexts that are as long as fits are multiples of the first, found to one of so many parts of the model's own."""
 
@@ -44,7 +45,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> int:
-        return RANK[self.verdict]
+        return UNLIKELY if self.outcome.unlikely else RANK[self.verdict]
 
     @property
     def deployment(self) -> Deployment:
@@ -102,19 +103,32 @@ def attempt(case: Case, way: Way) -> Trial:
         draft=case.draft,
     )
     taken = _share(case, asked)
-    outcome = _holding(start(msgspec.structs.replace(asked, utilization=taken.utilization)), way.max_model_len)
+    outcome = _holding(start(msgspec.structs.replace(asked, utilization=taken.utilization)), asked)
     return Trial(way=way, batch=batch, share=taken, outcome=outcome, replicas=case.replicas(way.deployment))
 
 
-def _holding(outcome: Outcome, length: int) -> Outcome:
+def _holding(outcome: Outcome, asked: Start) -> Outcome:
     """Some engines start although no request of the longest context fits: then it could never be answered."""
-    sure, probable = (paged.capacity_tokens >= length for paged in outcome.kv[:2])
-    if outcome.verdict == "NO" or sure or (probable and outcome.verdict == "RISKY"):
+    sure, probable, possible = (paged.capacity_tokens >= asked.max_model_len for paged in outcome.kv)
+    if outcome.verdict == "NO" or outcome.unlikely or sure or (probable and outcome.verdict == "RISKY"):
         return outcome
-    holds = outcome.kv[0 if probable else 1]
-    why = f"one request of {length} tokens needs {size(holds.request_bytes)}, {holds.capacity_tokens} tokens are held"
-    verdict: PlanVerdict = "RISKY" if probable else "NO"
-    return msgspec.structs.replace(outcome, verdict=verdict, limit="kv", why=why, lacks_kv=True)
+    return msgspec.structs.replace(
+        outcome,
+        verdict="RISKY" if possible else "NO",
+        limit="kv",
+        why=_unanswered(outcome, asked, "may" if probable else "will probably" if possible else None),
+        lacks_kv=True,
+        unlikely=possible and not probable,
+    )
+
+
+def _unanswered(outcome: Outcome, asked: Start, doubt: str | None) -> str:
+    least, most = outcome.kv[0].capacity_tokens, outcome.kv[2].capacity_tokens
+    held = f"it holds {least:,}–{most:,}" if least < most else f"it holds {least:,}"
+    request, engine, surely = f"a request of {asked.max_model_len:,} tokens", asked.rules.engine, outcome.kv[0].starts
+    if doubt is None:
+        return f"{engine} {'starts' if surely else 'may start'}, but {request} can never be answered: {held}"
+    return f"{request} {doubt} never be answered, {'though' if surely else 'even if'} {engine} starts: {held}"
 
 
 def _share(case: Case, asked: Start) -> Share:
@@ -142,7 +156,7 @@ def refined(case: Case, trial: Trial) -> Trial:
     """To ``LENGTH_STEP``."""
     length, most = trial.way.max_model_len, case.architecture.max_len
     step = LENGTH_STEP * max(1, most // STEPS // LENGTH_STEP)
-    if trial.verdict == "NO" or length >= most:
+    if trial.rank < RANK["RISKY"] or length >= most:
         return trial
     return longest_between(case, trial.way, (length, min(most, length + step)), LENGTH_STEP, trial.rank) or trial
 

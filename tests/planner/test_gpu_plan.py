@@ -228,7 +228,9 @@ def test_what_starts_but_never_holds_a_whole_request_does_not_fit(tmp_path):
     assert plan.verdict == "NO"
     # 496 KiB a token, in 62 layers of 16 KV heads of 128: 62 GiB; with windows only every sixth layer keeps all
     assert plan.kv.bytes_per_token == 62 * 2 * 16 * 128 * 2
-    assert re.search(r"one request of 131072 tokens needs 62\.0 GiB, \d+ tokens are held", plan.reason)
+    assert re.search(
+        r"vllm starts, but a request of 131,072 tokens can never be answered: it holds [\d,–]+", plan.reason
+    )
 
 
 def test_a_context_never_exceeds_what_the_estimate_behind_the_verdict_holds(tmp_path):
@@ -237,7 +239,8 @@ def test_a_context_never_exceeds_what_the_estimate_behind_the_verdict_holds(tmp_
         node = gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED)
         plan = plan_launch(snapshot(node), model, wanted=Wanted(goal="context"))
         needed = (plan.parameters.max_model_len or 0) * plan.kv.bytes_per_token
-        held = {"FITS": plan.memory.kv_cache_bytes.low, "RISKY": plan.memory.kv_cache_bytes.mid, "NO": 0}
+        kv = plan.memory.kv_cache_bytes
+        held = {"FITS": kv.low, "RISKY": kv.high if "probably does not start" in plan.reason else kv.mid, "NO": 0}
         assert needed <= held[plan.verdict]
 
 

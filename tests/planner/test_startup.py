@@ -96,6 +96,20 @@ def test_what_only_the_high_estimates_forbid_is_risky():
     assert list(lengths) == ["FITS", "RISKY", "NO"]
 
 
+def test_a_cache_that_only_low_estimates_make_large_enough_is_no_fact_but_a_probability():
+    card = replace(H100, total_bytes=24 * GIB, free_bytes=24 * GIB)
+    outcomes = {n: start(a_start(device=card, max_model_len=128 * n)) for n in range(1, 512)}
+    kinds = {(one.verdict, one.unlikely): n for n, one in outcomes.items()}
+    assert list(kinds) == [("FITS", False), ("RISKY", False), ("RISKY", True), ("NO", False)]
+    doubtful = outcomes[kinds["RISKY", True]]
+    left, needs = doubtful.memory.kv_cache_bytes, 128 * kinds["RISKY", True] * TOKEN
+    assert left.mid < needs <= left.high
+    assert doubtful.why == (
+        f"it probably does not start: one request of {128 * kinds['RISKY', True]} tokens needs {needs / GIB:.1f} GiB, "
+        f"{left.low / GIB:.1f}–{left.high / GIB:.1f} GiB are left"
+    )
+
+
 def test_graphs_that_do_not_fit_beside_an_old_versions_share_are_named():
     card = replace(H100, total_bytes=24 * GIB, free_bytes=24 * GIB)
     outcome = start(a_start(device=card, rules=vllm.rules("0.12"), utilization=0.96, max_model_len=1024))

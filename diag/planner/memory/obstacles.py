@@ -48,12 +48,28 @@ def first_obstacle(start: Start, stages: Sequence[Stage], kv: Paged, level: Leve
         if found:
             return found
     if not kv.starts:
-        least = min(kv_bytes(start, one, level) for one in stages)
-        return Obstacle(limit="kv", why=f"{_needs(start, kv)}, {size(max(0, least))} are left", lacks_kv=True)
+        return Obstacle(limit="kv", why=too_little(start, stages, kv), lacks_kv=True)
     if _lacks_states(start, kv):
         why = f"{start.batch.max_num_seqs} sequences need a block for their states each, {kv.blocks} are there"
         return Obstacle(limit="kv", why=why, lacks_kv=True)
     return next((found for one in stages if (found := _no_room(one, level))), None)
+
+
+def too_little(start: Start, stages: Sequence[Stage], kv: Paged) -> str:
+    """What the requests need that have to fit, and from what to what is left."""
+    left = [max(0, min(kv_bytes(start, one, level) for one in stages)) for level in ("high", "low")]
+    return f"{_needs(start, kv)}, {spread(*left)} are left"
+
+
+def spread(least: int, most: int) -> str:
+    """``5.4–6.4 GiB``."""
+    low, high = size(least), size(most)
+    if low == high:
+        return low
+    if not least:
+        return f"at most {high}"
+    (number, unit), (_, other) = low.split(), high.split()
+    return f"{number}–{high}" if unit == other else f"{low} to {high}"
 
 
 def _needs(start: Start, kv: Paged) -> str:

@@ -2,11 +2,13 @@
 
 Three levels are computed, with every estimate low, mid and high. It FITS where it starts, holds one request of the
 longest context and has room for what comes beside its fraction even with all of them high, is RISKY where that holds
-with the probable ones only, and NO where it does not even with those.
+with the probable ones only, and NO where it does not even with those; but RISKY, too, where it is only the KV cache
+that is too small with those, and it is large enough with the low ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -19,7 +21,7 @@ from diag.planner.memory import terms as overhead
 from diag.planner.memory.attempt import Device, Measured, Start
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.buffers import with_buffers
-from diag.planner.memory.obstacles import Limit, Obstacle, Stage, first_obstacle, kv_bytes
+from diag.planner.memory.obstacles import Limit, Obstacle, Stage, first_obstacle, kv_bytes, too_little
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.platforms import elsewhere
 from diag.planner.memory.same import Same
@@ -54,6 +56,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     limit: Limit
     lacks_kv: bool
+    unlikely: bool = False
+    """RISKY, and with the probable estimates it is not enough."""
     utilization: float
     memory: MemorySplit
     terms: Terms
@@ -69,12 +73,13 @@ def start(start: Start) -> Outcome:
     kv: dict[Level, Paged] = {level: worth(start, [kv_bytes(start, one, level) for one in stages]) for level in LEVELS}
     failures = {level: first_obstacle(start, stages, kv[level], level) for level in LEVELS}
     tightest = min(stages, key=lambda one: one.rooms["mid"].kv)
-    verdict, decisive = _verdict(failures, start, kv)
+    verdict, decisive = _verdict(failures, start, stages, kv)
     return Outcome(
         verdict=verdict,
         why=decisive.why,
         limit=decisive.limit,
         lacks_kv=decisive.lacks_kv,
+        unlikely=verdict == "RISKY" and failures["mid"] is not None,
         utilization=utilization,
         memory=_memory(start, tightest, kv),
         terms=tightest.terms,
@@ -243,10 +248,14 @@ def _exactly(n_bytes: int) -> Term:
 
 
 def _verdict(
-    failures: dict[Level, Obstacle | None], start: Start, kv: dict[Level, Paged]
+    failures: dict[Level, Obstacle | None], start: Start, stages: Sequence[Stage], kv: dict[Level, Paged]
 ) -> tuple[PlanVerdict, Obstacle]:
-    if failures["mid"] is not None:
-        return "NO", failures["mid"]
+    probable = failures["mid"]
+    if probable is not None and probable.lacks_kv and failures["low"] is None:
+        why = probable.why if kv["mid"].starts else too_little(start, stages, kv["mid"])
+        return "RISKY", msgspec.structs.replace(probable, why=f"it probably does not start: {why}")
+    if probable is not None:
+        return "NO", probable
     if failures["high"] is not None:
         return "RISKY", failures["high"]
     least = kv["high"]

@@ -1,0 +1,45 @@
+"""Does a plan say how sure it is where its own interval contains what is needed?"""
+
+from __future__ import annotations
+
+import pytest
+
+from diag.engines import plan_launch
+from diag.facts.plan import Parameters, Plan
+from diag.planner.wanted import Wanted
+from diag.units import GIB
+from tests.planner.clusters import UNNAMED, gpu_node, snapshot, write_model
+
+
+@pytest.mark.parametrize(
+    ("length", "verdict", "told"),
+    [
+        (35000, "NO", "does not fit: sglang starts, but a request of 35,000 tokens can never be answered: it holds "),
+        (25200, "RISKY", "a request of 25,200 tokens will probably never be answered, though sglang starts: it holds "),
+        (22500, "RISKY", "a request of 22,500 tokens may never be answered, though sglang starts: it holds "),
+    ],
+)
+def test_what_starts_says_how_surely_a_whole_request_is_never_answered(tmp_path, length, verdict, told):
+    """3.2B on 45 GiB, a fifth of it: 24,165 tokens probably, 20,890 to 25,964."""
+    changes = {"hidden_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 24, "intermediate_size": 8192,
+               "head_dim": 128, "tie_word_embeddings": True}  # fmt: skip
+    model = write_model(tmp_path, "llama-8b", **changes)
+    node = gpu_node("gpu01", free_gib=(44.4,), total=45 * GIB, kind=UNNAMED)
+    pinned = Parameters(gpu_memory_utilization=0.2, max_model_len=length)
+    plan = plan_launch(snapshot(node), model, "sglang", "0.5.6", Wanted(pinned=pinned))
+    assert plan.verdict == verdict
+    assert told in plan.reason
+
+
+def test_a_shorter_context_that_probably_starts_is_preferred_to_one_that_probably_does_not(tmp_path):
+    """15.0 GiB of weights; 8192 tokens take 1 GiB, 2048 a quarter."""
+    model = write_model(tmp_path, "llama-8b")
+
+    def planned(**pinned: int) -> Plan:
+        node = gpu_node("gpu01", free_gib=(17.2,), total=24 * GIB, kind=UNNAMED)
+        return plan_launch(snapshot(node), model, wanted=Wanted(pinned=Parameters(**pinned)))
+
+    assert "it probably does not start: one request of 8192 tokens" in planned(max_model_len=8192).reason
+    assert planned().verdict == "RISKY"
+    assert planned().parameters.max_model_len < 8192
+    assert "but only if overheads stay below their high estimates" in planned().reason
