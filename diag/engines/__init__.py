@@ -70,16 +70,14 @@ def plan_launch(
     return msgspec.structs.replace(
         planned.plan,
         recipe=recipe,
-        lever=_in_flags(planned.plan.lever, engine, rules.version),
-        notes=(*newer, *planned.plan.notes, *beside),
+        lever=None if planned.plan.lever is None else _in_flags(planned.plan.lever, engine, rules.version),
+        notes=(*newer, *(_in_flags(line, engine, rules.version) for line in planned.plan.notes), *beside),
         sources=planned.plan.sources | why_flags,
     )
 
 
-def _in_flags(text: str | None, engine: str, version: str) -> str | None:
+def _in_flags(text: str, engine: str, version: str) -> str:
     """``{max_num_seqs=256}`` as the engine spells it."""
-    if text is None:
-        return None
     return _SETTING.sub(lambda found: ENGINES[engine].setting(found[1], _value(found[2]), version), text)
 
 

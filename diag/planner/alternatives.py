@@ -1,4 +1,4 @@
-"""What would other formats give in the chosen deployment, and the engine's own batch?
+"""What would other formats give in the chosen deployment, and the engine's own batch, and shorter steps?
 
 A KV cache in 8 bit and weights in 8 bit are decisions of their own: they change what the model answers. So they are
 shown, not taken, unless the user pins them.
@@ -18,6 +18,10 @@ from diag.planner.trial import RANK, Trial, attempt
 from diag.planner.unknown import NotKnown
 from diag.units import size
 
+SMALLER_STEP = 2048
+"""Tokens; the engines' own are up to eight times as many."""
+WORTH_IT = 1.25
+"""So many times the KV cache for shorter steps."""
 IN_8_BIT = ("fp8", "int8")
 """The first that the engine runs on the device."""
 ORDER = {"native": 0, "weight_only": 1}
@@ -33,7 +37,7 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def alternatives(case: Case, best: Trial) -> tuple[Alternative, ...]:
-    found = (_in_8_bit(case, best), _kv_in_8_bit(case, best), _for_throughput(case, best))
+    found = (_in_8_bit(case, best), _kv_in_8_bit(case, best), _for_throughput(case, best), _smaller_steps(case, best))
     return tuple(one for one in found if one is not None)
 
 
@@ -103,3 +107,18 @@ def _for_throughput(case: Case, best: Trial) -> Alternative | None:
     doubt = "" if trial.verdict == "FITS" else f", and it is {trial.verdict} then: {at}{trial.outcome.why}"
     note = f"for throughput: {told} {cost} and {left}{doubt}"
     return Alternative(case=case, trial=trial, reason=note, note=note)
+
+
+def _smaller_steps(case: Case, best: Trial) -> Alternative | None:
+    """Where what steps keep in flight takes much of the KV cache: windows and summaries hold it beside the request."""
+    settled = case.wanted.pinned.max_num_batched_tokens is not None or case.wanted.goal not in {"stable", "context"}
+    if settled or best.verdict == "NO" or best.batch.max_num_batched_tokens <= SMALLER_STEP:
+        return None
+    if best.batch.max_num_seqs > SMALLER_STEP:
+        return None
+    trial = attempt(case, msgspec.structs.replace(best.way, max_num_batched_tokens=SMALLER_STEP))
+    if trial.rank < best.rank or trial.tokens < WORTH_IT * best.tokens:
+        return None
+    holds = f"{trial.tokens:,} tokens of KV cache instead of {best.tokens:,}"
+    note = f"{{max_num_batched_tokens={SMALLER_STEP}}} leaves {holds}; long prompts then take more steps"
+    return Alternative(case=case, trial=trial, reason=f"{holds}; long prompts then take more steps", note=note)

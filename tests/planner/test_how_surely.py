@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from diag.declared import declared_snapshot
 from diag.engines import plan_launch
 from diag.facts.plan import Parameters, Plan
 from diag.planner.wanted import Wanted
@@ -43,3 +46,15 @@ def test_a_shorter_context_that_probably_starts_is_preferred_to_one_that_probabl
     assert planned().verdict == "RISKY"
     assert planned().parameters.max_model_len < 8192
     assert "but only if overheads stay below their high estimates" in planned().reason
+
+
+def test_shorter_steps_are_told_where_they_leave_much_more_kv_cache():
+    cluster, model = declared_snapshot("8xB200"), "deepseek-ai/DeepSeek-V4-Pro"
+    plan = plan_launch(cluster, model)
+    told = re.compile(r"--max-num-batched-tokens 2048 leaves ([\d,]+) tokens of KV cache instead of ([\d,]+);")
+    more, now = (int(text.replace(",", "")) for text in next(filter(None, map(told.match, plan.notes))).groups())
+    pinned = plan_launch(cluster, model, wanted=Wanted(pinned=Parameters(max_num_batched_tokens=2048)))
+    assert (now, more) == (plan.kv.capacity_tokens, pinned.kv.capacity_tokens)
+    assert more > 1.25 * now
+    assert not any(map(told.match, pinned.notes))
+    assert not any(map(told.match, plan_launch(declared_snapshot("1xH100"), "Qwen/Qwen3-8B").notes))
