@@ -144,7 +144,10 @@ def _repeated(case: Case, best: Trial) -> str:
     heads = architecture.kv_heads
     if not heads or deployment.tp <= heads:
         return ""
-    line = f"{heads} KV heads on {deployment.tp} ranks: each is held {deployment.tp // heads} times"
+    several = (
+        f"{heads} KV heads on {deployment.tp} ranks: each" if heads > 1 else f"1 KV head on {deployment.tp} ranks: it"
+    )
+    line = f"{several} is held {deployment.tp // heads} times"
     return f"{line}{_with_fewer_ranks(case, best, heads)}"
 
 
@@ -268,10 +271,16 @@ def because(case: Case, best: Trial, parameters: Parameters, dtype_why: str | No
     if best.batch.max_num_seqs != own.max_num_seqs:
         lines["max_num_seqs"] = _seqs_source(case, best)
     if best.batch.max_num_batched_tokens != own.max_num_batched_tokens:
-        lines["max_num_batched_tokens"] = f"smaller activation than with {own.max_num_batched_tokens}"
+        lines["max_num_batched_tokens"] = _tokens_source(case, best, own.max_num_batched_tokens)
     if dtype_why:
         lines["dtype"] = dtype_why
     return lines | _pinned(case.wanted.pinned) | ({"backend": case.rules.backend_why} if case.rules.backend_why else {})
+
+
+def _tokens_source(case: Case, best: Trial, own: int) -> str:
+    if best.batch.max_num_batched_tokens < own:
+        return f"smaller activation than with {own}"
+    return f"{case.rules.engine} takes no fewer than sequences at once, {best.batch.max_num_seqs}; by itself {own}"
 
 
 def _pinned(pinned: Parameters) -> dict[str, str]:

@@ -58,3 +58,40 @@ def test_shorter_steps_are_told_where_they_leave_much_more_kv_cache():
     assert more > 1.25 * now
     assert not any(map(told.match, pinned.notes))
     assert not any(map(told.match, plan_launch(declared_snapshot("1xH100"), "Qwen/Qwen3-8B").notes))
+
+
+def test_more_tokens_a_step_than_the_engines_own_are_explained_by_the_sequences():
+    cluster = declared_snapshot("1xH100")
+    plan = plan_launch(cluster, "Qwen/Qwen3-8B", wanted=Wanted(pinned=Parameters(max_num_seqs=10000)))
+    told = plan.sources["--max-num-batched-tokens"]
+    assert told == "vllm takes no fewer than sequences at once, 10000; by itself 8192"
+
+
+def test_what_high_estimates_forbid_is_told_as_theirs():
+    notes = plan_launch(declared_snapshot("8xH20"), "deepseek-ai/DeepSeek-R1").notes
+    assert any(re.search("it is RISKY then: at high estimates weights of .* leave no KV", note) for note in notes)
+
+
+def test_one_kv_head_is_one():
+    notes = plan_launch(declared_snapshot("8xB200"), "deepseek-ai/DeepSeek-V4-Pro").notes
+    assert "1 KV head on 8 ranks: it is held 8 times" in notes
+
+
+@pytest.mark.parametrize(
+    ("free", "settled", "told"),
+    [
+        (
+            19.6,
+            {"max_num_seqs": 2000},
+            r"weights of 15\.\d GiB and activation of [\d.]+ GiB leave no KV cache in 18\.4 GiB",
+        ),
+        (19.6, {"max_num_batched_tokens": 4_000_000}, r"activation of [\d.]+ GiB leaves no KV cache in 18\.4 GiB"),
+        (15.0, {"gpu_memory_utilization": 0.7}, r"weights of 15\.\d GiB leave no KV cache in 14\.0 GiB"),
+    ],
+)
+def test_all_terms_that_cross_the_budget_together_are_named_and_no_others(tmp_path, free, settled, told):
+    node = gpu_node("gpu01", free_gib=(free,), total=20 * GIB, kind=UNNAMED)
+    wanted = Wanted(pinned=Parameters(**settled))
+    plan = plan_launch(snapshot(node), write_model(tmp_path, "llama-8b"), wanted=wanted)
+    assert plan.verdict == "NO"
+    assert re.match(rf"does not fit: (others hold .*: )?{told} \(", plan.reason)

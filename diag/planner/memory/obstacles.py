@@ -11,7 +11,7 @@ import msgspec
 from diag.planner.memory.attempt import Start
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.same import Same
-from diag.planner.memory.shares import Room, Taken
+from diag.planner.memory.shares import Room, Taken, sized_after_capture
 from diag.planner.memory.terms import Terms
 from diag.planner.memory.weighed import Level
 from diag.planner.model.architecture import Architecture, StateCache
@@ -20,6 +20,9 @@ from diag.units import size
 Limit = Literal["weights", "kv", "activation", "graphs", "non_torch", "held", "context"]
 LOADING: dict[Level, float] = {"low": 1, "mid": 1.005, "high": 1.04}
 """Of what loading holds at once; holes and copies of single layers beside: more than 1.028 in a log of vLLM 0.13."""
+
+TERMS = ("activation", "graphs", "non_torch", "fragmentation", "kept")
+SINGULAR = ("activation", "memory of others")
 
 
 class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,24 +109,41 @@ def _no_start(start: Start, stage: Stage, level: Level) -> Obstacle | None:
 
 
 def _no_kv(start: Start, stage: Stage, level: Level) -> Obstacle | None:
+    """Names the terms, the largest first, that cross the budget together."""
     if kv_bytes(start, stage, level) > 0:
         return None
-    found, taken, terms = stage.rooms[level], stage.taken[level], stage.terms
-    told = f"weights of {size(taken.weights)}"
-    beside: dict[Limit, int] = {"activation": getattr(terms.activation, level),
-                                "graphs": getattr(terms.graphs, level),
-                                "non_torch": getattr(terms.non_torch, level)}  # fmt: skip
-    if taken.runtime > taken.weights:
-        of = f"{start.batch.max_num_seqs} sequences"
-        why = f"what is kept for {of} takes {size(taken.runtime)} and {told}: no KV cache is left"
-        return Obstacle(limit="kv", why=why, lacks_kv=True)
-    largest = max(beside, key=lambda name: beside[name])
-    if taken.inside and beside[largest] > taken.weights:
-        words = largest.replace("_", "-")
-        why = f"{words} of {size(beside[largest])} and {told} leave no KV cache in {size(max(0, found.budget))}"
-        return Obstacle(limit=largest, why=why, lacks_kv=True)
-    why = f"{told} leave no KV cache in {size(max(0, found.budget))}"
-    return Obstacle(limit="weights", why=why, lacks_kv=True)
+    parts = sorted(_inside(start, stage, level), key=lambda part: part.size, reverse=True)
+    budget, named, taken = max(0, stage.rooms[level].budget), list[str](), 0
+    for part in parts:
+        if part.size and (not named or taken < budget):
+            named.append(f"{part.words} of {size(part.size)}")
+            taken += part.size
+    told = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    verb = "leaves" if len(named) == 1 and parts[0].words in SINGULAR else "leave"
+    return Obstacle(limit=parts[0].limit, why=f"{told} {verb} no KV cache in {size(budget)}", lacks_kv=True)
+
+
+class _Part(msgspec.Struct, frozen=True):
+    limit: Limit
+    words: str
+    size: int
+
+
+def _inside(start: Start, stage: Stage, level: Level) -> tuple[_Part, ...]:
+    """All that shares the budget with the KV cache."""
+    taken, terms = stage.taken[level], stage.terms
+    names = {*start.rules.inside, *(("graphs",) if sized_after_capture(start) else ())}
+    sizes = {name: int(getattr(getattr(terms, name), level)) if name in names else 0 for name in TERMS}
+    shared = "context" in names and start.rules.fraction_of == "total"
+    beside = taken.context if shared else 0
+    return (
+        _Part("weights", "weights", taken.weights),
+        _Part("activation", "activation", sizes["activation"] + sizes["kept"]),
+        _Part("graphs", "CUDA graphs", sizes["graphs"]),
+        _Part("non_torch", "libraries", sizes["non_torch"] + sizes["fragmentation"] + beside),
+        _Part("held", "memory of others", start.device.held_bytes if shared else 0),
+        _Part("kv", f"what is kept for {start.batch.max_num_seqs} sequences", taken.runtime),
+    )
 
 
 def _no_room(stage: Stage, level: Level) -> Obstacle | None:

@@ -83,7 +83,7 @@ def room(rules: EngineRules, device: Device, utilization: float, taken: Taken, *
     if rules.fraction_of == "free after load":
         left = device.free_bytes - taken.context - taken.weights - taken.inside - taken.runtime
         kv = int(utilization * left)
-        return Room(budget=left, kv=kv, beside=left - kv + taken.runtime)
+        return Room(budget=device.free_bytes - taken.context, kv=kv, beside=left - kv + taken.runtime)
     free = device.free_bytes * gpus
     budget = int(free * utilization)
     return Room(budget=budget, kv=budget - taken.weights - taken.inside, beside=free - budget - taken.context * gpus)
