@@ -22,24 +22,29 @@ PINNED = "as you set it"
 
 
 def backed(rules: EngineRules, architecture: Architecture, device: Device, pinned: Parameters) -> EngineRules:
-    """``rules`` as they are where the engine has one backend. Raises DiagError where ``pinned`` names none of two."""
+    """``rules`` as they are where the engine has one backend. ``pinned`` names one of those that there are."""
     other = rules.other
+    if pinned.backend is not None:
+        return named(pinned.backend, rules)
     if other is None:
         return rules
-    if pinned.backend is not None:
-        return _named(pinned.backend, (rules, other))
     if (why := _why_not(rules, other, architecture, device, pinned)) is not None:
         return msgspec.structs.replace(rules, backend_why=why)
     told = f"what {rules.engine} {rules.version} starts by itself for {architecture.name}"
     return msgspec.structs.replace(other, backend_why=told, note=rules.note)
 
 
-def _named(name: str, known: tuple[EngineRules, EngineRules]) -> EngineRules:
+def named(name: str, rules: EngineRules) -> EngineRules:
+    """Raises DiagError where it is none of the engine's."""
+    known = [one for one in (rules, rules.other) if one is not None and one.backend]
     for one in known:
         if one.backend == name.lower():
-            return msgspec.structs.replace(one, backend_why=PINNED, note=known[0].note)
+            return msgspec.structs.replace(one, backend_why=PINNED, note=rules.note)
+    if not known:
+        what = f"backend={name}: {rules.engine} has no backends to choose from"
+        raise DiagError("--set", what, do="leave it out; of the engines only lmdeploy has some")
     names = " or ".join(one.backend for one in known)
-    raise DiagError("--set", f"backend={name}: found no such backend of {known[0].engine}, expected {names}")
+    raise DiagError("--set", f"backend={name}: found no such backend of {rules.engine}, expected {names}")
 
 
 def _why_not(

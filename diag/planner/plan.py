@@ -5,6 +5,7 @@ from __future__ import annotations
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.planner.accelerators import accelerators, nodes_without_accelerator, unreadable
+from diag.planner.backends import named
 from diag.planner.cpu import plan_cpu
 from diag.planner.gpu import plan_gpus
 from diag.planner.model.models import find_model
@@ -17,7 +18,7 @@ STABLE = Wanted()
 
 
 def plan(snapshot: Snapshot, model: str | None, rules: EngineRules, wanted: Wanted = STABLE) -> Planned:
-    """``model`` as ``find_model`` takes it; raises DiagError only where it names nothing."""
+    """``model`` as ``find_model`` takes it; raises DiagError only where it, or the backend, names nothing."""
     try:
         return _plan(snapshot, model, rules, wanted)
     except NotKnown as why:
@@ -28,6 +29,8 @@ def plan(snapshot: Snapshot, model: str | None, rules: EngineRules, wanted: Want
 
 def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules, wanted: Wanted) -> Planned:
     model = find_model(text, snapshot)
+    if wanted.pinned.backend is not None:
+        named(wanted.pinned.backend, rules)
     found = accelerators(snapshot)
     if found is not None:
         return plan_gpus(snapshot, found, model, rules, wanted)

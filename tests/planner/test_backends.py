@@ -91,12 +91,6 @@ def test_a_backend_that_there_is_not_is_one_clear_line(launched):
         launched("Qwen/Qwen3-8B", backend="tgi")
 
 
-def test_an_engine_with_one_backend_has_no_flag_for_it():
-    wanted = Wanted(pinned=Parameters(backend="turbomind"))
-    plan = plan_launch(declared_snapshot("8xH100"), "Qwen/Qwen3-8B", "vllm", "0.33.0", wanted)
-    assert "vllm 0.33.0 has no flag for backend" in plan.notes
-
-
 @pytest.mark.parametrize(
     ("pinned", "why"),
     [
@@ -113,3 +107,10 @@ def test_what_only_the_pytorch_engine_does_is_planned_with_it(launched, pinned, 
 
 def test_latent_attention_of_other_models_stays_with_the_pytorch_engine(launched):
     assert launched(DEEPSEEK_V3, "16xH200", "0.13.0").parameters.backend == "pytorch"
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "ollama"])
+def test_a_backend_of_an_engine_that_has_none_is_refused(engine):
+    wanted = Wanted(pinned=Parameters(backend="pytorch"))
+    with pytest.raises(DiagError, match=f"backend=pytorch: {engine} has no backends to choose from"):
+        plan_launch(declared_snapshot("8xH100"), "Qwen/Qwen3-8B", engine, wanted=wanted)
