@@ -30,7 +30,7 @@ def declared_snapshot(
     """``8xH100-80GB`` or ``2x8xH100-80GB`` (nodes × GPUs × device) as a Snapshot in which nothing was measured.
 
     What is named beside the text stands for the row's, or describes a device without one: total and free memory of a
-    GPU, its compute capability (``9.0``, ``90`` or ``sm_90``), the link between nodes. Raises DiagError.
+    GPU, its compute capability (``9``, ``9.0``, ``90`` or ``sm_90``), the link between nodes. Raises DiagError.
     """
     nodes, gpus, name = _parse(text)
     row = _described(name, gpu_memory_bytes, gpu_free_bytes, _capability(compute_capability))
@@ -62,13 +62,13 @@ def _parse(text: str) -> tuple[int, int, str]:
 
 
 def _capability(text: str | None) -> str | None:
-    """``9.0``, ``90``, ``sm_90a`` -> ``9.0``; a lone digit says too little."""
+    """``9``, ``9.0``, ``90``, ``sm_90a`` -> ``9.0``; no engine runs on 1.x and 2.x: ``12`` is ``12.0``."""
     if text is None:
         return None
-    match = re.fullmatch(r"(?:sm_?)?(?:(\d{1,2})\.(\d)|(\d{1,2})(\d)a?)", text.strip().lower())
+    match = re.fullmatch(r"(?:sm_?)?(?:(\d{1,2})\.(\d)|([12]?\d)|(\d{1,2})(\d)a?)", text.strip().lower())
     if match is None:
         raise DiagError("--compute-capability", f"{text!r}: expected e.g. 9.0, or 90")
-    return f"{match[1] or match[3]}.{match[2] or match[4]}"
+    return f"{match[1] or match[3] or match[4]}.{match[2] or match[5] or 0}"
 
 
 SMALLEST_BYTES = 256 * MIB

@@ -16,7 +16,7 @@ from diag.planner.wanted import GOALS, Goal, Wanted
 from diag.units import parse_rate
 
 TOKENS = {"": 1, "k": 1024, "m": 1024**2}
-LEAST: dict[str, float] = {"cpu_offload_gib": 0}
+NOT_BELOW_0 = frozenset({"cpu_offload_gib"})
 MOST: dict[str, float] = {"gpu_memory_utilization": 1}
 KINDS: dict[str, type] = {"expert_parallel": bool, "enforce_eager": bool, "kv_cache_dtype": str, "dtype": str,
                           "quantization": str, "gpu_memory_utilization": float, "cpu_offload_gib": float,
@@ -89,12 +89,21 @@ def _value(name: str, text: str) -> Any:
     value = BOOLEANS.get(text.lower()) if kind is bool else _number(text) if kind is float else _tokens(text)
     if name in POWERS_OF_TWO and (not isinstance(value, int) or value & (value - 1)):
         raise DiagError("--set", f"{name}={text}: expected a power of two, e.g. 16")
-    least, most = LEAST.get(name, 0 if kind is float else 1), MOST.get(name)
-    if value is None or (kind is not bool and (value < least or (most is not None and value > most) or value == 0)):
-        limit = f" above 0 and at most {most:g}" if most is not None else " of 1 or more" if kind is int else ""
-        words = "true or false" if kind is bool else f"a number{limit}"
-        raise DiagError("--set", f"{name}={text}: expected {words}")
+    if value is None or (kind is not bool and not _within(name, value)):
+        raise DiagError("--set", f"{name}={text}: expected {_expected(name, kind)}")
     return value
+
+
+def _within(name: str, value: float) -> bool:
+    return (value > 0 or name in NOT_BELOW_0) and value <= MOST.get(name, value)
+
+
+def _expected(name: str, kind: type) -> str:
+    if kind is bool:
+        return "true or false"
+    if name in MOST:
+        return f"a number above 0 and at most {MOST[name]:g}"
+    return "a number not below 0" if name in NOT_BELOW_0 else "a number of 1 or more"
 
 
 def _number(text: str) -> float | None:

@@ -172,6 +172,10 @@ def test_every_version_that_a_package_may_have_is_one(diag, version):
     assert json.loads(done.out)["engine"]["version"] == version
 
 
+def test_nothing_may_be_offloaded(planned):
+    assert "--cpu-offload-gb" not in planned(*H100, "--set", "cpu_offload_gib=0")["recipe"]["argv"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -181,7 +185,7 @@ def test_every_version_that_a_package_may_have_is_one(diag, version):
         (["--compute-capability", "9.0"], "diag: --compute-capability: says what a GPU of --hardware has; name"),
         (["--link", "9Gbit/s"], "diag: --link: says what a GPU of --hardware has; name --hardware too"),
         ([*H100, "--gpu-free", "90GiB"], "diag: --gpu-free: 90.0 GiB of 79.6 GiB: more than there is"),
-        ([*H100, "--compute-capability", "9"], "diag: --compute-capability: '9': expected e.g. 9.0, or 90"),
+        ([*H100, "--compute-capability", "nine"], "diag: --compute-capability: 'nine': expected e.g. 9.0, or 90"),
         ([*H100, "--link", "10"], "diag: --link: '10' is no rate; expected e.g. 100Gbit/s"),
         ([*H100, "--context", "0"], "diag: --context: '0' is no number of tokens; expected e.g. 32k or 32768"),
         ([*H100, "--context", "8K5"], "diag: --context: '8K5' is no number of tokens; expected e.g. 32k or 32768"),
@@ -196,7 +200,8 @@ def test_every_version_that_a_package_may_have_is_one(diag, version):
         ([*H100, "--set", "gpu_memory_utilization=1.5"],
          "diag: --set: gpu_memory_utilization=1.5: expected a number above 0 and at most 1"),
         ([*H100, "--set", "enforce_eager=maybe"], "diag: --set: enforce_eager=maybe: expected true or false"),
-        ([*H100, "--set", "cpu_offload_gib=0"], "diag: --set: cpu_offload_gib=0: expected a number"),
+        ([*H100, "--set", "cpu_offload_gib=-1"],
+         "diag: --set: cpu_offload_gib=-1: expected a number not below 0"),
         ([*H100, "--set", "max_num_seqs=1", "--set", "max_num_seqs=2"], "diag: --set: max_num_seqs twice; give it"),
         ([*H100, "--context", "8k", "--set", "max_model_len=4096"],
          "diag: --context: 8192 and --set max_model_len=4096; give one of them"),
