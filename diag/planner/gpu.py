@@ -182,7 +182,7 @@ def _discarded(
     case: Case, best: Trial, result: Found, others: tuple[alternatives.Alternative, ...]
 ) -> tuple[Discarded, ...]:
     """The best first, then what other formats would give, then what cannot be."""
-    lost = (_lost(case, trial, why_lost(case, trial, best)) for trial in result.trials[1:])
+    lost = (_lost(case, trial, why_lost(case, trial, best, result.enough)) for trial in result.trials[1:])
     changed = (_lost(one.case, one.trial, one.reason) for one in others)
     return (*lost, *changed, *(_impossible(one) for one in result.refused))
 

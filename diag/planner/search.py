@@ -3,6 +3,7 @@
 Best is what fits for sure, then what does not cross a slower link with every layer, then what the goal asks for:
  - stable: weights of at most 80 % of memory; then a KV cache as large as the weights (from there on reading it bounds
    decoding, not they) on the fewest GPUs;
+ - where requests at once are named: as many as can be; what the estimates do not tell apart is alike;
  - latency: the most GPUs for one request; throughput: the most tokens of KV cache on the whole cluster;
  - context: the longest one.
 """
@@ -22,6 +23,8 @@ from diag.planner.unknown import NotKnown
 
 MOST_WEIGHTS = 0.80
 """Share of a GPU's memory that weights take at most where a KV cache of the usual size is to stay: a rule of thumb."""
+ALIKE = 0.1
+"""Of the most requests that are held at once: further apart deployments are never alike, however wide estimates are."""
 SMALLER_TOKENS = (2048, 1024)
 """Of a batch, tried where the engine's own leaves too little."""
 
@@ -32,10 +35,13 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """``trials``: best first; empty: no deployment divides the model."""
+    """``trials``: best first; empty: no deployment divides the model. ``enough``: from so many requests at once on
+    they are alike.
+    """
 
     trials: tuple[Trial, ...]
     refused: tuple[Refused, ...]
+    enough: int = 0
 
 
 def search(case: Case) -> Found:
@@ -56,10 +62,11 @@ def search(case: Case) -> Found:
         refused.append(Refused(deployment=deployment, reason=why))
     if unknown and not trials:
         raise unknown[0]
-    trials.sort(key=lambda trial: worth(case, trial), reverse=True)
+    enough = _alike_from(case, trials)
+    trials.sort(key=lambda trial: _worth(case, trial, enough), reverse=True)
     if trials and case.wanted.as_long_as_fits:
         trials[0] = refined(case, trials[0])
-    return Found(trials=tuple(trials), refused=tuple(refused))
+    return Found(trials=tuple(trials), refused=tuple(refused), enough=enough)
 
 
 def best_of(case: Case, deployment: Deployment, *, kv_cache_dtype: str | None = None) -> Trial:
@@ -116,14 +123,26 @@ def _batched_tokens(pinned: int | None, own: int) -> Sequence[int | None]:
     return (None, *(tokens for tokens in SMALLER_TOKENS if tokens < own))
 
 
-def worth(case: Case, trial: Trial) -> tuple[float, ...]:
-    tier = case.domains.tier(trial.deployment)
-    return (trial.rank, -tier, _enough(case, trial), *_aim(case, trial))
+def _worth(case: Case, trial: Trial, enough: int) -> tuple[float, ...]:
+    held = min(enough, _held(trial))
+    return (trial.rank, -case.domains.tier(trial.deployment), held, *_aim(case, trial))
 
 
-def _enough(case: Case, trial: Trial) -> int:
-    """How many of the requests that the user named are held at once: all, or the more the better."""
-    return min(case.wanted.concurrency or 0, int(trial.requests * trial.replicas))
+def _held(trial: Trial) -> int:
+    return int(trial.requests * trial.replicas)
+
+
+def _alike_from(case: Case, trials: Sequence[Trial]) -> int:
+    """From how many requests at once on deployments are alike: all that the user named; or what the estimates of the
+    one that holds the most do not tell apart, at most ``ALIKE`` of it.
+    """
+    first = max(((trial.rank, -case.domains.tier(trial.deployment)) for trial in trials), default=None)
+    if first is None or not case.wanted.concurrency:
+        return 0
+    best = [trial for trial in trials if (trial.rank, -case.domains.tier(trial.deployment)) == first]
+    most = max(best, key=_held)
+    sure = int(most.sure_tokens / most.way.max_model_len * most.replicas)
+    return min(case.wanted.concurrency, max(sure, int(_held(most) * (1 - ALIKE))))
 
 
 def _aim(case: Case, trial: Trial) -> tuple[float, ...]:
@@ -152,8 +171,8 @@ def comfortable(case: Case, trial: Trial) -> bool:
     return trial.weights_bytes <= MOST_WEIGHTS * case.device.total_bytes
 
 
-def why_lost(case: Case, trial: Trial, best: Trial) -> str:
-    """The first criterion on which it is worse than the best."""
+def why_lost(case: Case, trial: Trial, best: Trial, enough: int = 0) -> str:
+    """The first criterion on which it is worse than the best. ``enough``: of what was found."""
     if trial.verdict == "NO" or trial.outcome.unlikely:
         return trial.outcome.why
     cost, told = case.domains.cost(trial.deployment, case.architecture), best.deployment.told
@@ -161,7 +180,7 @@ def why_lost(case: Case, trial: Trial, best: Trial) -> str:
         return f"fits only while overheads stay below their high estimates: {trial.outcome.why}"
     if case.domains.tier(trial.deployment) > case.domains.tier(best.deployment):
         return cost
-    if _enough(case, trial) < _enough(case, best):
+    if min(enough, _held(trial)) < min(enough, _held(best)):
         return f"holds {trial.requests * trial.replicas:.0f} of {case.wanted.concurrency} requests at once"
     return _why_aimed_worse(case, trial, best, told)
 

@@ -168,6 +168,15 @@ def test_more_requests_than_all_gpus_hold_are_told(qwen3_32b):
     assert any(note.endswith("of 400 requests of 8,192 tokens at once; the others wait") for note in plan.notes)
 
 
+def test_a_few_more_requests_than_estimates_tell_apart_are_worth_no_pipeline_stages(qwen3_32b):
+    """TP 8 holds 60.1 requests of 32k, TP 1 × PP 8 61.9: sampling and graphs differ by 1.7 GiB, known to 4."""
+    plan = plan_launch(ONE_NODE, qwen3_32b, wanted=Wanted(goal="throughput", context=32768, concurrency=512))
+    assert ranks(plan.parameters) == (8, 1)
+    lost = {ranks(one.parameters): one for one in other_layouts(plan)}
+    assert lost[1, 8].kv.capacity_tokens > plan.kv.capacity_tokens
+    assert lost[1, 8].reason == "more pipeline stages than TP 8"
+
+
 @pytest.mark.parametrize(
     "pinned",
     [
