@@ -109,6 +109,17 @@ def test_a_format_runs_as_the_engine_can(engine, version, capability, name, kind
     assert support.kind == kind, support.why
 
 
+def test_which_kernels_multiply_mxfp4_depends_on_the_device():
+    """vLLM's get_mxfp4_backend: on 9.x Triton's where triton_kernels is there, on 8.x and 12.x Marlin."""
+    told = {capability: how("vllm", "0.33.0", capability, "nvidia", "mxfp4").why for capability in (80, 90, 120)}
+    assert [told[capability].endswith("slower; Marlin multiplies in 16 bit") for capability in told] == [
+        True,
+        False,
+        True,
+    ]
+    assert "in Triton's kernels where triton_kernels is installed, else in Marlin" in told[90]
+
+
 def test_experts_may_need_more_than_other_layers():
     assert how("sglang", "0.5.23", 80, "nvidia", "fp8_block", experts=True).kind == "unsupported"
     assert how("vllm", "0.8.5", 80, "nvidia", "fp8", experts=True).kind == "unsupported"

@@ -78,7 +78,8 @@ def _at(rule: Rule, capability: int, name: str) -> Support:
     first = rule.steps[0][0]
     kind = _kind(rule, capability)
     needed = f"needs compute capability {first / 10:.1f}" if capability < first else ""
-    told = "; ".join(part for part in (WORDS[kind], needed, rule.note if kind != "native" else "") if part)
+    note = next((told for least, told in reversed(rule.notes) if capability >= least), rule.note)
+    told = "; ".join(part for part in (WORDS[kind], needed, note if kind != "native" else "") if part)
     on = f" sm{capability}" if rule.vendor == "nvidia" else f" of {capability / 10:.1f}" if first else ""
     return Support(kind=kind, why=f"{name}{on}: {told}", source=rule.source)
 

@@ -26,7 +26,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[tuple[int, Kind], ...]
     source: str
     note: str = ""
-    """Why it is not native."""
+    """Why it is not native; ``notes``: where that is another reason from a step on."""
+    notes: tuple[tuple[int, str], ...] = ()
     vendor: str = "nvidia"
     experts: bool = False
     """Only of routed experts."""
@@ -60,6 +61,9 @@ _turbomind = _of("turbomind")
 
 QUANT = "vllm/model_executor/layers/quantization/"
 MARLIN = "Marlin multiplies in 16 bit"
+MXFP4 = QUANT + "mxfp4.py (get_mxfp4_backend), later layers/fused_moe/oracle/mxfp4.py"
+TRITON = "gpt-oss in Triton's kernels where triton_kernels is installed, else in Marlin: both multiply in 16 bit"
+HOPPER = (90, TRITON), (120, MARLIN)
 CUTLASS = "vllm csrc/quantization/w8a8/cutlass/c3x/scaled_mm_helper.hpp"
 CUDA = "vllm/platforms/cuda.py"
 WNA16 = QUANT + "compressed_tensors/schemes/compressed_tensors_wNa16.py"
@@ -98,7 +102,7 @@ VLLM = (
     _vllm("0.15.1", "nvfp4", "75 weight_only,100 native", QUANT + "modelopt.py", MARLIN),
     _vllm("0.9.0", "nvfp4a16", "80 weight_only", QUANT + "modelopt.py", MARLIN),
     _vllm("0.15.1", "nvfp4a16", "75 weight_only", QUANT + "modelopt.py", MARLIN),
-    _vllm("0.10.1", "mxfp4", "80 weight_only,100 native,120 weight_only", QUANT + "mxfp4.py", MARLIN),
+    _vllm("0.10.1", "mxfp4", "80 weight_only,90 weight_only,100 native,120 weight_only", MXFP4, MARLIN, notes=HOPPER),
     _vllm("0", "bnb4 bnb8", "70 weight_only", QUANT + "bitsandbytes.py", "multiplies in 16 bit"),
     _vllm("0.28", "bnb4 bnb8", "", QUANT + "__init__.py"),
     _vllm("0", "gguf", "60 weight_only", QUANT + "gguf.py", "multiplies in 16 bit"),
