@@ -8,8 +8,10 @@ from diag.planner.accelerators import accelerators, nodes_without_accelerator, u
 from diag.planner.backends import named
 from diag.planner.cpu import plan_cpu
 from diag.planner.gpu import plan_gpus
-from diag.planner.model.models import find_model
-from diag.planner.planned import Planned, unknown
+from diag.planner.model.families.config import Config
+from diag.planner.model.families.lengths import longest_context
+from diag.planner.model.models import Model, find_model
+from diag.planner.planned import Planned, refused, unknown
 from diag.planner.rules import EngineRules
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
@@ -33,10 +35,25 @@ def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules, wanted: Want
         named(wanted.pinned.backend, rules)
     found = accelerators(snapshot)
     if found is not None:
-        return plan_gpus(snapshot, found, model, rules, wanted)
+        try:
+            return plan_gpus(snapshot, found, model, rules, wanted)
+        except NotKnown:
+            most = _longest(model)
+            why = most and wanted.longer_than(most)
+            if not why:
+                raise
+            return refused(why, f"a context of at most {most:,} tokens", rules, model.name)
     cpu_nodes = nodes_without_accelerator(snapshot)
     if (why := unreadable(snapshot)) is not None or not cpu_nodes:
         raise NotKnown(f"accelerators: {why}", "make them readable where diag runs on the node, then measure again")
     if wanted.pinned.speculative_method or (wanted.pinned.decode_context_parallel_size or 1) > 1:
         raise NotKnown("guessed tokens and divided ones on CPUs", "leave them out of --set")
     return plan_cpu(cpu_nodes, model, rules, wanted)
+
+
+def _longest(model: Model) -> int | None:
+    """Of a model that the planner does not understand: engines look at the length first. None: it does not say."""
+    try:
+        return longest_context(Config(model.config))
+    except NotKnown:
+        return None

@@ -42,3 +42,11 @@ def unknown(why: NotKnown, rules: EngineRules, model: str) -> Planned:
     sources = {"engine.version": rules.note or f"rules of {rules.engine} {rules.version}"}
     plan = Plan(verdict="UNKNOWN", reason=f"not known: {why}", lever=why.lever, engine=engine, sources=sources)
     return Planned(plan=plan, model=model)
+
+
+def refused(why: str, lever: str, rules: EngineRules, model: str) -> Planned:
+    """Whatever memory there is."""
+    engine = EngineName(name=rules.engine, version=rules.version)
+    sources = {"engine.version": rules.note or f"rules of {rules.engine} {rules.version}"}
+    plan = Plan(verdict="NO", reason=f"cannot be: {why}", lever=lever, engine=engine, sources=sources)
+    return Planned(plan=plan, model=model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -95,3 +96,15 @@ def test_all_terms_that_cross_the_budget_together_are_named_and_no_others(tmp_pa
     plan = plan_launch(snapshot(node), write_model(tmp_path, "llama-8b"), wanted=wanted)
     assert plan.verdict == "NO"
     assert re.match(rf"does not fit: (others hold .*: )?{told} \(", plan.reason)
+
+
+@pytest.mark.parametrize(("length", "verdict"), [(2049, "NO"), (2048, "UNKNOWN")])
+def test_a_context_beyond_the_model_s_own_is_refused_though_the_model_is_not_known(tmp_path, length, verdict):
+    """Engines look at the length before they look at anything else."""
+    config = {"architectures": ["OddForCausalLM"], "model_type": "odd", "max_position_embeddings": 2048}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    plan = plan_launch(declared_snapshot("1xH100"), str(tmp_path), wanted=Wanted(context=length))
+    assert plan.verdict == verdict
+    if verdict == "NO":
+        assert plan.reason == "cannot be: a context of 2,049 tokens: the model itself allows 2,048"
+        assert plan.lever == "a context of at most 2,048 tokens"
