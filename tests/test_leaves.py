@@ -60,10 +60,12 @@ def culprits(links: Links, nodes: tuple[Node, ...], tmp_path: Path) -> tuple[set
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_what_leaves_share_by_design_blames_nobody_where_they_are_named(monkeypatch, tmp_path, told):
+def test_what_leaves_share_by_design_blames_nobody(monkeypatch, tmp_path, told):
+    """Where they are not named, links that are slow alike are a way that they share, or each of them: nobody knows."""
     links, nodes = swept(monkeypatch, told=told)
     causes, outcomes = culprits(links, nodes, tmp_path)
-    assert ("link_slow" in causes, "failed" in outcomes) == (not told, not told)
+    assert causes == set()
+    assert outcomes == ({"passed"} if told else {"passed", "not_measured"})
     doubted = sum(row.pairs for row in links.rounds if "suspects" in row.why)
     assert (doubted >= COUNT // LEAF) is not told
 

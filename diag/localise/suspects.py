@@ -19,6 +19,7 @@ from diag.localise.explain import Fit, Pairs, Part
 from diag.localise.observed import REACHES, Seen, Sight, failed, layers, look, recentred
 from diag.localise.schedule import ring_pairs
 from diag.localise.told import Suspect, cause_of, directions, evidence_of, rate_of, unclear, what, why_of
+from diag.units import gbit_per_s
 
 CLEAR = 3.0
 """So many nats must the next explanation be worse: 19 of 20. Simulated (bench/localise.py), a higher bar leaves more
@@ -28,6 +29,8 @@ GAPING, SPREAD = 0.25, 0.15
 PASSES = 3
 """What is sound is found again without the culprits, so often."""
 PAIR = 2
+TIER, ALIKE = 4, 0.25
+"""So many links whose rates differ no more than this are no accident of so many cables."""
 
 
 def suspects(
@@ -62,7 +65,8 @@ def _suspects(
         elif len(among) <= PAIR:
             found += _of_two(nodes, layer, expected)
         else:
-            found += _of_layer(nodes, look(layer, expected, groups), expected)
+            one = _of_layer(nodes, look(layer, expected, groups), expected)
+            found += one if groups else _tiered(one)
     return tuple(sorted(_by_rail(found), key=lambda each: (each.kind == "unclear", -each.confidence, each.nodes)))
 
 
@@ -97,6 +101,31 @@ def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> lis
         why = "all are slow alike: it is what they share (a switch, a setting), or each of them"
         found.append(unclear(nodes, [each.flow for each in sight.seen], expected, "line rate", why))
     return found
+
+
+def _tiered(found: Sequence[Suspect]) -> list[Suspect]:
+    """Where no leaf is known: many links that are slow alike are rather a way that they share than each of them."""
+    links = [each for each in found if each.kind in ("link", "direction") and each.found_bytes_per_s]
+    middle = median([each.found_bytes_per_s or 0.0 for each in links]) if links else 0.0
+    alike = [each for each in links if abs((each.found_bytes_per_s or 0.0) - middle) <= ALIKE * middle]
+    if len(alike) < TIER:
+        return list(found)
+    why = (
+        f"{len(alike)} links between nodes that are sound with others carry {gbit_per_s(middle)} alike: "
+        "what they share (the way between leaves; leaf= in the inventory tells it), or each of them"
+    )
+    shared = msgspec.structs.replace(
+        alike[0],
+        kind="unclear",
+        nodes=tuple(sorted({node for each in alike for node in each.nodes})),
+        cause="",
+        found_bytes_per_s=middle,
+        expected_bytes_per_s=None,
+        confidence=0.0,
+        why=why,
+        evidence=tuple(way for each in alike for way in each.evidence),
+    )
+    return [*(each for each in found if each not in alike), shared]
 
 
 def _gaping(fit: Fit) -> list[Flow]:
