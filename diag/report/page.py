@@ -7,6 +7,7 @@ from diag.report.asking import asked_lines
 from diag.report.checks import check_lines, verbose_lines
 from diag.report.ending import last_lines
 from diag.report.findings import advice_lines, broken_lines, culprit_lines, failed_lines, not_measured_lines
+from diag.report.gpu_speeds import gpu_lines
 from diag.report.ink import Ink
 from diag.report.launch import plan_lines
 from diag.report.places import number_of
@@ -14,6 +15,7 @@ from diag.report.shown import Shown
 from diag.report.stages import head_lines, stage_lines
 from diag.report.survivors import survivor_lines, unwatched_lines
 from diag.report.tally import Tally, tally
+from diag.report.together import together_lines
 from diag.units import seconds
 
 COUNTED = (
@@ -33,6 +35,7 @@ def page(shown: Shown, ink: Ink) -> list[str]:
     blocks = [
         [*stage_lines(shown, ink), *asked_lines(shown, ink), *head_lines(shown, ink)],
         verbose_lines(shown, counted, ink) if shown.verbosity > 0 else check_lines(shown, counted, ink),
+        _speeds(shown, ink) if shown.verbosity > 0 else [],
         failed_lines(shown, counted, ink),
         broken_lines(counted, ink),
         advice_lines(shown, counted, ink),
@@ -48,6 +51,12 @@ def page(shown: Shown, ink: Ink) -> list[str]:
         last_lines(shown, counted, ink),
     ]
     return [line for block in blocks if block for line in [*block, ""]][:-1]
+
+
+def _speeds(shown: Shown, ink: Ink) -> list[str]:
+    """All that was measured inside the nodes."""
+    lines = [*gpu_lines(shown.snapshot, ink), *together_lines(shown.snapshot, ink)]
+    return [ink.rule("speeds inside the nodes"), *lines] if lines else []
 
 
 def _counts(shown: Shown, counted: Tally, ink: Ink) -> list[str]:

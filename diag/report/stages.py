@@ -12,11 +12,13 @@ from diag.facts.record import Missing, is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.facts.tiers import tier_fits
 from diag.inventory import fold
+from diag.report.gpu_speeds import gpu_texts
 from diag.report.ink import Ink
 from diag.report.links import link_texts
 from diag.report.places import number_of
 from diag.report.shown import Shown
 from diag.report.sides import side_lines
+from diag.report.together import together_texts
 from diag.units import gb_per_s, gbit_per_s, seconds, size
 
 LABEL = 13
@@ -88,7 +90,14 @@ def _absent(snapshot: Snapshot) -> list[str]:
 
 
 def _measured(snapshot: Snapshot) -> list[str]:
-    return [*link_texts(snapshot), *_all_reduce(snapshot), *_tiers(snapshot), *_reads(snapshot)]
+    return [
+        *link_texts(snapshot),
+        *_all_reduce(snapshot),
+        *_tiers(snapshot),
+        *gpu_texts(snapshot),
+        *together_texts(snapshot),
+        *_reads(snapshot),
+    ]
 
 
 def _all_reduce(snapshot: Snapshot) -> Iterable[str]:

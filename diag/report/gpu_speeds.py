@@ -1,0 +1,140 @@
+"""How fast is each model of GPU by itself: products, memory, the ways to the host and to each other?
+
+Two forms: a line on the page, and with -v a table of all that was measured. Figures whose payload was wrong are none.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
+
+from diag.facts.device import Gpu
+from diag.facts.expected import Expected, expected, host_link
+from diag.facts.node import Node
+from diag.facts.rates import measured
+from diag.facts.record import is_known
+from diag.facts.snapshot import Snapshot
+from diag.facts.speed import Bandwidth, Speed
+from diag.report.figures import NONE, Figure, figure, odd_texts, table_lines
+from diag.report.ink import Ink
+from diag.report.places import Place
+from diag.units import gb_per_s
+
+TERA = 1e12
+LABELS: Mapping[str, str] = {
+    "hbm": "memory", "h2d": "H2D", "d2h": "D2H", "h2d far": "H2D, far NUMA node", "d2h far": "D2H, far NUMA node",
+    "h2d_all": "H2D, all GPUs at once", "d2h_all": "D2H, all GPUs at once", "p2p": "GPU to GPU",
+    "p2p host": "GPU to GPU by the host",
+}  # fmt: skip
+"""What was measured, as it is shown; products (GEMM) are called by their dtype."""
+BRIEF = ("bf16", "hbm", "h2d", "d2h", "p2p")
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """GPUs of one name; ``one``: any of them. ``rates``: what -> who -> bytes or operations a second."""
+
+    one: Gpu
+    gpus: set[Place]
+    rates: dict[str, dict[Place, float]]
+
+
+def models(snapshot: Snapshot) -> dict[str, Model]:
+    found: dict[str, Model] = {}
+    for node in measured(snapshot.nodes):
+        named = {gpu.index: gpu for gpu in node.gpus}
+        for what, index, target, rate in _rows(node.speed):
+            if index in named:
+                gpu = named[index]
+                model = found.setdefault(gpu.name, Model(one=gpu, gpus=set(), rates=defaultdict(dict)))
+                model.gpus.add((node.name, f"gpu:{index}"))
+                model.rates[what][_place(node, index, target)] = rate
+    return found
+
+
+def _place(node: Node, index: int, target: int | None) -> Place:
+    return node.name, f"gpu:{index}" if target is None else f"gpu:{index}>{target}"
+
+
+def _rows(speed: Speed) -> Iterator[tuple[str, int, int | None, float]]:
+    """What, GPU, the other one, rate."""
+    for product in speed.gemms if is_known(speed, "gemms") else ():
+        if product.verified:
+            yield product.dtype, product.gpu, None, product.sustained_flops_per_s
+    for copy in speed.bandwidths if is_known(speed, "bandwidths") else ():
+        if copy.verified:
+            yield _kind(copy), copy.gpu, None, copy.bytes_per_s
+    for pair in speed.p2p if is_known(speed, "p2p") else ():
+        if pair.verified:
+            yield "p2p" if pair.direct else "p2p host", pair.source, pair.target, pair.bytes_per_s
+
+
+def _kind(row: Bandwidth) -> str:
+    return f"{row.kind} far" if row.near is False and row.kind in ("h2d", "d2h") else row.kind
+
+
+def usual(gpu: Gpu, what: str) -> float | None:
+    """What others measured on that model, or of that PCIe link; None: nothing is published."""
+    called = what if what in LABELS else f"gemm {what}"
+    fitting = _link(gpu) if what in ("h2d", "d2h") else expected(gpu.name, called)
+    return fitting.typical if fitting is not None else None
+
+
+def _link(gpu: Gpu) -> Expected | None:
+    link = gpu.pcie if is_known(gpu, "pcie") else None
+    if link is None or not (is_known(link, "generation_max") and is_known(link, "width_max")):
+        return None
+    generation, width = link.generation_max, link.width_max
+    return host_link(generation, width) if generation and width else None
+
+
+def _spell(what: str) -> Callable[[float], str]:
+    return gb_per_s if what in LABELS else tflops
+
+
+def _label(what: str) -> str:
+    return LABELS.get(what, f"GEMM {what}")
+
+
+def tflops(flops_per_s: float) -> str:
+    return f"{flops_per_s / TERA:.1f} TFLOP/s"
+
+
+def gpu_texts(snapshot: Snapshot) -> Iterable[str]:
+    """``32 × NVIDIA H100: bf16 733.5–736.5 TFLOP/s (expected 794.5), memory …``, a line for each model."""
+    for name, model in models(snapshot).items():
+        found = {what: figure(model.rates[what]) for what in BRIEF if what in model.rates}
+        told = ", ".join(f"{_label(what)} {_beside(model, what, each)}" for what, each in found.items())
+        odd = odd_texts(*_labelled(found))
+        if told:
+            yield "; ".join([f"{len(model.gpus):,} × {name}: {told}", *odd])
+
+
+def _beside(model: Model, what: str, found: Figure) -> str:
+    wanted = usual(model.one, what)
+    of = f" (expected {_spell(what)(wanted).partition(' ')[0]})" if wanted is not None else ""
+    return found.shown(_spell(what)) + of
+
+
+def _labelled(found: Mapping[str, Figure]) -> tuple[dict[str, Figure], dict[str, Callable[[float], str]]]:
+    labels = {what: _label(what) for what in found}
+    return {labels[what]: each for what, each in found.items()}, {labels[what]: _spell(what) for what in found}
+
+
+def gpu_lines(snapshot: Snapshot, ink: Ink) -> list[str]:
+    """All figures of each model in a table."""
+    lines: list[str] = []
+    for name, model in models(snapshot).items():
+        order = [what for what in model.rates if what not in LABELS] + [what for what in LABELS if what in model.rates]
+        found = {what: figure(model.rates[what]) for what in order}
+        rows = [(_label(what), found[what].shown(_spell(what)), _wanted(model, what)) for what in order]
+        lines += ink.wrap(f"{len(model.gpus):,} × {name}", indent=0)
+        lines += table_lines(("", "measured", "expected"), rows, ink)
+        lines += [f"  {line}" for text in odd_texts(*_labelled(found)) for line in ink.wrap(text, indent=2)]
+    return lines
+
+
+def _wanted(model: Model, what: str) -> str:
+    wanted = usual(model.one, what)
+    return _spell(what)(wanted) if wanted is not None else NONE
