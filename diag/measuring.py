@@ -20,7 +20,7 @@ from diag.facts.rates import slow_together
 from diag.facts.record import NotMeasured, is_known, peek, unknown
 from diag.facts.speed import NodeCollectives, Speed
 from diag.probes import dcgm, gpu_rises
-from diag.remote import ladder, node_collectives, schedule
+from diag.remote import climb, ladder, node_collectives, schedule
 from diag.remote.measurements import measure
 from diag.remote.session import Session
 from diag.wishes import Wishes
@@ -125,11 +125,13 @@ def _measuring(
 
     def work() -> Speed:
         began = time.monotonic()
-        found = diagnosed(session, node, plan.level, measure(session, in_time, node))
+        alone = measure(session, in_time, node)
+        unused_s = max(0.0, in_time.seconds - (time.monotonic() - began))
+        found = diagnosed(session, node, plan.level, alone)
         if plan.level == "quick":
             found = msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
             return recounted(session, node, found)
-        left_s = began + limit_s - time.monotonic()
+        left_s = min(schedule.COLLECTIVES_S + unused_s, began + limit_s - time.monotonic())
         together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s, keep=keep)
         stopped = together.stopped if isinstance(together, NodeCollectives) else ""
         found = msgspec.structs.replace(found, collectives=together, stopped=found.stopped or stopped)
@@ -186,7 +188,7 @@ def _climbing(session: Session, node: Node, limit_s: float) -> Callable[[], Spee
     def work() -> Speed:
         found = node.speed.collectives
         log = found.log if is_known(found, "log") else None
-        climbed = node_collectives.climb(session, node, found, log, limit_s)
+        climbed = climb.climb(session, node, found, log, limit_s)
         return msgspec.structs.replace(node.speed, collectives=climbed)
 
     return work

@@ -205,6 +205,8 @@ class NodeCollectives(Record, frozen=True, kw_only=True):
     log: Known[NcclLog] = UNASKED
     stopped: str = ""
     """Why it was ended early for somebody else's sake; empty: it was not."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """What was to be measured and was not, and why."""
     ladder: tuple[Rung, ...] = ()
     ladder_says: str = ""
     summary: str = ""

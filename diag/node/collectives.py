@@ -1,7 +1,7 @@
 """What does one rank of a node's own collectives do? Each kind in turn, eager and captured in a graph, all checked.
 
 argv: JSON {"kinds", "sizes", "captured": whether CUDA graphs are tried, "log": a file's name without the rank, or "",
-"vllm": whether vLLM's own all-reduces are timed}. The first collective of all is not timed: it makes the communicator.
+"vllm": whether vLLM's own all-reduces are timed}. What no time is left for is said to be left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from datetime import timedelta
 
 import alive
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
 REPETITIONS, LONG_S = 5, 0.2
+GOODBYE_S = 3.0
+TOO_LATE = "no time was left for it"
 SMALL_BYTES, CALLS = 1 << 20, 20
 """Small ones are timed in a row, as decoding issues them."""
 LOGGED = re.compile(
@@ -53,6 +56,21 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
     import torch
     import torch.distributed as dist
 
+    begin(rank, torch, dist)
+    measure_all(rank, torch, dist, wish)
+    if wish["vllm"] and rank.backend == "nccl":
+        import vllm_reduce
+
+        rank.roll.say("vllm", allreduce.IMPORT_PATIENCE_S)
+        vllm_reduce.measure(rank, torch, dist, wish["sizes"], in_a_row)
+    tell_log(rank, f"{wish['log']}.{rank.rank}" if wish["log"] else "")
+    rank.reach("done", library=allreduce.library(torch, rank.backend), environment=allreduce.environment())
+    rank.roll.await_all("done", rank.left_s())
+    rank.roll.bye()
+
+
+def begin(rank: allreduce.Rank, torch: Any, dist: Any) -> None:
+    """Until the first collective of all is through: it makes the communicator, and is not timed."""
     on_gpu = rank.backend == "nccl"
     if on_gpu:
         torch.cuda.set_device(rank.local_rank)
@@ -69,24 +87,37 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
     one = torch.ones(1, device=rank.device)
     free_bytes = torch.cuda.mem_get_info(rank.device)[0] if on_gpu else 0
     rank.reach("initialised", allreduce.IMPORT_PATIENCE_S)
+    rank.go_for("first_collective")
     dist.all_reduce(one)
     if one.item() != rank.world_size:
         raise ArithmeticError(f"the first sum: found {one.item():g}, expected {rank.world_size}")
     taken = {"communicator_bytes": free_bytes - torch.cuda.mem_get_info(rank.device)[0]} if on_gpu else {}
     rank.reach("first_collective", **taken)
-    for kind in wish["kinds"]:
-        for size_bytes in wish["sizes"]:
-            measure(rank, torch, dist, kind, size_bytes, captured=False)
-            if wish["captured"] and on_gpu:
-                measure(rank, torch, dist, kind, size_bytes, captured=True)
-    if wish["vllm"] and on_gpu:
-        import vllm_reduce
 
-        vllm_reduce.measure(rank, torch, dist, wish["sizes"], in_a_row)
-    tell_log(rank, f"{wish['log']}.{rank.rank}" if wish["log"] else "")
-    rank.reach("done", library=allreduce.library(torch, rank.backend), environment=allreduce.environment())
-    rank.roll.await_all("done", rank.left_s())
-    rank.roll.bye()
+
+def measure_all(rank: allreduce.Rank, torch: Any, dist: Any, wish: dict[str, Any]) -> None:
+    """Each kind at each size, eager and captured; a size that no time is left for is left out."""
+    for kind in wish["kinds"]:
+        before, took_s = 0, 0.0
+        for size_bytes in wish["sizes"]:
+            times = (
+                size_bytes / before if before > SMALL_BYTES else 1.0
+            )  # of small ones latency decides, and their calls
+            too_late = not fits(rank, torch, dist, took_s * times)
+            began = time.monotonic()
+            for captured in (False, True) if wish["captured"] and rank.backend == "nccl" else (False,):
+                if too_late:
+                    what = {"collective": kind, "captured": captured, "size_bytes": size_bytes}
+                    rank.reach(f"{kind}_{size_bytes}", measured={**what, "why": TOO_LATE})
+                else:
+                    measure(rank, torch, dist, kind, size_bytes, captured=captured)
+            if not too_late:
+                before, took_s = size_bytes, time.monotonic() - began
+
+
+def fits(rank: allreduce.Rank, torch: Any, dist: Any, expected_s: float) -> bool:
+    """Whether all ranks have the time for it, and for saying goodbye."""
+    return -allreduce.agree(rank, torch, dist, -rank.left_s()) > expected_s + GOODBYE_S
 
 
 def measure(rank: allreduce.Rank, torch: Any, dist: Any, kind: str, size_bytes: int, *, captured: bool) -> None:

@@ -1,7 +1,8 @@
 """What do the GPUs of one node reach together? Collectives of several kinds through torchrun, each node for itself.
 
 First with NCCL's log on and nothing timed; then under the engine's environment; then, where that sets anything, with
-the library's own defaults. vLLM's own all-reduces are timed where vLLM is installed. On a degraded node: the ladder.
+the library's own defaults. vLLM's own all-reduces are timed where vLLM is installed. What was not to be had
+has its reason.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import msgspec
@@ -20,11 +20,11 @@ from diag.errors import NodeError
 from diag.facts.derived import package
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, unknown
-from diag.facts.speed import CollectiveTime, NodeCollectives, Rung, Speed
+from diag.facts.speed import CollectiveTime, NodeCollectives, Speed
 from diag.participants import ONE_GPU, Participants, participants
 from diag.probes import nccl_log
-from diag.remote import ladder, onlookers
-from diag.remote.hearing import Hearing, Measured
+from diag.remote import node_times, onlookers
+from diag.remote.hearing import Hearing
 from diag.remote.job import Job
 from diag.remote.meeting import meet
 from diag.remote.outcome import collective
@@ -37,19 +37,16 @@ KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"
 SIZES = (KIB, 8 * KIB, 64 * KIB, 256 * KIB, MIB, 16 * MIB, 256 * MIB, GIB)
 GLOO_SIZES = 6
 """Of these: larger ones would not fit into the time."""
-RUNG_SIZES = (64 * KIB, 256 * MIB)
-FACTORS: Mapping[str, float] = {"all_reduce": 2.0, "vllm_custom": 2.0, "vllm_pynccl": 2.0}
-"""Of (n-1)/n · size/time; broadcast: size/time itself, others 1 (nccl-tests, PERFORMANCE.md)."""
-JOB_S, RUNG_S = 45.0, 25.0
-LEAST_S = 15.0
-"""No job is begun with less: importing torch and making a communicator take most of it."""
+JOB_S = 45.0
+LEAST_S, VLLM_LEAST_S = 15.0, 30.0
+"""No job is begun with less: importing torch, or vLLM, and making a communicator take most of it."""
 LOOPBACK = Place(node="", interface="lo", address="127.0.0.1")
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What one job came to."""
 
-    heard: Any
+    heard: Hearing
     summary: str
     finished: bool
     stopped: str = ""
@@ -84,7 +81,7 @@ def measure(
         absent: NodeCollectives = unknown(str(why))
         return absent
     sizes = SIZES if who.backend == "nccl" else SIZES[:GLOO_SIZES]
-    until = time.monotonic() + min(COLLECTIVES_S, seconds)
+    until = time.monotonic() + seconds
     return together(session, who, node, environment, sizes=sizes, until=until, keep=keep)
 
 
@@ -99,6 +96,37 @@ def among(node: Node, ranks: int | None = None) -> Participants:
     return replace(who, places=(replace(LOOPBACK, node=node.name),))
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One job: what it is for, in words; whose variables; what is asked; the least seconds that it needs."""
+
+    what: str
+    whose: str
+    variables: Mapping[str, str]
+    wish: Mapping[str, Any]
+    least_s: float = LEAST_S
+
+
+def parts(who: Participants, node: Node, engine: EngineEnvironment, sizes: Sequence[int]) -> Iterator[Part]:
+    """Those that matter most first; the first of all writes NCCL's log."""
+    yield Part(what="NCCL's log", whose="engine", variables=engine.variables, wish={"log": "{dir}/nccl"})
+    wish = {"kinds": KINDS, "sizes": sizes}
+    yield Part(what="the collectives", whose="engine", variables=engine.variables, wish=wish)
+    if engine.variables:
+        wish = {"kinds": KINDS[:1], "sizes": sizes}
+        yield Part(what="all_reduce under the library's defaults", whose="default", variables={}, wish=wish)
+    if who.backend == "nccl" and who.world_size > 1 and package(node, "vllm") is not None:
+        yield Part(
+            what="vLLM's own all-reduces", whose="engine", variables=engine.variables,
+            wish={"sizes": sizes, "vllm": True}, least_s=VLLM_LEAST_S,
+        )  # fmt: skip
+
+
+def share(left: Sequence[Part], seconds: float) -> float:
+    """Seconds for the first of ``left``: what the others do not need at least, but no less than it needs itself."""
+    first, *later = left
+    return min(JOB_S, max(first.least_s, seconds - sum(part.least_s for part in later)))
+
+
 def together(
     session: Session,
     who: Participants,
@@ -109,17 +137,33 @@ def together(
     until: float,
     keep: Callable[[str], None] = lambda _: None,
 ) -> NodeCollectives:
-    """Job by job, those that matter most first. What came of those before stays when one fails, or has no time."""
+    """Job by job. What came of those before stays when one fails, or has no time; what was left out has its reason."""
+    every = tuple(parts(who, node, engine, sizes))
+    jobs: list[tuple[Part, Told]] = []
+    left_out: list[tuple[str, str]] = []
+    for place, part in enumerate(every):
+        left_s = until - time.monotonic()
+        if jobs and not jobs[-1][1].finished:
+            left_out.append((part.what, f"not run after this: {jobs[-1][1].summary}"))
+        elif jobs and left_s < part.least_s:
+            left_out.append((part.what, f"no time was left: {max(0.0, left_s):.0f} s, and it takes {part.least_s:g} s"))
+        else:
+            asked = {"kinds": [], "sizes": [], "log": "", **part.wish}
+            told = run(session, (node, who), asked, part.variables, share(every[place:], left_s))
+            jobs.append((part, told))
+    left_out += dict.fromkeys(row for part, told in jobs for row in node_times.left_out(told.heard, part.whose))
+    return _record(who, engine, jobs, tuple(left_out), keep)
 
-    def job(environment: Mapping[str, str], **wish: Any) -> Told:
-        asked = {"kinds": [], "sizes": [], "log": "", **wish}
-        return run(session, (node, who), asked, environment, min(JOB_S, max(LEAST_S, until - time.monotonic())))
 
-    jobs = [("engine", log := job(engine.variables, log="{dir}/nccl"))]
-    for name, environment, wish in _further(who, node, engine, sizes):
-        if jobs[-1][1].finished and until - time.monotonic() > LEAST_S:
-            jobs.append((name, job(environment, **wish)))
-    times = tuple(row for name, told in jobs for row in _times(told.heard, who.world_size, name))
+def _record(
+    who: Participants,
+    engine: EngineEnvironment,
+    jobs: Sequence[tuple[Part, Told]],
+    left_out: tuple[tuple[str, str], ...],
+    keep: Callable[[str], None],
+) -> NodeCollectives:
+    log = jobs[0][1]
+    times = tuple(row for part, told in jobs for row in node_times.times(told.heard, who.world_size, part.whose))
     taken = log.heard.communicator_bytes.values()
     said = [line for _, lines in sorted(log.heard.logs.items()) for line in lines]
     if said:
@@ -133,50 +177,9 @@ def together(
         times=times,
         communicator_bytes=max(taken) if taken else unknown(f"{who.backend} takes none of a GPU, or did not say"),
         log=nccl_log.read(said) if said else unknown(f"no log of NCCL: {log.summary}"),
-        summary=_summary(who, times, jobs),
+        left_out=left_out,
+        summary=_summary(who, times, [told for _, told in jobs]),
         stopped=next((told.stopped for _, told in jobs if told.stopped), ""),
-    )
-
-
-def _further(
-    who: Participants, node: Node, engine: EngineEnvironment, sizes: Sequence[int]
-) -> Iterator[tuple[str, Mapping[str, str], dict[str, Any]]]:
-    """The jobs after the first, which writes the log: whose environment, which, what is asked."""
-    yield "engine", engine.variables, {"kinds": KINDS, "sizes": sizes}
-    if engine.variables:
-        yield "default", {}, {"kinds": KINDS[:1], "sizes": sizes}
-    if who.backend == "nccl" and package(node, "vllm") is not None:
-        yield "engine", engine.variables, {"sizes": sizes, "vllm": True}
-
-
-def climb(
-    session: Session, node: Node, found: NodeCollectives, log: Any, seconds: float = float("inf")
-) -> NodeCollectives:
-    """The ladder, on a degraded node; over as soon as a step names the cause, or no other fits into ``seconds``."""
-    until = time.monotonic() + seconds
-    who, chosen = among(node), ladder.steps(log)
-    rungs: list[Rung] = []
-    for place, step in enumerate(chosen):
-        if time.monotonic() + RUNG_S > until:
-            break
-        sets = ladder.variables(chosen, place)
-        told = run(session, (node, who), {"kinds": KINDS[:1], "sizes": RUNG_SIZES, "log": ""}, sets, RUNG_S)
-        rungs.append(_rung(step.name, sets, told, who.world_size))
-        if ladder.is_decided(rungs):
-            break
-    return msgspec.structs.replace(found, ladder=tuple(rungs), ladder_says=ladder.says(rungs))
-
-
-def _rung(name: str, sets: Mapping[str, str], told: Told, ranks: int) -> Rung:
-    rows = {row.size_bytes: row for row in _times(told.heard, ranks, "default") if not row.captured}
-    large, small = rows.get(RUNG_SIZES[-1] // 4 // ranks * ranks * 4), rows.get(RUNG_SIZES[0] // 4 // ranks * ranks * 4)
-    return Rung(
-        step=name,
-        variables=tuple(sorted(sets.items())),
-        busbw_bytes_per_s=large.busbw_bytes_per_s if large is not None and told.finished else None,
-        latency_s=median(small.times_s) if small is not None else None,
-        verified=all(row.verified for row in rows.values()),
-        why="" if told.finished else told.summary,
     )
 
 
@@ -207,40 +210,8 @@ def run(
     return Told(heard=heard, summary=told.summary, finished=told.finished, stopped=told.stopped)
 
 
-def _times(heard: Hearing, ranks: int, environment: str) -> list[CollectiveTime]:
-    """As slow as on the slowest rank, right where it is on all; what some rank did not tell is none."""
-    rows: dict[tuple[str, bool, int], list[Measured]] = {}
-    for told in heard.measured.values():
-        for row in told:
-            if not row.why and row.times_s:
-                rows.setdefault((row.collective, row.captured, row.size_bytes), []).append(row)
-    found = []
-    for (kind, captured, size_bytes), each in rows.items():
-        if len(each) < ranks:
-            continue
-        times_s = tuple(max(times) for times in zip(*(row.times_s for row in each), strict=False))
-        found.append(
-            CollectiveTime(
-                collective=kind,
-                environment=environment,
-                captured=captured,
-                size_bytes=size_bytes,
-                times_s=times_s,
-                busbw_bytes_per_s=busbw(kind, ranks, size_bytes, median(times_s)),
-                verified=all(row.verified for row in each),
-            )
-        )
-    return found
-
-
-def busbw(kind: str, ranks: int, size_bytes: int, time_s: float) -> float:
-    if kind == "broadcast":
-        return size_bytes / time_s
-    return FACTORS.get(kind, 1.0) * (ranks - 1) / ranks * size_bytes / time_s
-
-
-def _summary(who: Participants, times: Sequence[CollectiveTime], jobs: Sequence[tuple[str, Told]]) -> str:
-    broken = next((told.summary for _, told in jobs if not told.finished), "")
+def _summary(who: Participants, times: Sequence[CollectiveTime], jobs: Sequence[Told]) -> str:
+    broken = next((told.summary for told in jobs if not told.finished), "")
     if broken:
         return broken
     largest = max(

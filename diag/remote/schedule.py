@@ -31,7 +31,7 @@ GRACE_TIMES, GRACE_S = 3.0, 10.0
 LONG_S, LONG_GRACE_S = 60.0, 30.0
 """One that lasts longer than a minute: past that, its start, its check and two stretches."""
 COLLECTIVES_S = 60.0
-"""Of a normal level's time, for what all GPUs of the node do together."""
+"""Of a normal level's time, for what all GPUs of the node do together, beside what each by itself did not need."""
 STAGGER_S = 3.0
 PINNED_SHARE = 0.05
 MOST_TURNS = 4

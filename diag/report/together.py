@@ -103,6 +103,7 @@ def together_texts(snapshot: Snapshot) -> Iterable[str]:
     if bound:
         yield f"these {BOUND}"
     yield from ladder_texts(snapshot)
+    yield from left_out_texts(snapshot)
 
 
 def _ranks(one: NodeCollectives) -> str:
@@ -139,6 +140,17 @@ def ladder_texts(snapshot: Snapshot) -> Iterable[str]:
             said[one.ladder_says or "no step told what is at fault"].append(node.name)
     for text, names in said.items():
         yield f"{_places(names)}: all-reduce with one way after the other switched off: {text}"
+
+
+def left_out_texts(snapshot: Snapshot) -> Iterable[str]:
+    """``not measured inside gpu[01-04]: vLLM's own all-reduces: no time was left``; for one reason once."""
+    reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for node, one in _each(snapshot):
+        for what, why in one.left_out:
+            reasons[why][what].append(node.name)
+    for why, found in reasons.items():
+        nodes = dict.fromkeys(name for names in found.values() for name in names)
+        yield f"not measured inside {_places(list(nodes))}: {', '.join(found)}: {why}"
 
 
 # -- with -v

@@ -12,11 +12,14 @@ import pytest
 
 from diag.facts.node import Node
 from diag.facts.record import peek
+from diag.facts.software import Package
 from diag.facts.speed import Lost, NodeCollectives, Speed
+from diag.remote.climb import climb
 from diag.remote.hearing import Hearing, Measured
-from diag.remote.node_collectives import KINDS, _times, among, busbw, climb, measure, run, together
+from diag.remote.node_collectives import KINDS, among, measure, parts, run, share, together
+from diag.remote.node_times import busbw, left_out, times
 from diag.remote.session import Session
-from diag.units import KIB
+from diag.units import GIB, KIB, MIB
 from diag.wishes import EngineEnvironment
 from tests.checks.machines import gpu_node
 from tests.remote.agents import Workshop, workshop
@@ -94,8 +97,8 @@ def test_the_log_of_every_rank_is_told_and_kept_as_it_was(here, tmp_path, monkey
 
 def test_the_ladder_runs_its_steps_and_stops_when_a_step_tells(here, monkeypatch):
     session, node = here
-    monkeypatch.setattr("diag.remote.node_collectives.RUNG_SIZES", (KIB, 64 * KIB))
-    monkeypatch.setattr("diag.remote.node_collectives.among", lambda one: among(one, 2))
+    monkeypatch.setattr("diag.remote.climb.RUNG_SIZES", (KIB, 64 * KIB))
+    monkeypatch.setattr("diag.remote.climb.among", lambda one: among(one, 2))
     nothing = together(session, among(node, 2), node, EngineEnvironment(), sizes=SIZES, until=time.monotonic() + 120)
     found = climb(session, node, nothing, None)
     assert [rung.step for rung in found.ladder][:2] == ["default", "NVLS off"]
@@ -135,13 +138,63 @@ def test_a_size_counts_once_all_ranks_told_it_and_is_right_where_all_say_so(here
     heard = Hearing(replace(among(node, 2)))
     row = Measured(collective="all_reduce", captured=False, size_bytes=1000, times_s=(0.5, 0.25, 0.25))
     heard.measured = {0: [row]}
-    assert _times(heard, 2, "engine") == []
+    assert times(heard, 2, "engine") == []
     slower = Measured(collective="all_reduce", captured=False, size_bytes=1000, times_s=(0.1, 0.5, 0.5), verified=False)
     heard.measured[1] = [slower]
-    (found,) = _times(heard, 2, "engine")
+    (found,) = times(heard, 2, "engine")
     assert found.times_s == (0.5, 0.5, 0.5)
     assert found.busbw_bytes_per_s == 2000.0
     assert not found.verified
+
+
+def test_what_cannot_be_had_is_left_out_with_its_reason_and_its_sizes(here):
+    _, node = here
+    heard = Hearing(among(node, 2))
+    why = "capture is not supported"
+    rows = [Measured(collective="all_gather", captured=True, size_bytes=size, why=why) for size in (KIB, MIB)]
+    none = Measured(collective="vllm_custom", captured=False, size_bytes=0, why="disabled here")
+    heard.measured = {0: [*rows, none], 1: [*rows, none]}
+    assert left_out(heard, "default") == [
+        ("all_gather in a CUDA graph under the library's defaults of 1.0 KiB to 1.0 MiB", why),
+        ("vLLM's custom all-reduce under the library's defaults", "disabled here"),
+    ]
+
+
+def test_a_job_leaves_the_later_ones_what_they_need():
+    log, all_kinds, defaults, vllm = parts(among(gpus(8)), with_vllm(gpus(8)), NVLS_OFF, SIZES)
+    assert share([log, all_kinds, defaults, vllm], 120) == 45
+    assert share([all_kinds, defaults, vllm], 70) == 25
+    assert share([defaults, vllm], 20) == 15
+    assert (vllm.what, vllm.least_s) == ("vLLM's own all-reduces", 30)
+
+
+def with_vllm(node: Node) -> Node:
+    vllm = Package(name="vllm", version="0.11.0")
+    return msgspec.structs.replace(node, software=msgspec.structs.replace(node.software, packages=(vllm,)))
+
+
+def test_what_no_time_is_left_for_has_its_reason(here):
+    session, node = here
+    found = together(session, among(node, 2), node, NVLS_OFF, sizes=SIZES, until=time.monotonic() + 16)
+    assert found.left_out[0] == ("the collectives", found.left_out[0][1])
+    assert found.left_out[0][1].startswith("no time was left: ")
+    assert [what for what, _ in found.left_out] == ["the collectives", "all_reduce under the library's defaults"]
+
+
+def test_after_a_job_that_failed_none_is_run_and_each_has_its_reason(here):
+    session, node = here
+    unusable = EngineEnvironment(name="x", variables={"GLOO_SOCKET_IFNAME": "none0"})
+    found = together(session, among(node, 2), node, unusable, sizes=SIZES, until=time.monotonic() + 120)
+    assert [what for what, _ in found.left_out] == ["the collectives", "all_reduce under the library's defaults"]
+    assert all(why == f"not run after this: {found.summary}" for _, why in found.left_out)
+
+
+def test_sizes_that_no_time_is_left_for_are_left_out_and_the_job_ends_well(here):
+    session, node = here
+    seconds = 12
+    told = run(session, (node, among(node, 2)), {"kinds": KINDS, "sizes": (KIB, 64 * MIB, GIB), "log": ""}, {}, seconds)
+    assert told.finished
+    assert any("no time was left for it" in why for _, why in left_out(told.heard, "engine"))
 
 
 def test_one_gpu_is_a_rank_of_nccl_and_several_are_as_many():

@@ -127,6 +127,12 @@ def test_the_ladder_is_told_with_its_rungs():
     assert "       NVLS off: busbw 370.0 GB/s, a small one in 30 µs" in lines
 
 
+def test_what_was_left_out_is_told_once_for_each_reason():
+    left_out = (("vLLM's PyNccl", "no module named vllm._C"), ("vLLM's custom all-reduce", "no module named vllm._C"))
+    *_, told = together_texts(rich(left_out=left_out))
+    assert told == ("not measured inside gpu[01-04]: vLLM's PyNccl, vLLM's custom all-reduce: no module named vllm._C")
+
+
 def test_nothing_is_said_where_nothing_was_measured():
     none = on("*", speed=having(gemms=(), bandwidths=(), p2p=(), collectives=having(times=())))(gpu_cluster())
     assert [*gpu_texts(none), *gpu_lines(none, ink(80)), *together_texts(none), *together_lines(none, ink(80))] == []
