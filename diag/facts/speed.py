@@ -188,6 +188,8 @@ class Rung(Record, frozen=True, kw_only=True):
     latency_s: float | None = None
     verified: bool = True
     why: str = ""
+    known: bool = True
+    """False: it ended before it could tell, e.g. before its first collective began; that is neither good nor bad."""
 
 
 class NodeCollectives(Record, frozen=True, kw_only=True):

@@ -227,5 +227,6 @@ def _step(rung: Rung) -> str:
         told.append(f"busbw {gb_per_s(rung.busbw_bytes_per_s)}")
     if rung.latency_s is not None:
         told.append(f"a small one in {seconds(rung.latency_s)}")
+    told += ["not known"] * (not rung.known)
     told += ["SUMS WRONG"] * (not rung.verified) + [rung.why] * bool(rung.why)
     return f"{rung.step}: {', '.join(told) or 'nothing came through'}"

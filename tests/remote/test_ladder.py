@@ -6,21 +6,29 @@ import msgspec
 import pytest
 
 from diag.facts.speed import NcclLog, Rung
-from diag.remote.ladder import STEPS, is_decided, says, steps, variables, why_degraded
+from diag.remote.ladder import STEPS, VARIABLES_OFF, has_failed, is_decided, says, steps, variables, why_degraded
 from tests.checks.hgx_speed import collectives, nccl_log
 from tests.checks.machines import gpu_node
 
-NAMES = [step.name for step in STEPS]
-WRONG, HUNG = "wrong", "hung"
+NAMES = [step.name for step in STEPS if step.name != VARIABLES_OFF]
+WRONG, HUNG, UNKNOWN = "wrong", "hung", "unknown"
+NVLS = "NVLS (multicast in NVSwitch)"
+ENGINE = {"NCCL_CUMEM_ENABLE": "0"}
 
 
-def rungs(*results: object) -> list[Rung]:
+def rungs(*results: object, names: list[str] = NAMES) -> list[Rung]:
     """GB/s of each step in turn, or how it ended."""
     found = []
-    for name, result in zip(NAMES, results, strict=False):
-        rate = None if result == HUNG else 100e9 if result == WRONG else result * 1e9
-        found.append(Rung(step=name, variables=(), busbw_bytes_per_s=rate, verified=result != WRONG))
+    for name, result in zip(names, results, strict=False):
+        rate = None if result in (HUNG, UNKNOWN) else 100e9 if result == WRONG else result * 1e9
+        set_too = () if name == VARIABLES_OFF else tuple(ENGINE.items())
+        known = result != UNKNOWN
+        found.append(Rung(step=name, variables=set_too, busbw_bytes_per_s=rate, verified=result != WRONG, known=known))
     return found
+
+
+def with_engine(*results: object) -> list[Rung]:
+    return rungs(*results, names=["default", VARIABLES_OFF, *NAMES[1:]])
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,57 @@ def test_the_first_step_that_changes_the_result_names_the_cause(results, cause):
     assert says(rungs(*results)) == cause
 
 
+@pytest.mark.parametrize(
+    ("results", "cause"),
+    [
+        ((HUNG, 370), "it comes through without the engine's variables (NCCL_CUMEM_ENABLE=0): they are at fault"),
+        ((WRONG, 370), "it is right without the engine's variables (NCCL_CUMEM_ENABLE=0): they are at fault"),
+        ((90, 370), "it is 4.1 times as fast without the engine's variables (NCCL_CUMEM_ENABLE=0): they are at fault"),
+        ((HUNG, HUNG, 370), "it comes through without NVLS (multicast in NVSwitch): that is at fault"),
+        ((90, 91, 370), "it is 4.1 times as fast without NVLS (multicast in NVSwitch): that is at fault"),
+        ((370, HUNG, 372), "it is the same without NVLS (multicast in NVSwitch): that was not in use"),
+    ],
+)
+def test_the_engines_variables_are_a_step_of_their_own(results, cause):
+    assert says(with_engine(*results)) == cause
+
+
+@pytest.mark.parametrize(
+    ("results", "cause"),
+    [
+        ((UNKNOWN, 370, 369), "it is the same without peer access between GPUs (P2P): that was not in use"),
+        ((UNKNOWN, 370), ""),
+        ((UNKNOWN,) * 6, ""),
+        (
+            (HUNG, UNKNOWN, 30),
+            f"it comes through without {NVLS} and peer access between GPUs (P2P): one of them is at fault",
+        ),
+    ],
+)
+def test_a_step_that_ended_before_it_could_tell_is_no_evidence(results, cause):
+    assert says(rungs(*results)) == cause
+
+
+def test_what_no_time_was_left_for_concludes_nothing():
+    assert says(rungs(HUNG, HUNG), whole=False) == ""
+    assert says(rungs(300, 200), whole=False) == ""
+
+
+def test_what_comes_right_the_second_time_blames_no_link():
+    told = says(rungs(370), failed=True)
+    assert told.startswith("an all-reduce comes through and is right this time")
+    assert is_decided(rungs(370), failed=True)
+    assert not is_decided(rungs(UNKNOWN, 370), failed=True)
+    assert says(rungs(UNKNOWN, 370, 300, 200), failed=True) == ""
+
+
+def test_wrong_and_missing_sums_are_failures_and_slow_ones_are_not():
+    good = collectives(1)
+    assert not has_failed(good)
+    assert has_failed(msgspec.structs.replace(good, times=()))
+    assert has_failed(msgspec.structs.replace(good, times=(msgspec.structs.replace(good.times[0], verified=False),)))
+
+
 def test_what_is_faster_goes_before_what_changes_nothing():
     assert "SHM" in says(rungs(9, 9, 9, 21))
 
@@ -57,6 +116,14 @@ def test_only_what_is_there_is_switched_off():
     bare = NcclLog(nvls=False, network="Socket")
     assert [step.name for step in steps(bare)] == ["default", "P2P off", "SHM off"]
     assert [step.name for step in steps(None)] == ["default", "NVLS off", "P2P off", "SHM off", "socket"]
+
+
+def test_what_the_engine_sets_is_there_on_every_step_but_the_one_without():
+    chosen = steps(nccl_log(), {**ENGINE, "NCCL_NVLS_ENABLE": "0"})
+    assert [step.name for step in chosen][:3] == ["default", VARIABLES_OFF, "P2P off"]
+    assert variables(chosen, 0, ENGINE) == ENGINE
+    assert variables(chosen, 1, ENGINE) == {}
+    assert variables(chosen, 2, ENGINE) == {**ENGINE, "NCCL_P2P_DISABLE": "1"}
 
 
 def test_each_step_keeps_what_those_before_it_set():

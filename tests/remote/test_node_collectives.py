@@ -14,9 +14,9 @@ from diag.facts.node import Node
 from diag.facts.record import peek
 from diag.facts.software import Package
 from diag.facts.speed import Lost, NodeCollectives, Speed
-from diag.remote.climb import climb
+from diag.remote.climb import climb, rung
 from diag.remote.hearing import Hearing, Measured
-from diag.remote.node_collectives import KINDS, among, measure, parts, run, share, together
+from diag.remote.node_collectives import KINDS, Told, among, measure, parts, run, share, together
 from diag.remote.node_times import busbw, left_out, times
 from diag.remote.session import Session
 from diag.units import GIB, KIB, MIB
@@ -100,10 +100,22 @@ def test_the_ladder_runs_its_steps_and_stops_when_a_step_tells(here, monkeypatch
     monkeypatch.setattr("diag.remote.climb.RUNG_SIZES", (KIB, 64 * KIB))
     monkeypatch.setattr("diag.remote.climb.among", lambda one: among(one, 2))
     nothing = together(session, among(node, 2), node, EngineEnvironment(), sizes=SIZES, until=time.monotonic() + 120)
-    found = climb(session, node, nothing, None)
-    assert [rung.step for rung in found.ladder][:2] == ["default", "NVLS off"]
-    assert all(rung.busbw_bytes_per_s and rung.latency_s and rung.verified for rung in found.ladder)
-    assert dict(found.ladder[-1].variables)["NCCL_NVLS_ENABLE"] == "0"
+    engine = (("NCCL_CUMEM_ENABLE", "0"),)
+    found = climb(session, node, msgspec.structs.replace(nothing, engine_variables=engine), None, seconds=110)
+    assert [rung.step for rung in found.ladder][:2] == ["default", "variables off"]
+    assert all(rung.busbw_bytes_per_s and rung.latency_s and rung.verified and rung.known for rung in found.ladder)
+    assert [rung.variables for rung in found.ladder][:2] == [engine, ()]
+
+
+@pytest.mark.parametrize(
+    ("at_s", "known"), [({0: 20.0, 1: 21.0}, True), ({0: 20.0, 1: 39.0}, False), ({0: 20.0}, False)]
+)
+def test_a_rung_that_came_not_to_its_first_collective_in_time_is_not_known(at_s, known):
+    heard = Hearing(among(gpus(2)))
+    for rank, seconds in at_s.items():
+        heard.phases[rank] = [("spawned", 1.0), ("initialised", seconds)]
+    told = Told(heard=heard, summary="not done after 38 s", finished=False)
+    assert rung("default", {}, told, 2, 40.0).known is known
 
 
 def test_after_a_wedge_no_collective_is_begun(here):
