@@ -9,6 +9,7 @@ from diag.facts import baseline
 from diag.facts.speed import Lost, Transport
 from diag.units import GIB
 from tests.checks.changes import Change, having, item, more, on, without
+from tests.checks.healthy import gpu_cluster
 from tests.checks.pair import Pair, two
 
 
@@ -75,6 +76,13 @@ PAIRS = (
     two("every_gpu_computes_the_same_bits", speed(fingerprints=item(6, having(exact="99" * 32))), "sums 999999999999"),
     two(
         "every_gpu_computes_the_same_bits", speed(fingerprints=item(0, having(repeated=False))), "other bits each time"
+    ),
+    Pair(
+        check="every_gpu_computes_the_same_bits",
+        cluster=lambda: gpu_cluster(2),
+        change=speed(fingerprints=item(lambda _: True, having(rounded="99" * 32))),
+        named=("gpu01",) * 8 + ("gpu02",) * 8,
+        found="on 8 of 16 GPUs, others on 8: which is wrong nobody can tell",
     ),
     two("copies_arrive_unchanged", copy(2, "h2d_all", verified=False), "wrong bytes in h2d_all"),
     two("gpu_memory_is_fast", copy(1, "hbm", times_s=times(1 / 0.93)), "hbm 2437.6 GB/s, 7.0% below"),
