@@ -8,7 +8,6 @@ from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rates import models, slow_all_reduces
 from diag.facts.record import NotMeasured
-from diag.facts.speed import Transport
 from diag.facts.verdict import finding
 from diag.units import gb_per_s, size
 
@@ -76,14 +75,16 @@ def check_all_reduce_in_the_node_is_fast(node: Node, peers: Peers) -> None:
     )
 
 
-def roundabout(node: Node) -> list[Transport]:
+def roundabout(node: Node) -> list[str]:
     """Pairs whose GPUs reach each other, says the driver, and that go through host memory or a network all the same."""
+    together = node.speed.collectives
     reached = {frozenset((each.a, each.b)) for each in node.between if each.p2p == "ok"}
-    return [
-        way
-        for way in node.speed.collectives.log.transports
-        if way.kind != "P2P" and frozenset((f"gpu:{way.source}", f"gpu:{way.target}")) in reached
-    ]
+    ways = [way for way in together.log.transports if way.kind != "P2P"]
+    gpus = together.gpus or tuple(gpu.index for gpu in node.gpus)
+    if ways and len(gpus) != together.world_size:
+        raise NotMeasured("which GPU each rank used is not known")
+    ends = [(f"gpu:{gpus[way.source]}", f"gpu:{gpus[way.target]}", way.kind) for way in ways]
+    return [f"{one} to {other} by {kind}" for one, other, kind in ends if frozenset((one, other)) in reached]
 
 
 @loaded
@@ -99,8 +100,7 @@ def check_nccl_goes_from_gpu_to_gpu(node: Node) -> None:
     $ ssh {node} 'env | grep NCCL; cat /etc/nccl.conf; nvidia-smi topo -m'
     """
     ways = roundabout(node)
-    found = "; ".join(f"gpu:{way.source} to gpu:{way.target} by {way.kind}" for way in ways[:3])
-    assert not ways, finding(found, "P2P: the driver says that they reach each other")
+    assert not ways, finding("; ".join(ways[:3]), "P2P: the driver says that they reach each other")
 
 
 @loaded

@@ -198,6 +198,8 @@ class NodeCollectives(Record, frozen=True, kw_only=True):
     backend: str
     world_size: int
     library: str | None = None
+    gpus: tuple[int, ...] = ()
+    """The GPU of each rank in turn, by its index; empty: not known, or no GPUs take part."""
     engine: str | None = None
     """Whose environment ``engine`` times were taken under, with its version."""
     engine_variables: tuple[tuple[str, str], ...] = ()

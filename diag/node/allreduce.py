@@ -36,7 +36,10 @@ ENOUGH_S, SLOW_S = 0.5, 12.0
 MARGIN = 1.5
 """A size that is cut short by the deadline looks like a hang; one that is left out is only left out."""
 GAVE_UP = 4
-STEERING = ("NCCL_", "GLOO_", "TORCH_NCCL_", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "UCX_", "TORCH_CPP_LOG_LEVEL")
+STEERING = (
+    "NCCL_", "GLOO_", "TORCH_NCCL_", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "UCX_",
+    "TORCH_CPP_LOG_LEVEL",
+)  # fmt: skip
 
 
 class Rank:

@@ -92,7 +92,13 @@ def begin(rank: allreduce.Rank, torch: Any, dist: Any) -> None:
     if one.item() != rank.world_size:
         raise ArithmeticError(f"the first sum: found {one.item():g}, expected {rank.world_size}")
     taken = {"communicator_bytes": free_bytes - torch.cuda.mem_get_info(rank.device)[0]} if on_gpu else {}
-    rank.reach("first_collective", **taken)
+    rank.reach("first_collective", gpu=uuid(torch, rank.local_rank) if on_gpu else "", **taken)
+
+
+def uuid(torch: Any, device: int) -> str:
+    """As NVML spells it; empty: torch before 2.5 does not tell."""
+    told = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return f"GPU-{str(told).lower()}" if told is not None else ""
 
 
 def measure_all(rank: allreduce.Rank, torch: Any, dist: Any, wish: dict[str, Any]) -> None:

@@ -82,6 +82,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured | None = None
     log: tuple[str, ...] = ()
     communicator_bytes: int | None = None
+    gpu: str = ""
     stopped: str | None = None
     into: str | None = None
     standing: Standing | None = None
@@ -102,6 +103,8 @@ class Hearing:
         self.measured: dict[int, list[Measured]] = {}
         self.logs: dict[int, list[str]] = {}
         self.communicator_bytes: dict[int, int] = {}
+        self.gpus: dict[int, str] = {}
+        """Rank -> UUID."""
         self.into: dict[int, tuple[str, float]] = {}
         """Rank -> the phase it was on its way to, and when we heard that (monotonic)."""
         self.standings: dict[int, Standing] = {}
@@ -166,6 +169,8 @@ class Hearing:
         self.logs.setdefault(rank, []).extend(marker.log)
         if marker.communicator_bytes is not None:
             self.communicator_bytes[rank] = marker.communicator_bytes
+        if marker.gpu:
+            self.gpus[rank] = marker.gpu
 
     def _hear_witnesses(self, rank: int, marker: Marker) -> None:
         """The latest of each counts; an answer of RAS comes in parts."""

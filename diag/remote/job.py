@@ -146,6 +146,7 @@ class Job:
         return {
             "GLOO_SOCKET_IFNAME": name,
             "NCCL_SOCKET_IFNAME": f"={name}",  # without the sign NCCL takes every name that begins so
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, and as each GPU by itself was measured
             "TORCH_CPP_LOG_LEVEL": "ERROR",
             **RECORDER,
             **self.more,

@@ -152,17 +152,17 @@ def together(
             told = run(session, (node, who), asked, part.variables, share(every[place:], left_s))
             jobs.append((part, told))
     left_out += dict.fromkeys(row for part, told in jobs for row in node_times.left_out(told.heard, part.whose))
-    return _record(who, engine, jobs, tuple(left_out), keep)
+    return _record((node, who), engine, jobs, tuple(left_out), keep)
 
 
 def _record(
-    who: Participants,
+    where: tuple[Node, Participants],
     engine: EngineEnvironment,
     jobs: Sequence[tuple[Part, Told]],
     left_out: tuple[tuple[str, str], ...],
     keep: Callable[[str], None],
 ) -> NodeCollectives:
-    log = jobs[0][1]
+    log, (node, who) = jobs[0][1], where
     times = tuple(row for part, told in jobs for row in node_times.times(told.heard, who.world_size, part.whose))
     taken = log.heard.communicator_bytes.values()
     said = [line for _, lines in sorted(log.heard.logs.items()) for line in lines]
@@ -172,6 +172,7 @@ def _record(
         backend=who.backend,
         world_size=who.world_size,
         library=log.heard.library,
+        gpus=node_times.gpus(log.heard, node, who.world_size) if who.backend == "nccl" else (),
         engine=engine.name,
         engine_variables=tuple(sorted(engine.variables.items())),
         times=times,

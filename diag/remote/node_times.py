@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import median
 
+from diag.facts.node import Node
+from diag.facts.record import is_known
 from diag.facts.speed import CollectiveTime
+from diag.participants import seen_gpus
 from diag.remote.hearing import Hearing, Measured
 from diag.units import size
 
@@ -44,6 +47,16 @@ def busbw(kind: str, ranks: int, size_bytes: int, time_s: float) -> float:
     if kind == "broadcast":
         return size_bytes / time_s
     return FACTORS.get(kind, 1.0) * (ranks - 1) / ranks * size_bytes / time_s
+
+
+def gpus(heard: Hearing, node: Node, ranks: int) -> tuple[int, ...]:
+    """Each rank's, as it said; where one did not, in the order in which CUDA shows them. Empty: not known."""
+    by_uuid = {gpu.uuid: gpu.index for gpu in node.gpus if is_known(gpu, "uuid")}
+    told = [by_uuid[heard.gpus[rank]] for rank in range(ranks) if heard.gpus.get(rank) in by_uuid]
+    if len(told) == ranks:
+        return tuple(told)
+    seen = seen_gpus(node)[0] if is_known(node, "settings") else node.gpus
+    return tuple(gpu.index for gpu in seen) if len(seen) == ranks else ()
 
 
 def left_out(heard: Hearing, environment: str) -> list[tuple[str, str]]:

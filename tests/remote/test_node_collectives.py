@@ -12,12 +12,13 @@ import pytest
 
 from diag.facts.node import Node
 from diag.facts.record import peek
-from diag.facts.software import Package
+from diag.facts.software import Package, Setting
 from diag.facts.speed import Lost, NodeCollectives, Speed
 from diag.remote.climb import climb, rung
 from diag.remote.hearing import Hearing, Measured
 from diag.remote.node_collectives import KINDS, Told, among, measure, parts, run, share, together
 from diag.remote.node_times import busbw, left_out, times
+from diag.remote.node_times import gpus as gpus_of
 from diag.remote.session import Session
 from diag.units import GIB, KIB, MIB
 from diag.wishes import EngineEnvironment
@@ -65,6 +66,7 @@ def test_what_is_set_for_the_engine_reaches_every_rank(here):
     assert told.finished
     assert told.heard.environment["NCCL_NVLS_ENABLE"] == "0"
     assert told.heard.environment["NCCL_SOCKET_IFNAME"] == "=lo"
+    assert told.heard.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_a_job_that_does_not_come_through_is_told_with_its_reason(here):
@@ -207,6 +209,17 @@ def test_sizes_that_no_time_is_left_for_are_left_out_and_the_job_ends_well(here)
     told = run(session, (node, among(node, 2)), {"kinds": KINDS, "sizes": (KIB, 64 * MIB, GIB), "log": ""}, {}, seconds)
     assert told.finished
     assert any("no time was left for it" in why for _, why in left_out(told.heard, "engine"))
+
+
+def test_the_gpu_of_a_rank_is_known_by_its_uuid_else_by_what_cuda_shows():
+    node, heard = gpus(8), Hearing(among(gpus(2)))
+    heard.hear({"rank": 0, "phase": "first_collective", "gpu": node.gpus[4].uuid})
+    heard.hear({"rank": 1, "phase": "first_collective", "gpu": node.gpus[3].uuid})
+    assert gpus_of(heard, node, 2) == (4, 3)
+    silent = Hearing(among(gpus(2)))
+    assert gpus_of(silent, node, 2) == ()
+    some = Setting(name="CUDA_VISIBLE_DEVICES", value="3,4", source="environment")
+    assert gpus_of(silent, msgspec.structs.replace(node, settings=(*node.settings, some)), 2) == (3, 4)
 
 
 def test_one_gpu_is_a_rank_of_nccl_and_several_are_as_many():

@@ -118,6 +118,12 @@ PAIRS = (
         "busbw 181.0 GB/s, 62.0% below; it is the same without P2P",
     ),
     two("nccl_goes_from_gpu_to_gpu", log(transports=RING), "gpu:0 to gpu:1 by SHM"),
+    two(
+        "nccl_goes_from_gpu_to_gpu",
+        together(gpus=(3, 4), world_size=2, log=having(transports=RING[:1])),
+        "gpu:3 to gpu:4 by SHM",
+        also=frozenset({"all_reduce_in_the_node_is_fast"}),
+    ),
     two("nccl_uses_the_hcas", log(network="Socket"), "network Socket"),
     two(
         "nccl_uses_gpu_direct",
