@@ -7,7 +7,9 @@ from diag.facts.expected import all_reduce
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rates import models, slow_all_reduces
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, is_known
+from diag.facts.snapshot import Snapshot
+from diag.facts.speed import NcclLog
 from diag.facts.verdict import finding
 from diag.units import gb_per_s, size
 
@@ -75,6 +77,11 @@ def check_all_reduce_in_the_node_is_fast(node: Node, peers: Peers) -> None:
     )
 
 
+def logs_between(cluster: Snapshot) -> dict[str, NcclLog]:
+    """Node -> what NCCL said in the all-reduce over nodes, where that was run."""
+    return dict(cluster.collective.logs) if is_known(cluster, "collective") else {}
+
+
 def roundabout(node: Node) -> list[str]:
     """Pairs whose GPUs reach each other, says the driver, and that go through host memory or a network all the same."""
     together = node.speed.collectives
@@ -110,12 +117,16 @@ def check_nccl_goes_from_gpu_to_gpu(node: Node) -> None:
 @pytest.mark.optional
 @pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
 @pytest.mark.cause("rdma_device_not_in_container")
-def check_nccl_uses_the_hcas(node: Node) -> None:
+def check_nccl_uses_the_hcas(node: Node, peers: Peers) -> None:
     """With HCAs in the node NCCL must not fall back to sockets: it does so in silence, at a tenth of the rate.
 
     Do: give the container /dev/infiniband and libibverbs; look at NCCL_IB_DISABLE, NCCL_NET and the ports' state.
     $ ssh {node} 'ls /dev/infiniband; ibv_devices; env | grep NCCL'
     """
+    between = peers.once(logs_between).get(node.name)
+    assert between is None or between.network != "Socket", finding(
+        "network Socket between nodes", f"its {len(hcas(node))} HCAs"
+    )
     log = node.speed.collectives.log
     assert log.network not in (None, "Socket"), finding(
         f"network {log.network or 'none'}", f"its {len(hcas(node))} HCAs"
@@ -130,12 +141,18 @@ def check_nccl_uses_the_hcas(node: Node) -> None:
 @pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")
 @pytest.mark.needs("check_nccl_uses_the_hcas")
 @pytest.mark.cause("gdr_peermem_missing")
-def check_nccl_uses_gpu_direct(node: Node) -> None:
+def check_nccl_uses_gpu_direct(node: Node, peers: Peers) -> None:
     """Without GPUDirect each message goes through host memory: slower, and never an error.
 
     Do: load nvidia_peermem, or a kernel and driver with DMA-BUF; look at NCCL_NET_GDR_LEVEL and ACS.
     $ ssh {node} 'lsmod | grep peermem; env | grep GDR'
     """
+    between = peers.once(logs_between).get(node.name)
+    ways = [way for way in between.transports if way.kind.startswith("NET/IB")] if between else []
+    # a GPU before Ampere may send by the host and receive directly: only where no way does is it off
+    assert not ways or any(way.gpu_direct for way in ways), finding(
+        f"off on all ways between nodes, {', '.join(sorted({f'by {way.hca}' for way in ways}))}", "GDRDMA"
+    )
     log = node.speed.collectives.log
     if not log.gpu_direct:
         raise NotMeasured("NCCL did not say it of any HCA")

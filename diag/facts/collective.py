@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diag.facts.record import UNASKED, Known, Record
+from diag.facts.speed import NcclLog
 
 
 class Step(Record, frozen=True, kw_only=True):
@@ -112,6 +113,8 @@ class Collective(Record, frozen=True, kw_only=True):
     """Why we ended it for somebody else's sake, e.g. one who began to use a GPU; empty: we did not."""
     unwatched: tuple[tuple[str, str], ...] = ()
     """Nodes with GPUs on which a newcomer would not have been noticed, with why."""
+    logs: tuple[tuple[str, NcclLog], ...] = ()
+    """Node -> what NCCL said there of the networks between nodes; channels that go alike count once."""
     witnesses: tuple[Witness, ...] = ()
     """What was heard of a hang; empty: it finished, or ended without one."""
     summary: str = ""

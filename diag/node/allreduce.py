@@ -2,10 +2,12 @@
 
 Every phase is a marker with the seconds since its node's launcher began; so is every error, and who is to blame for it.
 A rank never waits for ever: whoever is missing, frozen or dead is named by all others, and they end.
+argv: sizes in bytes, with commas; and, for NCCL's log, a file's name without the rank.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -14,6 +16,7 @@ from datetime import timedelta
 
 import alive
 import markers
+import nccl_file
 import settings
 import witnesses
 from rollcall import Roll
@@ -36,6 +39,8 @@ ENOUGH_S, SLOW_S = 0.5, 12.0
 MARGIN = 1.5
 """A size that is cut short by the deadline looks like a hang; one that is left out is only left out."""
 GAVE_UP = 4
+LOG_WORD = 2
+"""In argv."""
 STEERING = (
     "NCCL_", "GLOO_", "TORCH_NCCL_", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "UCX_",
     "TORCH_CPP_LOG_LEVEL",
@@ -52,6 +57,9 @@ class Rank:
         self.deadline_s = float(os.environ["DIAG_DEADLINE_S"])
         self.device = f"cuda:{self.local_rank}" if self.backend == "nccl" else "cpu"
         self.phase = "spawned"
+        self.log = ""
+        self.steering = environment()
+        """As it was found: for its log NCCL is told more."""
         self.leaving = threading.Lock()
         self.watch = witnesses.Watch(self.rank, self.local_rank, self.backend, self.left_s)
         self.standing = self.watch.standing
@@ -87,6 +95,8 @@ class Rank:
         """Last words, once; then the end, whatever the main thread hangs in."""
         self.leaving.acquire()
         self.watch.tell_standing()
+        with contextlib.suppress(OSError):
+            nccl_file.tell(self.rank, self.log)
         markers.say(rank=self.rank, during=self.phase, **words)
         self.roll.bye()
         os._exit(GAVE_UP)
@@ -95,6 +105,9 @@ class Rank:
 def main() -> None:
     alive.watch()
     rank = Rank()
+    rank.log = f"{sys.argv[2]}.{rank.rank}" if len(sys.argv) > LOG_WORD else ""
+    if rank.log and rank.backend == "nccl":
+        nccl_file.ask(rank.log)
     try:
         take_part(rank, [int(size) for size in sys.argv[1].split(",")])
     except Exception as error:
@@ -133,7 +146,8 @@ def take_part(rank: Rank, sizes: list[int]) -> None:
         raise ArithmeticError(f"the first sum: found {one.item():g}, expected {rank.world_size}")
     rank.reach("first_collective")
     measure_all(rank, torch, dist, sizes)
-    rank.reach("done", library=library(torch, rank.backend), environment=environment())
+    nccl_file.tell(rank.rank, rank.log)
+    rank.reach("done", library=library(torch, rank.backend), environment=rank.steering)
     rank.roll.await_all("done", rank.left_s())  # who closes early breaks the others' last collective
     rank.roll.bye()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from datetime import timedelta
@@ -16,32 +15,26 @@ from datetime import timedelta
 import alive
 import allreduce
 import markers
+import nccl_file
 import stopwatch
 from exchanges import Exchange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable
+    from typing import Any, Callable
 
 REPETITIONS, LONG_S = 5, 0.2
 GOODBYE_S = 3.0
 TOO_LATE = "no time was left for it"
 SMALL_BYTES, CALLS = 1 << 20, 20
 """Small ones are timed in a row, as decoding issues them."""
-LOGGED = re.compile(
-    r" via |NET/|GPU Direct|NVLS mult|NVLS supp|nvls channels|Using network|NCCL version|NCCL_\w+ set|NCCL WARN"
-)
-LOG_AT_MOST, LINE_BYTES = 3000, 2500
-RAW_BYTES = 160 * 1024
-"""Of all ranks of a node together: so much of the log is told as it is, beyond that only what says something."""
 
 
 def main() -> None:
     alive.watch()
     rank, wish = allreduce.Rank(), json.loads(sys.argv[1])
     if wish["log"]:
-        os.environ.update(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="INIT,NET,GRAPH,ENV,TUNING")
-        os.environ["NCCL_DEBUG_FILE"] = f"{wish['log']}.{rank.rank}"
+        nccl_file.ask(f"{wish['log']}.{rank.rank}", ",TUNING")
     try:
         take_part(rank, wish)
     except Exception as error:
@@ -63,7 +56,7 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
 
         rank.roll.say("vllm", allreduce.IMPORT_PATIENCE_S)
         vllm_reduce.measure(rank, torch, dist, wish["sizes"], in_a_row)
-    tell_log(rank, f"{wish['log']}.{rank.rank}" if wish["log"] else "")
+    nccl_file.tell(rank.rank, f"{wish['log']}.{rank.rank}" if wish["log"] else "", ranks=rank.world_size)
     rank.reach("done", library=allreduce.library(torch, rank.backend), environment=allreduce.environment())
     rank.roll.await_all("done", rank.left_s())
     rank.roll.bye()
@@ -170,32 +163,6 @@ def graph(torch: Any, run: Callable[[], object]) -> Callable[[], object]:
         run()
     replay: Callable[[], object] = found.replay
     return replay
-
-
-def worth_telling(lines: Iterable[str], raw_bytes: int) -> list[str]:
-    """All of the first ``raw_bytes``; from there on what says which ways are taken."""
-    kept: list[str] = []
-    for line in lines:
-        raw_bytes -= len(line)
-        if len(kept) < LOG_AT_MOST and (raw_bytes > 0 or LOGGED.search(line)):
-            kept.append(line.strip()[:400])
-    return kept
-
-
-def tell_log(rank: allreduce.Rank, path: str) -> None:
-    """NCCL's log, in parts short enough for the shared pipe."""
-    if not path or not os.path.exists(path):
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        kept = worth_telling(file, RAW_BYTES // max(1, rank.world_size))
-    part: list[str] = []
-    for line in kept:
-        if sum(map(len, part)) + len(line) > LINE_BYTES:
-            markers.say(rank=rank.rank, log=part)
-            part = []
-        part.append(line)
-    if part:
-        markers.say(rank=rank.rank, log=part)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ MONITOR_S = 0.3
 """torchrun ends the ranks beside a dead one this late at the earliest, so the board can tell who was first."""
 RECORDER = {"TORCH_FR_BUFFER_SIZE": "2000", "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000"}
 """The flight recorder's own default since torch 2.6; before, it recorded nothing without. Two names of one size."""
+LOG = "{dir}/nccl"
+"""In the agent's private directory, with the rank behind it."""
 LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); import launch; launch.main(sys.path[0])"
 BOARD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import board; board.main()"
 
@@ -62,7 +64,7 @@ class Job:
         """
         self.sessions = [sessions[name] for name in who.names]
         self.who, self.port = who, port
-        self.program = program or ("allreduce", ",".join(map(str, sizes_bytes)))
+        self.program = program or ("allreduce", ",".join(map(str, sizes_bytes)), LOG)
         self.more = dict(environment or {})
         self.watched = watched or {}
         self.until, self.on_done = until, on_done

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 
 from diag.facts.collective import Blocked, Collective, Rank, Step
 from diag.facts.record import UNASKED
+from diag.facts.speed import NcclLog
 from diag.participants import Participants
+from diag.probes import nccl_log
 from diag.remote import hangs
 from diag.remote.hearing import Hearing, Trouble
 from diag.units import gb_per_s, gbit_per_s, seconds, size
@@ -50,7 +52,17 @@ def collective(
         witnesses=() if heard.stopped_for else hangs.witnesses(heard),
         summary=_summary(heard, steps, ranks, taken_s),
         library=heard.library or UNASKED,
+        logs=_logs(heard) if who.backend == "nccl" else (),
     )
+
+
+def _logs(heard: Hearing) -> tuple[tuple[str, NcclLog], ...]:
+    """Of nodes whose ranks told any of it."""
+    said = {
+        name: [line for rank in heard.who.ranks_of(node) for line in heard.logs.get(rank, ())]
+        for node, name in enumerate(heard.who.names)
+    }
+    return tuple((name, nccl_log.read(lines)) for name, lines in said.items() if lines)
 
 
 def busbw(world_size: int, size_bytes: int, time_s: float) -> float:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from diag.engines import plan_launch
+from diag.facts.collective import Collective
 from diag.facts.node import Node
 from diag.facts.software import Software
 from diag.facts.speed import NcclLog, NodeCollectives, Speed
@@ -49,6 +50,17 @@ def on_roce(number: int, *networks: str, **facts: Any) -> Node:
 def logged(*gids: int) -> Speed:
     log = NcclLog(network="IB", gids=gids)
     return Speed(level="normal", seconds=1.0, collectives=NodeCollectives(backend="nccl", world_size=8, log=log))
+
+
+def test_what_nccl_used_between_nodes_proves_a_gid_wrong_whatever_it_used_inside(planned):
+    found = cluster(on_roce(1, "10.5.0", speed=logged(3)), on_roce(2, "10.5.0"))
+    between = Collective(
+        backend="nccl", nodes=TWO, world_size=16, finished=True, seconds=9.0,
+        logs=(("gpu01", NcclLog(network="IB", gids=(1,))),),
+    )  # fmt: skip
+    plan = planned(msgspec.structs.replace(found, collective=between))
+    assert plan.recipe.env["NCCL_IB_ADDR_RANGE"] == "10.5.0.0/24"
+    assert plan.sources["NCCL_IB_ADDR_RANGE"].startswith("NCCL's log on gpu01 shows GID 1")
 
 
 def test_a_gid_is_named_only_after_nccls_own_choice_was_proven_wrong(planned):

@@ -15,6 +15,7 @@ from diag.collecting import Scene, first, gloo
 from diag.facts.record import unknown
 from diag.remote import collective
 from diag.remote.collective import sizes_bytes
+from diag.remote.hearing import Hearing
 from diag.wishes import Wishes
 from tests.remote.agents import Workshop, until, workshop
 from tests.remote.jobs import MIB, Running, facts
@@ -22,6 +23,7 @@ from tests.remote.jobs import MIB, Running, facts
 pytestmark = pytest.mark.torch
 
 __all__ = ["workshop"]
+LOGS = Path(__file__).parents[1] / "data" / "nccl"
 
 PHASES = (
     "spawned", "imported", "roll_called", "initialised", "first_collective", "size_8192", "size_65536",
@@ -34,6 +36,20 @@ def rank_pid(shop: Workshop, rank: int) -> int:
         if f"\0RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes():
             return pid
     raise AssertionError(f"no process of rank {rank}")
+
+
+def test_what_nccl_logged_of_networks_is_told(workshop, tmp_path, monkeypatch):
+    """GLOO writes none: the ranks find one of NCCL's where theirs would be."""
+    for rank in (0, 1):
+        (tmp_path / f"nccl.{rank}").write_text((LOGS / "two-nodes-2.18.6.log").read_text())
+    monkeypatch.setattr("diag.remote.job.LOG", str(tmp_path / "nccl"))
+    heard = []
+    monkeypatch.setattr("diag.remote.job.Hearing", lambda who: heard.append(Hearing(who)) or heard[-1])
+    session = workshop.session()
+    collective.measure({"n1": session}, facts({"n1": session}), max_size_bytes=MIB, on_done=lambda _: None)
+    for rank in (0, 1):
+        assert any("Using network" in line for line in heard[0].logs[rank])
+        assert "NCCL_DEBUG" not in heard[0].environment
 
 
 def test_two_ranks_on_one_node_measure_every_size_and_verify_it(workshop):

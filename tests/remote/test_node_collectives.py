@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -239,14 +238,3 @@ def gpus(count: int) -> Node:
 )
 def test_busbw_is_that_of_nccl_tests(kind, share):
     assert busbw(kind, 8, 1000, 1.0) == 1000 * share
-
-
-def test_beyond_what_is_kept_of_a_log_only_what_says_something_is_told(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "diag" / "node"))
-    import collectives  # noqa: PLC0415 - a module of the agent, found through the path above
-
-    said = "n1:7:7 [0] NCCL INFO Using network IB\n"
-    told = collectives.worth_telling(["chatter\n"] * 30 + [said], 80)
-    for name in [name for name, module in sys.modules.items() if "/diag/node/" in str(getattr(module, "__file__", ""))]:
-        del sys.modules[name]
-    assert told == ["chatter"] * 9 + [said.strip()]

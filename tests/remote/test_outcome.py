@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def ended(heard: Hearing) -> Collective:
 
 def outcomes(record: Collective) -> list[str]:
     return [rank.outcome for rank in record.ranks]
+
+
+def test_what_nccl_said_is_kept_for_each_node_that_told_it():
+    heard = a_hearing(2, ranks=2)
+    heard.who = replace(heard.who, backend="nccl")
+    heard.hear({"rank": 2, "log": ["n1:7:7 [0] NCCL INFO Using network Socket"]})
+    assert [(name, log.network) for name, log in ended(heard).logs] == [("n1", "Socket")]
 
 
 def test_a_repetition_lasts_as_long_as_on_its_slowest_rank():

@@ -68,7 +68,7 @@ def _proven_wrong(nodes: Sequence[Node], snapshot: Snapshot, roce: Mapping[str, 
     """Empty: it was not."""
     for node in nodes:
         right = {gid.index for gid in wanted[node.name].values()}
-        if (used := _logged(node)) and right and not set(used) & right:
+        if (used := _logged(node, snapshot)) and right and not set(used) & right:
             return f"NCCL's log on {node.name} shows GID {used[0]}, {_told(node.name, wanted)}"
     links = links_of(snapshot)
     for flow in links.flows if links is not None else ():
@@ -79,7 +79,11 @@ def _proven_wrong(nodes: Sequence[Node], snapshot: Snapshot, roce: Mapping[str, 
     return ""
 
 
-def _logged(node: Node) -> tuple[int, ...]:
+def _logged(node: Node, snapshot: Snapshot) -> tuple[int, ...]:
+    """Where it went between nodes; inside one queue pairs are made only where GPUs do not reach each other."""
+    between = dict(snapshot.collective.logs) if is_known(snapshot, "collective") else {}
+    if node.name in between and between[node.name].gids:
+        return between[node.name].gids
     try:
         return node.speed.collectives.log.gids
     except NotMeasured:

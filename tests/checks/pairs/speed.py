@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from diag.facts import baseline
-from diag.facts.speed import Lost, Transport
+from diag.facts.speed import Lost, NcclLog, Transport
 from diag.units import GIB
-from tests.checks.changes import Change, having, item, more, on, without
+from tests.checks.changes import Change, having, item, more, of_cluster, on, without
 from tests.checks.healthy import gpu_cluster
 from tests.checks.pair import Pair, two
 
@@ -46,8 +46,15 @@ def log(**fields: Any) -> Change:
     return together(log=having(**fields))
 
 
+def between(**fields: Any) -> Change:
+    """What NCCL said on the second node in the all-reduce over nodes."""
+    return of_cluster(collective=having(logs=(("gpu02", NcclLog(**fields)),)))
+
+
 SLOWER = having(flops_per_s=times(0.6))
 RING = tuple(Transport(source=gpu, target=(gpu + 1) % 8, kind="SHM", detail="direct/direct") for gpu in range(8))
+
+BY_HOST = Transport(source=7, target=8, kind="NET/IB", hca="mlx5_0", gpu_direct=False)
 
 PAIRS = (
     two(
@@ -125,6 +132,8 @@ PAIRS = (
         also=frozenset({"all_reduce_in_the_node_is_fast"}),
     ),
     two("nccl_uses_the_hcas", log(network="Socket"), "network Socket"),
+    two("nccl_uses_the_hcas", between(network="Socket"), "network Socket between nodes"),
+    two("nccl_uses_gpu_direct", between(network="IB", transports=(BY_HOST,)), "off on all ways between nodes"),
     two(
         "nccl_uses_gpu_direct",
         log(gpu_direct=item(0, ("mlx5_0", False)), gpu_direct_why=("distance 5 > 4",)),
