@@ -17,6 +17,7 @@ from diag.facts.speed import Speed
 from diag.measuring import Scene, diagnosed, ladders, read_speeds, speeds
 from diag.probes import dcgm, gpu_rises
 from diag.probes.verbs import Answer, Request
+from diag.remote.schedule import SECONDS
 from diag.remote.session import JobEnd
 from diag.wishes import Wishes
 from tests.checks.hgx_speed import collectives
@@ -82,6 +83,13 @@ def test_what_is_measured_ends_within_the_stage_s_time_and_loses_no_node():
     short = scene(gpu_node(1), level="normal", deadlines_s={"speed": 12})
     found = speeds(short).calls["gpu01"]()
     assert peek(found, "collectives").why == "no time was left for it"
+
+
+def test_collectives_get_the_time_that_the_gpus_by_themselves_did_not_need(monkeypatch):
+    given: list[float] = []
+    monkeypatch.setattr("diag.remote.node_collectives.measure", lambda *words, **_: given.append(words[4]))
+    speeds(scene(gpu_node(1), level="normal")).calls["gpu01"]()
+    assert SECONDS["normal"] - 1 < given[0] <= SECONDS["normal"]
 
 
 def test_dcgm_is_not_asked_where_somebody_else_began_to_use_a_gpu():

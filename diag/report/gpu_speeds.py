@@ -6,17 +6,16 @@ Two forms: a line on the page, and with -v a table of all that was measured. Fig
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
 from diag.facts.device import Gpu
 from diag.facts.expected import Expected, expected, host_link
-from diag.facts.node import Node
 from diag.facts.rates import measured
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
-from diag.facts.speed import Bandwidth, Speed
+from diag.facts.speed import Bandwidth, Gemm, P2p, Speed
 from diag.report.figures import NONE, Figure, figure, odd_texts, table_lines
 from diag.report.ink import Ink
 from diag.report.places import Place
@@ -40,34 +39,33 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     rates: dict[str, dict[Place, float]]
 
 
-def models(snapshot: Snapshot) -> dict[str, Model]:
+def models(snapshot: Snapshot, kinds: Collection[str] = ()) -> dict[str, Model]:
+    """By name; of ``kinds`` alone where some are named: of 1,000 nodes there are 150,000 figures."""
     found: dict[str, Model] = {}
     for node in measured(snapshot.nodes):
-        named = {gpu.index: gpu for gpu in node.gpus}
-        for what, index, target, rate in _rows(node.speed):
-            if index in named:
-                gpu = named[index]
-                model = found.setdefault(gpu.name, Model(one=gpu, gpus=set(), rates=defaultdict(dict)))
-                model.gpus.add((node.name, f"gpu:{index}"))
-                model.rates[what][_place(node, index, target)] = rate
-    return found
+        own = {}
+        for gpu in node.gpus:
+            own[gpu.index] = found.setdefault(gpu.name, Model(one=gpu, gpus=set(), rates=defaultdict(dict)))
+        for what, index, target, row in _rows(node.speed):
+            if index in own and (not kinds or what in kinds):
+                model, subject = own[index], f"gpu:{index}"
+                model.gpus.add((node.name, subject))
+                place = (node.name, subject if target is None else f"{subject}>{target}")
+                model.rates[what][place] = row.sustained_flops_per_s if isinstance(row, Gemm) else row.bytes_per_s
+    return {name: model for name, model in found.items() if model.rates}
 
 
-def _place(node: Node, index: int, target: int | None) -> Place:
-    return node.name, f"gpu:{index}" if target is None else f"gpu:{index}>{target}"
-
-
-def _rows(speed: Speed) -> Iterator[tuple[str, int, int | None, float]]:
-    """What, GPU, the other one, rate."""
+def _rows(speed: Speed) -> Iterator[tuple[str, int, int | None, Gemm | Bandwidth | P2p]]:
+    """What, GPU, the other one, and the record of it."""
     for product in speed.gemms if is_known(speed, "gemms") else ():
         if product.verified:
-            yield product.dtype, product.gpu, None, product.sustained_flops_per_s
+            yield product.dtype, product.gpu, None, product
     for copy in speed.bandwidths if is_known(speed, "bandwidths") else ():
         if copy.verified:
-            yield _kind(copy), copy.gpu, None, copy.bytes_per_s
+            yield _kind(copy), copy.gpu, None, copy
     for pair in speed.p2p if is_known(speed, "p2p") else ():
         if pair.verified:
-            yield "p2p" if pair.direct else "p2p host", pair.source, pair.target, pair.bytes_per_s
+            yield "p2p" if pair.direct else "p2p host", pair.source, pair.target, pair
 
 
 def _kind(row: Bandwidth) -> str:
@@ -103,7 +101,7 @@ def tflops(flops_per_s: float) -> str:
 
 def gpu_texts(snapshot: Snapshot) -> Iterable[str]:
     """``32 × NVIDIA H100: bf16 733.5–736.5 TFLOP/s (expected 794.5), memory …``, a line for each model."""
-    for name, model in models(snapshot).items():
+    for name, model in models(snapshot, BRIEF).items():
         found = {what: figure(model.rates[what]) for what in BRIEF if what in model.rates}
         told = ", ".join(f"{_label(what)} {_beside(model, what, each)}" for what, each in found.items())
         odd = odd_texts(*_labelled(found))

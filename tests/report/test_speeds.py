@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import msgspec
 
 from diag.facts.snapshot import Snapshot
 from diag.facts.speed import CollectiveTime, Rung
+from diag.facts.verdict import Verdicts
 from diag.report.figures import figure, ranged
 from diag.report.gpu_speeds import gpu_lines, gpu_texts
 from diag.report.ink import Ink
+from diag.report.page import page
+from diag.report.shown import Shown
 from diag.report.together import together_lines, together_texts
 from diag.units import GIB, KIB, MIB, gb_per_s, seconds
 from tests.checks.changes import having, item, on
@@ -131,6 +135,22 @@ def test_what_was_left_out_is_told_once_for_each_reason():
     left_out = (("vLLM's PyNccl", "no module named vllm._C"), ("vLLM's custom all-reduce", "no module named vllm._C"))
     *_, told = together_texts(rich(left_out=left_out))
     assert told == ("not measured inside gpu[01-04]: vLLM's PyNccl, vLLM's custom all-reduce: no module named vllm._C")
+
+
+def test_the_tables_are_shown_only_to_who_asks_for_more():
+    verdicts = Verdicts(diag="0", exit_status=0, checks={}, verdicts=(), culprits=(), stages=())
+    brief = page(Shown(verdicts=verdicts, snapshot=rich()), ink(80))
+    whole = page(Shown(verdicts=verdicts, snapshot=rich(), verbosity=1), ink(80))
+    assert not any("speeds inside the nodes" in line for line in brief)
+    assert any(line.startswith("── speeds inside the nodes ") for line in whole)
+    assert any("all-reduce of 8 GPUs in gpu[01-04]" in line for line in brief)
+
+
+def test_a_thousand_nodes_are_told_in_a_second():
+    cluster = rich(1000)
+    began = time.process_time()
+    assert [*gpu_texts(cluster), *together_texts(cluster)]
+    assert time.process_time() - began < 2
 
 
 def test_nothing_is_said_where_nothing_was_measured():
