@@ -246,6 +246,8 @@ class Speed(Record, frozen=True, kw_only=True):
     lost: tuple[Lost, ...] = ()
 
 
+NO_TIME = "no time was left"
+"""How a reason begins that says nothing against the GPUs."""
 R = TypeVar("R", Gemm, Bandwidth, Fill, Context, Fingerprint)
 
 

@@ -17,7 +17,7 @@ from diag.facts.expected import all_reduce
 from diag.facts.node import Node
 from diag.facts.rates import models
 from diag.facts.record import is_known
-from diag.facts.speed import NcclLog, NodeCollectives, Rung
+from diag.facts.speed import NO_TIME, NcclLog, NodeCollectives, Rung
 
 BETTER = 1.25
 """So many times the busbw of the step before is no chance."""
@@ -75,20 +75,26 @@ def variables(chosen: Sequence[Step], place: int, engine: Mapping[str, str] | No
 
 def why_degraded(node: Node, together: NodeCollectives, behind: float | None) -> str:
     """What one of the referees says against the node's collectives; empty: nothing. ``behind``: its share, by peers."""
+    in_time = together.times or not any(why.startswith(NO_TIME) for _, why in together.left_out)
+    if together.stopped or not in_time:
+        return ""
+    if not together.times:
+        return together.summary or "nothing came through"
     wrong = [row for row in together.times if not row.verified]
     if wrong:
         return f"wrong sums in {wrong[0].collective}"
-    if not together.times:
-        return together.summary or "nothing came through"
     if behind is not None:
         return f"{behind:.1%} below its peers"
+    return "below what its model reaches" if _is_low(node, together) else ""
+
+
+def _is_low(node: Node, together: NodeCollectives) -> bool:
     largest, names = together.largest("all_reduce"), set(models(node).values())
     if largest is None or largest.size_bytes < LARGE_BYTES or len(names) != 1:
-        return ""
+        return False
     nvls = together.log.nvls if is_known(together, "log") else None
     wanted = all_reduce(names.pop(), together.world_size, nvls=nvls)
-    low = wanted is not None and largest.busbw_bytes_per_s < wanted.least
-    return "below what its model reaches" if low else ""
+    return wanted is not None and largest.busbw_bytes_per_s < wanted.least
 
 
 def has_failed(together: NodeCollectives) -> bool:

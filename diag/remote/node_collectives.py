@@ -20,7 +20,7 @@ from diag.errors import NodeError
 from diag.facts.derived import package
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, unknown
-from diag.facts.speed import CollectiveTime, NodeCollectives, Speed
+from diag.facts.speed import NO_TIME, CollectiveTime, NodeCollectives, Speed
 from diag.participants import ONE_GPU, Participants, participants
 from diag.probes import nccl_log
 from diag.remote import node_times, onlookers
@@ -146,7 +146,7 @@ def together(
         if jobs and not jobs[-1][1].finished:
             left_out.append((part.what, f"not run after this: {jobs[-1][1].summary}"))
         elif jobs and left_s < part.least_s:
-            left_out.append((part.what, f"no time was left: {max(0.0, left_s):.0f} s, and it takes {part.least_s:g} s"))
+            left_out.append((part.what, f"{NO_TIME}: {max(0.0, left_s):.0f} s, and it takes {part.least_s:g} s"))
         else:
             asked = {"kinds": [], "sizes": [], "log": "", **part.wish}
             told = run(session, (node, who), asked, part.variables, share(every[place:], left_s))
@@ -179,7 +179,7 @@ def _record(
         communicator_bytes=max(taken) if taken else unknown(f"{who.backend} takes none of a GPU, or did not say"),
         log=nccl_log.read(said) if said else unknown(f"no log of NCCL: {log.summary}"),
         left_out=left_out,
-        summary=_summary(who, times, [told for _, told in jobs]),
+        summary=_summary(who, times, [told for _, told in jobs], left_out),
         stopped=next((told.stopped for _, told in jobs if told.stopped), ""),
     )
 
@@ -211,10 +211,14 @@ def run(
     return Told(heard=heard, summary=told.summary, finished=told.finished, stopped=told.stopped)
 
 
-def _summary(who: Participants, times: Sequence[CollectiveTime], jobs: Sequence[Told]) -> str:
+def _summary(
+    who: Participants, times: Sequence[CollectiveTime], jobs: Sequence[Told], left_out: tuple[tuple[str, str], ...]
+) -> str:
     broken = next((told.summary for told in jobs if not told.finished), "")
     if broken:
         return broken
+    if not times and left_out:
+        return f"{who.backend}, {who.world_size} ranks; {left_out[0][0]}: {left_out[0][1]}"
     largest = max(
         (row for row in times if row.collective == "all_reduce"), key=lambda row: row.size_bytes, default=None
     )

@@ -138,6 +138,15 @@ def test_a_healthy_node_is_not_degraded():
     assert why_degraded(gpu_node(1), collectives(1), None) == ""
 
 
+def test_no_time_and_a_newcomer_say_nothing_against_a_node():
+    nothing = msgspec.structs.replace(collectives(1), times=(), summary="nccl, 8 ranks")
+    late = (("the collectives", "no time was left: 3 s, and it takes 15 s"),)
+    assert why_degraded(gpu_node(1), msgspec.structs.replace(nothing, left_out=late), None) == ""
+    assert why_degraded(gpu_node(1), msgspec.structs.replace(nothing, stopped="pid 7 began"), None) == ""
+    hung = (("the collectives", "not run after this: rank 3 hung"),)
+    assert why_degraded(gpu_node(1), msgspec.structs.replace(nothing, left_out=hung), None) == "nccl, 8 ranks"
+
+
 def test_referees_tell_who_is():
     node, good = gpu_node(1), collectives(1)
     wrong = msgspec.structs.replace(good.times[0], verified=False)

@@ -192,6 +192,7 @@ def test_what_no_time_is_left_for_has_its_reason(here):
     assert found.left_out[0] == ("the collectives", found.left_out[0][1])
     assert found.left_out[0][1].startswith("no time was left: ")
     assert [what for what, _ in found.left_out] == ["the collectives", "all_reduce under the library's defaults"]
+    assert found.summary.startswith("gloo, 2 ranks; the collectives: no time was left")
 
 
 def test_after_a_job_that_failed_none_is_run_and_each_has_its_reason(here):
