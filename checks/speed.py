@@ -22,6 +22,8 @@ STILL_SHARE = 0.95
 """Of what it reached before; runs of one GPU differ by less."""
 ELSEWHERE = "measured from another NUMA node only: no CPU beside the GPU may be used"
 FROM_NORMAL = ("normal", "burn")
+UNTOLD = "the product is not that of the reference"
+"""Where a product was not verified, and what was wrong with it was not told."""
 
 loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
 from_normal = pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
@@ -44,9 +46,8 @@ def check_gpu_computes_right_products(gpu: Gpu, node: Node) -> None:
     Do: drain this GPU, and run the vendor's own diagnosis on it.
     $ ssh {node} dcgmi diag -r 3
     """
-    wrong = [
-        f"{row.dtype}: {row.wrong}" for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm") if row.wrong
-    ]
+    rows = of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
+    wrong = [f"{row.dtype}: {row.wrong or UNTOLD}" for row in rows if row.wrong or not row.verified]
     assert not wrong, finding("; ".join(wrong), "every product equal to its reference, and to itself each time")
 
 

@@ -62,6 +62,7 @@ PAIRS = (
         gemm(5, "bf16", verified=False, wrong="3 of 8192 rows are wrong, off by up to 0.4 of their length"),
         "bf16: 3 of 8192 rows are wrong",
     ),
+    two("gpu_computes_right_products", gemm(2, "tf32", verified=False), "tf32: the product is not that of"),
     two("gpu_is_as_fast_as_its_peers", gemm(3, "bf16", flops_per_s=times(0.95)), "bf16 697.1 TFLOP/s, 5.2% below"),
     Pair(
         check="gpu_is_as_fast_as_it_was",
