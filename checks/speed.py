@@ -225,6 +225,23 @@ def check_pcie_carries_its_width_under_load(gpu: Gpu, node: Node, peers: Peers) 
 @on_gpus
 @from_normal
 @pytest.mark.optional
+@pytest.mark.cause("gpu_memory_corrupts")
+def check_gpu_memory_holds_what_was_written(gpu: Gpu, node: Node) -> None:
+    """Memory that forgets changes weights and caches in silence; two owners of one piece of it do so too.
+
+    Do: drain this GPU, and run the vendor's own diagnosis on it; look for corrected errors and remapped rows.
+    $ ssh {node} 'nvidia-smi --id={subject} -q -d ECC,ROW_REMAPPER; dcgmi diag -r 3'
+    """
+    (fill,) = of_gpu(node.speed.fills, gpu.index, node.speed, "fill")
+    found = f"of {size(fill.allocatable_bytes)}, not all held what was written"
+    assert fill.verified, finding(found, "every byte as it was written")
+
+
+@loaded
+@on_gpus
+@from_normal
+@pytest.mark.optional
+@pytest.mark.needs("check_gpu_memory_holds_what_was_written")
 @pytest.mark.cause("gpu_memory_taken_by_other_process")
 def check_free_gpu_memory_can_be_had(gpu: Gpu, node: Node) -> None:
     """Engines take what the driver calls free; where less can be had, they end while they start.
@@ -233,6 +250,5 @@ def check_free_gpu_memory_can_be_had(gpu: Gpu, node: Node) -> None:
     $ ssh {node} nvidia-smi --id={subject} -q -d MEMORY
     """
     (fill,) = of_gpu(node.speed.fills, gpu.index, node.speed, "fill")
-    assert fill.verified, finding("memory does not hold what was written", "every byte as it was written")
     enough = fill.allocatable_bytes >= ALLOCATABLE_SHARE * fill.told_bytes
     assert enough, finding(f"{size(fill.allocatable_bytes)} could be had", f"{size(fill.told_bytes)}: told to be free")

@@ -51,6 +51,7 @@ CAUSES = {
     "gpu_slow": "a GPU computes, or moves its memory, slower than others of its model",
     "pcie_link_slow": "a PCIe link carries less than its generation and width allow",
     "wrong_results": "a GPU computes or delivers something else than it should",
+    "gpu_memory_corrupts": "a GPU's memory does not hold what was written into it",
     "nvlink_down": "an NVLink that should be up is down",
     "nvml_driver_library_mismatch": "user-space driver libs differ from the loaded module",
     "cuda_forward_compat_unsupported": "error 804: image newer than driver on hardware without forward compatibility",

@@ -100,7 +100,11 @@ PAIRS = (
         speed(fills=item(7, having(allocatable_bytes=40 * GIB))),
         "40.0 GiB could be had",
     ),
-    two("free_gpu_memory_can_be_had", speed(fills=item(7, having(verified=False))), "does not hold what was written"),
+    two(
+        "gpu_memory_holds_what_was_written",
+        speed(fills=item(7, having(verified=False))),
+        "of 77.5 GiB, not all held what was written",
+    ),
     two(
         "gpus_send_each_other_what_they_should",
         speed(p2p=item(pair(0, 3), having(verified=False, wrong="33554432 of 33554432 words are not what was sent"))),
