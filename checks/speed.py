@@ -206,7 +206,7 @@ def check_gpu_memory_is_fast(gpu: Gpu, node: Node, peers: Peers) -> None:
 def check_pcie_carries_its_width_under_load(gpu: Gpu, node: Node, peers: Peers) -> None:
     """A link that trained at half its lanes loads models and swaps caches at half the speed; idle links hide it.
 
-    Do: reseat the card or its riser, or drain it; meanwhile plan without it.
+    Do: reseat the card or its riser, or drain it; meanwhile plan without it: --exclude {node}:{subject}.
     $ ssh {node} nvidia-smi --id={subject} -q -d PCIE
     """
     rows = copies(node, gpu, "h2d", "d2h")

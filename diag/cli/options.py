@@ -74,6 +74,12 @@ def as_deadlines(ctx: click.Context, param: click.Parameter, values: tuple[str, 
     return deadlines_s
 
 
+def excluding(command: F) -> F:
+    """What the plan is not for: --exclude."""
+    text = "Plan without these nodes and GPUs, e.g. gpu03:5,gpu[07-08]."
+    return click.option("--exclude", metavar="NODE[:GPU],...", help=text)(command)
+
+
 def judging(command: F) -> F:
     """How to judge: -k, -x, --checks, --baseline, --fail-on."""
     for option in (

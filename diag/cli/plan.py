@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from diag.cli.options import as_size
+from diag.cli.options import as_size, excluding
 
 GOALS = ("stable", "latency", "throughput", "context")
 
@@ -51,6 +51,7 @@ def _as_rate(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     metavar="PARAMETER=VALUE",
     help="Settle a parameter of plan.json, e.g. tensor_parallel_size=8; only the rest may vary.",
 )
+@excluding
 @click.option("--json", "as_json", is_flag=True, help="Print plan.json and nothing else; of all engines a list.")
 @click.option("--explain", is_flag=True, help="Every candidate, every estimate and the source of each figure.")
 @click.option("--hardware", metavar="TEXT", help="Plan for hardware that is not here, e.g. 2x8xH100-80GB.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,13 @@ from diag.errors import DiagError
 from diag.facts import snapshot as snapshots
 from diag.facts.plan import EngineName, Plan
 from diag.facts.snapshot import Snapshot
+from diag.facts.verdict import Verdicts
+from diag.inventory import gpusets
+from diag.inventory.gpusets import Part
+from diag.planner.exclusion import OPTION, without
+from diag.planner.plan import STABLE
+from diag.planner.unfit import cautions
+from diag.planner.wanted import Wanted
 from diag.report.ink import Ink
 from diag.report.launch import plan_lines
 from diag.report.machine import plan_json, plans_json
@@ -24,7 +32,10 @@ from diag.report.plans_table import plans_table
 from diag.rundir import last_run
 
 STATUS = {"FITS": 0, "RISKY": 0, "NO": 1, "UNKNOWN": 3}
-ALL = "all"
+ALL, DEFAULT_ENGINE = "all", "vllm"
+MOST_JUDGED = 100
+"""Nodes: of more it takes seconds."""
+VERDICTS = "verdicts.json"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     context: int | None
     concurrency: int | None
     settings: Sequence[str]
+    exclude: str | None
     as_json: bool
     explain: bool
     hardware: str | None
@@ -43,6 +55,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     gpu_free: int | None
     compute_capability: str | None
     link: float | None
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan must leave out, or warn of. ``verdicts`` None: nothing was judged. ``command``: plans it again."""
+
+    excluded: tuple[Part, ...] = ()
+    verdicts: Verdicts | None = None
+    command: str
 
 
 def engine_and_version(text: str, also: str = "") -> tuple[str, str | None]:
@@ -62,15 +82,54 @@ def plan_for(path: Path | None, order: Order) -> int:
     engines = (
         [(name, None) for name in ENGINES] if order.engine == ALL else [engine_and_version(order.engine, ", or all")]
     )
+    excluded = gpusets.parts(order.exclude, OPTION) if order.exclude is not None else ()
     snapshot = _snapshot(path, order)
     if order.model == "" or (order.model is None and order.hardware is not None):
         raise DiagError("--model", "names nothing", do="name what is to be planned for, e.g. --model Qwen/Qwen3-32B")
-    plans = [plan_launch(snapshot, order.model, name, version, wanted) for name, version in engines]
+    verdicts = _judged(path, snapshot) if order.hardware is None else None
+    beside = Beside(excluded=excluded, verdicts=verdicts, command=_again(path, order))
+    plans = [plan_beside(snapshot, order.model, engine, wanted, beside) for engine in engines]
     if order.engine == ALL:
         _tell_all(plans, order)
     else:
         _tell(plans[0], order)
     return min(STATUS[plan.verdict] for plan in plans)
+
+
+def plan_beside(
+    snapshot: Snapshot, model: str | None, engine: tuple[str, str | None], wanted: Wanted, beside: Beside
+) -> Plan:
+    """The plan, and first of its notes what must be known before it is read. Raises DiagError."""
+    plan = plan_launch(without(snapshot, beside.excluded), model, *engine, wanted)
+    told = cautions(plan, beside.excluded, beside.verdicts, beside.command)
+    return msgspec.structs.replace(plan, notes=(*told, *plan.notes), cautions=told)
+
+
+def _judged(path: Path | None, snapshot: Snapshot) -> Verdicts | None:
+    """What is unfit must be known before it is planned with. Of many nodes what their run found, if it is there."""
+    if len(snapshot.nodes) <= MOST_JUDGED:
+        from diag.cli.judging import uncollected  # noqa: PLC0415 - `diag plan --hardware` needs no pytest
+        from diag.judge import judge  # noqa: PLC0415 - as above
+
+        with uncollected():
+            return judge(snapshot)
+    place = path or last_run()
+    try:
+        text = ((place if place.is_dir() else place.parent) / VERDICTS).read_bytes()
+        return msgspec.json.decode(text, type=Verdicts)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _again(path: Path | None, order: Order) -> str:
+    """What was typed, but for how it is told and what is excluded."""
+    given = {"--model": order.model, "--hardware": order.hardware, "--context": order.context,
+             "--concurrency": order.concurrency}  # fmt: skip
+    words = ["diag", "plan", *([str(path)] if path is not None else [])]
+    words += [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+    words += ["--engine", order.engine] if order.engine != DEFAULT_ENGINE else []
+    words += ["--for", order.goal] if order.goal != STABLE.goal else []
+    return shlex.join([*words, *(word for setting in order.settings for word in ("--set", setting))])
 
 
 def _snapshot(path: Path | None, order: Order) -> Snapshot:
@@ -116,11 +175,10 @@ def _tell_all(plans: Sequence[Plan], order: Order) -> None:
         ink.write(plans_table(plans, ink))
 
 
-def plan_or_why_not(snapshot: Snapshot, model: str | None, engine: str) -> Plan:
+def plan_or_why_not(snapshot: Snapshot, model: str | None, engine: str, beside: Beside) -> Plan:
     """In a run a model that cannot be planned for is an answer, not the end."""
-    name, version = engine_and_version(engine)
     try:
-        return plan_launch(snapshot, model, name, version)
+        return plan_beside(snapshot, model, engine_and_version(engine), STABLE, beside)
     except DiagError as error:
         return not_planned(engine, error)
 

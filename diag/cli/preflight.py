@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from diag import rundir
 from diag.catalogue import Check
 from diag.cli import ASKED_WRONGLY, INTERRUPTED, is_same_place
 from diag.cli.judging import UNWRITTEN, Judging, Telling, with_status
-from diag.cli.planning import ALL, engine_and_version, not_planned, plan_or_why_not
+from diag.cli.planning import ALL, Beside, engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
 from diag.engines import ENGINES
 from diag.engines.collective_env import of_node
@@ -26,6 +27,7 @@ from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import StageTime, Verdicts
 from diag.gather import gather
 from diag.inventory import Host
+from diag.inventory.gpusets import Part
 from diag.inventory.texts import require_one_line
 from diag.judge import nothing_judged
 from diag.remote.local import LocalTransport
@@ -51,6 +53,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     model: str | None
     engine: str
+    excluded: tuple[Part, ...] = ()
     minutes: float | None
     permitted: frozenset[str]
     deadlines_s: dict[str, float]
@@ -75,6 +78,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             permitted=self.permitted,
             environment_of=partial(of_node, *engine_and_version(self.engine)),
         )
+
+    def beside(self, snapshot: Snapshot, verdicts: Verdicts) -> Beside:
+        named = ("--model", self.model) if self.model and self.model != snapshot.model_path else ()
+        engine = ("--engine", self.engine) if self.engine != "vllm" else ()
+        command = shlex.join(("diag", "plan", *named, *engine))
+        return Beside(excluded=self.excluded, verdicts=verdicts, command=command)
 
     @property
     def ways(self) -> Ways:
@@ -152,7 +161,8 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
         verdicts = judge.do(lambda: order.judging.judge(snapshot), lambda _: nothing_judged(snapshot))
         plan = _Stage("plan", order.wishes, display)
         planned = plan.do(
-            lambda: plan_or_why_not(snapshot, order.model, order.engine), lambda late: not_planned(order.engine, late)
+            lambda: plan_or_why_not(snapshot, order.model, order.engine, order.beside(snapshot, verdicts)),
+            lambda late: not_planned(order.engine, late),
         )
     count = len(snapshot.nodes)
     times = [StageTime(name=s.name, seconds=s.seconds, nodes_done=count, nodes_total=count) for s in (judge, plan)]

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from diag.cli.options import FOLDER, RUNTIMES, as_deadlines, as_message_size, as_minutes, as_seconds, judging, telling
+from diag.cli.options import (
+    FOLDER,
+    RUNTIMES,
+    as_deadlines,
+    as_message_size,
+    as_minutes,
+    as_seconds,
+    excluding,
+    judging,
+    telling,
+)
 from diag.wishes import LEVELS, PAIRS, SHARED
 
 
@@ -29,6 +39,7 @@ from diag.wishes import LEVELS, PAIRS, SHARED
 @click.option("--interface", metavar="NAME", help="The interface that carries data between nodes.")
 @click.option("--model", metavar="PATH", help="Model directory as the nodes see it; it is read, and planned for.")
 @click.option("--engine", default="vllm", show_default=True, metavar="NAME[==VERSION]", help="What is to be launched.")
+@excluding
 @click.option("--level", type=click.Choice(LEVELS), default="normal", show_default=True, help="How much load to make.")
 @click.option("--minutes", type=float, callback=as_minutes, metavar="N", help="Of level burn; else 10.")
 @click.option("--even-if-busy", is_flag=True, help="Load busy nodes too; never fills their memory, never burns.")
@@ -63,7 +74,7 @@ def command(
     accept_new_host_keys: bool, connect_timeout: float | None,
     python: str | None, wrapper: str | None, container: str | None, image: str | None, runtime: str | None,
     interface: str | None,
-    model: str | None, engine: str, level: str,
+    model: str | None, engine: str, exclude: str | None, level: str,
     minutes: float | None, even_if_busy: bool, even_if_shared: tuple[str, ...],
     deadlines_s: dict[str, float], max_size: int, pairs: str, max_pairs: int | None, budget: float | None,
     out: Path | None,
@@ -83,7 +94,8 @@ def command(
     return preflight.run(
         preflight.Order(
             hosts=selection.override(chosen, settings), login=login, level=level, model=model, engine=engine,
-            minutes=minutes, permitted=frozenset((*even_if_shared, *(("busy",) if even_if_busy else ()))),
+            excluded=selection.excluded(exclude, chosen), minutes=minutes,
+            permitted=frozenset((*even_if_shared, *(("busy",) if even_if_busy else ()))),
             deadlines_s=deadlines_s if budget is None else {"links": budget, **deadlines_s},
             max_size_bytes=max_size, pairs=pairs, max_pairs=max_pairs, out=out,
             judging=Judging(

@@ -5,19 +5,21 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from diag.cli.signals import unwound
 from diag.errors import DiagError
-from diag.inventory import Host, commandline, hostfile, toml
+from diag.inventory import Host, commandline, gpusets, hostfile, toml
 from diag.inventory.commandline import override
 from diag.inventory.engines_place import require_one_way
+from diag.inventory.gpusets import Part
 from diag.inventory.texts import expanded, require_command, require_named, require_one_line
+from diag.planner.exclusion import require_nodes
 from diag.remote.ssh_options import SshOptions
 
-__all__ = ["hosts", "login", "override", "settings"]
+__all__ = ["excluded", "hosts", "login", "override", "settings"]
 
 
 def hosts(text: str | None, host_file: Path | None, inventory: Path | None) -> list[Host]:
@@ -31,6 +33,15 @@ def hosts(text: str | None, host_file: Path | None, inventory: Path | None) -> l
     if host_file is not None:
         return hostfile.read(host_file)
     return toml.read(inventory) if inventory is not None else commandline.this_machine()
+
+
+def excluded(text: str | None, chosen: Sequence[Host]) -> tuple[Part, ...]:
+    """What the plan is to leave out, said before any host is touched."""
+    if text is None:
+        return ()
+    parts = gpusets.parts(text, "--exclude")
+    require_nodes(parts, [host.name for host in chosen])
+    return parts
 
 
 def settings(*, wrapper: str | None, **given: Any) -> dict[str, Any]:

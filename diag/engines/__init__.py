@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from diag.engines import lmdeploy, ollama, sglang, vllm
-from diag.engines.flags import setting
+from diag.engines.flags import only_visible, setting
 from diag.engines.versions import installed
 from diag.errors import DiagError
 from diag.facts.plan import EngineName, Plan, Recipe
@@ -65,6 +65,7 @@ def plan_launch(
         rules = msgspec.structs.replace(rules, note=f"{differs}; {rules.note}" if rules.newer else differs)
     planned = plan(snapshot, model, rules, wanted)
     recipe, why_flags = ENGINES[engine].recipe(planned, rules)
+    recipe, why_visible = only_visible(planned, recipe)
     beside = tuple(line for name, line in why_flags.items() if name.startswith("recipe."))
     newer = (rules.note,) if rules.newer and rules.note else ()
     return msgspec.structs.replace(
@@ -72,7 +73,7 @@ def plan_launch(
         recipe=recipe,
         lever=None if planned.plan.lever is None else _in_flags(planned.plan.lever, engine, rules.version),
         notes=(*newer, *(_in_flags(line, engine, rules.version) for line in planned.plan.notes), *beside),
-        sources=planned.plan.sources | why_flags,
+        sources=planned.plan.sources | why_flags | why_visible,
     )
 
 

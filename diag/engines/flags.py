@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from diag.engines.eras import Version, numbers
+from diag.facts.plan import Recipe
+from diag.planner.network.variables import Variable
 from diag.planner.planned import Planned
 
 ALWAYS: Version = (0, 0, 0)
@@ -110,19 +112,39 @@ def other_nodes(planned: Planned, rank_flag: str, *, headless: str = "") -> str:
     return f"for {nodes[0]}; the same command on {others}{headless}"
 
 
+def only_visible(planned: Planned, recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
+    """With the GPUs that its ranks may see, on the nodes where not all of them are to be used; and why."""
+    env = dict(recipe.env)
+    why: dict[str, str] = {}
+    differ = {node: dict(values) for node, values in recipe.env_of_nodes.items()}
+    if planned.place is not None and recipe.argv:
+        _differing(planned.place.visible, planned.place.nodes[0], env, why, differ)
+    return msgspec.structs.replace(recipe, env=env, env_of_nodes=differ), why
+
+
 def network(planned: Planned, env: dict[str, str], why: dict[str, str]) -> dict[str, dict[str, str]]:
     """What the plan asks for between nodes: the first node's values into ``env``; those that differ, by node."""
     assert planned.place is not None
     differ: dict[str, dict[str, str]] = {}
-    for variable in planned.place.network:
-        own = variable.of(planned.place.nodes[0])
+    _differing(planned.place.network, planned.place.nodes[0], env, why, differ)
+    return differ
+
+
+def _differing(
+    variables: Iterable[Variable],
+    first: str,
+    env: dict[str, str],
+    why: dict[str, str],
+    differ: dict[str, dict[str, str]],
+) -> None:
+    for variable in variables:
+        own = variable.of(first)
         if own is not None:
             env[variable.name] = own
         why[variable.name] = variable.why
         for node, value in variable.values:
             if value != own:
                 differ.setdefault(node, {})[variable.name] = value
-    return differ
 
 
 RANKS_THROUGH_THE_HOST = ("nvidia", "amd")

@@ -113,3 +113,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe = Recipe()
     discarded: tuple[Discarded, ...] = ()
     sources: dict[str, str] = {}
+    nodes: tuple[str, ...] = ()
+    """That the plan is for; empty: it did not come so far."""
+    cautions: tuple[str, ...] = ()
+    """Those of the notes that should be read before any figure."""

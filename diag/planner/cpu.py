@@ -205,6 +205,7 @@ def _planned(case: CpuCase) -> Planned:
         kv=_kv(case),
         load_seconds=seconds,
         sources=_sources(case) | {"load_seconds": speed_source},
+        nodes=tuple(node.name for node in case.nodes),
     )
     if not fits:
         return Planned(plan=plan, model=case.model.name)

@@ -7,7 +7,7 @@ import msgspec
 from diag import hardware
 from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
 from diag.facts.snapshot import Snapshot
-from diag.planner import accelerators, alternatives, drafting, gpu_words, measurements
+from diag.planner import accelerators, alternatives, drafting, exclusion, gpu_words, measurements
 from diag.planner.backends import backed
 from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
@@ -157,6 +157,7 @@ def _planned(case: Case, run: Running, result: Found) -> Planned:
         load_seconds=seconds,
         discarded=_discarded(case, best, result, others),
         sources=gpu_words.sources(case, best) | {"load_seconds": speed_source},
+        nodes=tuple(node.name for node in case.found.nodes),
     )
     if run.unknown is not None:
         return Planned(plan=_unknown(plan, run.unknown), model=case.model.name)
@@ -247,6 +248,7 @@ def _place(case: Case, best: Trial, network: NetworkEnvironment) -> Place:
         addresses=tuple(node.address for node in nodes),
         network=network.variables,
         vendor=case.device.vendor,
+        visible=exclusion.visible(case.found.nodes, group, case.device.vendor),
         wrong_pairs=measurements.wrong_pairs(case.found.nodes) if best.deployment.gpus > 1 else "",
         address_why=", to be filled in" if declared else " that diag connected to",
     )

@@ -20,6 +20,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     address_why: str = " that diag connected to"
     vendor: str = "nvidia"
     """Of its GPUs: some engines take their device as a flag."""
+    visible: tuple[Variable, ...] = ()
+    """Which GPUs its ranks may see, where some of a node's were excluded."""
     wrong_pairs: str = ""
     """Which GPUs did not deliver to each other what was sent; empty: none is known that did not, or there is one."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diag.facts.plan import KvCache, Plan
 from diag.report.candidates import STYLES, candidate_lines, held_tokens, requests, told
 from diag.report.command import launch_lines
@@ -19,10 +21,15 @@ SOURCES, LONGEST_NAME = 26, 22
 
 def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False, brief: bool = False) -> list[str]:
     """The block of a plan; ``explain``: every candidate, every estimate and every source; ``brief``: no comparison."""
-    lines = [ink.rule(_title(plan)), *_verdict(plan, ink), *(_others(plan, ink) if brief else [])]
+    lines = [
+        ink.rule(_title(plan)),
+        *_verdict(plan, ink),
+        *caution_lines(plan.cautions, ink),
+        *(_others(plan, ink) if brief else []),
+    ]
     lines += ink.fields("lever", [plan.lever] if plan.lever else [], indent=LABEL)
     lines += ink.fields("model", [plan.sources["model"]] if "model" in plan.sources else [], indent=LABEL)
-    lines += _memory(plan, ink) + _kv(plan, ink, explain=explain) + ink.fields("note", plan.notes, indent=LABEL)
+    lines += _memory(plan, ink) + _kv(plan, ink, explain=explain) + ink.fields("note", further(plan), indent=LABEL)
     table = [] if brief else candidate_lines(plan, ink, every=explain)
     if explain:
         blocks = [
@@ -34,6 +41,16 @@ def plan_lines(plan: Plan, ink: Ink, *, explain: bool = False, brief: bool = Fal
     else:
         blocks = [table, launch_lines(plan, ink)]
     return lines + [line for block in blocks if block for line in (["", *block] if table or explain else block)]
+
+
+def caution_lines(cautions: Sequence[str], ink: Ink) -> list[str]:
+    """Before any figure."""
+    return [line for caution in cautions for line in ink.field("note", caution, indent=LABEL, style="advice")]
+
+
+def further(plan: Plan) -> list[str]:
+    """Its notes but for those that were told first."""
+    return [note for note in plan.notes if note not in plan.cautions]
 
 
 def engine_name(plan: Plan) -> str:

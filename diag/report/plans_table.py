@@ -11,7 +11,7 @@ from diag.report.candidates import STYLES, held_tokens, requests
 from diag.report.command import launch_lines
 from diag.report.grid import Column, cell, grid_lines, painted
 from diag.report.ink import Ink
-from diag.report.launch import LABEL, engine_name
+from diag.report.launch import LABEL, caution_lines, engine_name, further
 from diag.report.memory_split import MemoryBar, free_bytes, legend
 from diag.report.parameters import batch, each, layout
 
@@ -23,14 +23,14 @@ INDENT = 4
 def plans_table(plans: Sequence[Plan], ink: Ink) -> list[str]:
     """A row for each engine, beneath it why; then what all of them should know, and each command."""
     header, *rows = _grid(plans, ink)
-    lines = [ink.rule("plans"), header]
+    lines = [ink.rule("plans"), *caution_lines(list(dict.fromkeys(c for p in plans for c in p.cautions)), ink), header]
     for plan, row in zip(plans, rows, strict=True):
         lines += [row, *_beneath(plan, ink)]
     lines += _legend(plans, ink)
-    common = [note for note in plans[0].notes if all(note in plan.notes for plan in plans)] if len(plans) > 1 else []
+    common = [note for note in further(plans[0]) if all(note in plan.notes for plan in plans)] if len(plans) > 1 else []
     lines += ink.fields("note", common, indent=LABEL)
     for plan in plans:
-        own = [note for note in plan.notes if note not in common]
+        own = [note for note in further(plan) if note not in common]
         if block := [*ink.fields("note", own, indent=LABEL), *launch_lines(plan, ink)]:
             lines += ["", ink(engine_name(plan), "title"), *block]
     return lines

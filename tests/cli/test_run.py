@@ -149,6 +149,7 @@ def test_progress_that_nobody_reads_costs_nothing(tmp_path, stderr):
         (["--exec=-c"], "diag: --exec: '-c': begins with a dash; expected a program's name or path"),
         (["--exec", "''"], "diag: --exec: '': empty; expected a program's name or path"),
         (["--model", "/a\nb"], "diag: --model: '/a\\nb': a line break in it; leave it out"),
+        (["--exclude", "nosuch:1"], "diag: --exclude: 'nosuch' is no node of it; expected one of "),
         (["--hostfile", "/dev/zero"], "diag: /dev/zero: no regular file; expected a text file"),
         (["--inventory", "/dev/zero"], "diag: /dev/zero: no regular file; expected a text file"),
         (["--hostfile", "a\x1b[31m\nb"], "diag: a\\x1b[31m b: no such file"),
