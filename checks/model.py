@@ -26,7 +26,7 @@ def has_model(cluster: Snapshot) -> bool:
     return cluster.model_path is not None
 
 
-named = pytest.mark.applies(has_model, reason="no --model was named")
+named = pytest.mark.applies(has_model, reason="no --model directory was named")
 
 
 def listed(names: list[str]) -> str:

@@ -22,6 +22,7 @@ from diag.facts.verdict import Verdicts
 from diag.inventory import gpusets
 from diag.inventory.gpusets import Part
 from diag.planner.exclusion import OPTION, without
+from diag.planner.model.models import example
 from diag.planner.plan import STABLE
 from diag.planner.unfit import cautions
 from diag.planner.wanted import Wanted
@@ -62,6 +63,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
 
     excluded: tuple[Part, ...] = ()
     verdicts: Verdicts | None = None
+    said: tuple[str, ...] = ()
     command: str
 
 
@@ -101,7 +103,8 @@ def plan_beside(
 ) -> Plan:
     """The plan, and first of its notes what must be known before it is read. Raises DiagError."""
     plan = plan_launch(without(snapshot, beside.excluded), model, *engine, wanted)
-    told = cautions(plan, beside.excluded, beside.verdicts, beside.command)
+    told = (*example(model, snapshot), *beside.said)
+    told += cautions(plan, beside.excluded, beside.verdicts, beside.command)
     return msgspec.structs.replace(plan, notes=(*told, *plan.notes), cautions=told)
 
 

@@ -30,6 +30,7 @@ from diag.inventory import Host
 from diag.inventory.gpusets import Part
 from diag.inventory.texts import require_one_line
 from diag.judge import nothing_judged
+from diag.planner.model.models import is_name_only
 from diag.remote.local import LocalTransport
 from diag.remote.ssh import SshTransport
 from diag.remote.ssh_by_hand import ssh_by_hand
@@ -41,6 +42,7 @@ from diag.report.shown import Shown
 from diag.wishes import BURN_MINUTES, Wishes
 
 T = TypeVar("T")
+PLAN_ONLY = "--model is a bundled name, for the plan only: no files were looked for on the nodes (--model DIR does)"
 STARTED_S = 30.0
 """For "reach" where containers are started: with GPUs a runtime takes seconds for each."""
 
@@ -65,11 +67,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     telling: Telling
 
     @property
+    def model_path(self) -> str | None:
+        """As the nodes see it; None: there is none, or its name is for the plan only."""
+        return None if self.model is None or is_name_only(self.model) else self.model
+
+    @property
     def wishes(self) -> Wishes:
         starts = any(host.image for host in self.hosts)
         return Wishes(
             level=self.level,
-            model_path=self.model,
+            model_path=self.model_path,
             deadlines_s=({"reach": STARTED_S} if starts else {}) | self.deadlines_s,
             max_size_bytes=self.max_size_bytes,
             pairs=self.pairs,
@@ -80,10 +87,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def beside(self, snapshot: Snapshot, verdicts: Verdicts) -> Beside:
-        named = ("--model", self.model) if self.model and self.model != snapshot.model_path else ()
+        name_only = self.model is not None and self.model != snapshot.model_path
+        named = ("--model", self.model) if self.model is not None and name_only else ()
         engine = ("--engine", self.engine) if self.engine != "vllm" else ()
         command = shlex.join(("diag", "plan", *named, *engine))
-        return Beside(excluded=self.excluded, verdicts=verdicts, command=command)
+        return Beside(
+            excluded=self.excluded, verdicts=verdicts, said=(PLAN_ONLY,) if name_only else (), command=command
+        )
 
     @property
     def ways(self) -> Ways:
@@ -108,6 +118,8 @@ def run(order: Order) -> int:
     _require_one_engine(order.engine)
     if order.minutes is not None and order.level != "burn":
         raise DiagError("--minutes", "only level burn lasts for minutes", do="add --level burn")
+    if order.model is not None and not order.model.strip():
+        raise DiagError("--model", f"{order.model!r}: empty", do="name a directory or a bundled model, or leave it out")
     require_one_line(order.model or "", "", "--model")
     _require_place_of_model(order)
     order.telling.require_writable()
@@ -138,7 +150,7 @@ def _require_one_engine(engine: str) -> None:
 def _require_place_of_model(order: Order) -> None:
     """A container that is started gets the model's folder at the same place: it needs one."""
     started = next((host for host in order.hosts if host.image), None)
-    if started is not None and order.model and not order.model.startswith("/"):
+    if started is not None and order.model_path and not order.model_path.startswith("/"):
         what = f"{order.model!r}: is to be mounted into a container of {started.image}"
         raise DiagError("--model", what, do="give its absolute path on the nodes")
 

@@ -37,7 +37,9 @@ from diag.wishes import LEVELS, PAIRS, SHARED
 @click.option("--image", metavar="REF", help="The engine runs in a container of this image; it is never pulled.")
 @click.option("--runtime", type=click.Choice(RUNTIMES), help="Of --container and --image; else the first there is.")
 @click.option("--interface", metavar="NAME", help="The interface that carries data between nodes.")
-@click.option("--model", metavar="PATH", help="Model directory as the nodes see it; it is read, and planned for.")
+@click.option(
+    "--model", metavar="DIR|NAME", help="Model directory as the nodes see it; a bundled name is only planned for."
+)
 @click.option("--engine", default="vllm", show_default=True, metavar="NAME[==VERSION]", help="What is to be launched.")
 @excluding
 @click.option("--level", type=click.Choice(LEVELS), default="normal", show_default=True, help="How much load to make.")

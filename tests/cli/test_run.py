@@ -68,6 +68,32 @@ def test_a_model_that_is_nowhere_is_an_answer_not_the_end(diag, tmp_path):
     assert "UNKNOWN" in done.out
 
 
+def test_a_bundled_name_is_for_the_plan_only(diag, tmp_path):
+    done = diag(*PASSIVE, "--model", "Qwen3-0.6B", "--out", tmp_path / "mine", "-k", "model or open_files")
+    assert done.status == 0, done.out
+    plan = json.loads((tmp_path / "mine" / "plan.json").read_text())
+    assert plan["recipe"]["argv"][:3] == ["vllm", "serve", "Qwen/Qwen3-0.6B"]
+    assert plan["cautions"] == [
+        "--model is a bundled name, for the plan only: no files were looked for on the nodes (--model DIR does)"
+    ]
+    verdicts = json.loads((tmp_path / "mine" / "verdicts.json").read_text())["verdicts"]
+    assert {each["outcome"] for each in verdicts if each["check"] == "model_exists"} == {"skipped"}
+
+
+def test_a_directory_of_that_name_is_the_model(diag, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Qwen3-0.6B").mkdir()
+    diag(*PASSIVE, "--model", "Qwen3-0.6B", "--out", tmp_path / "mine", "-k", "model_exists")
+    assert json.loads((tmp_path / "mine" / "snapshot.json").read_text())["model_path"] == "Qwen3-0.6B"
+
+
+def test_a_plan_for_no_model_says_that_it_is_an_example(diag, tmp_path):
+    diag(*PASSIVE, "--out", tmp_path / "mine", "-k", "open_files")
+    for plan in (json.loads((tmp_path / "mine" / "plan.json").read_text()),
+                 json.loads(diag("plan", tmp_path / "mine", "--json").out)):  # fmt: skip
+        assert "no --model given: an example, Qwen/Qwen3-0.6B" in plan["cautions"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_writes_what_it_knows_and_ends_with_130(tmp_path, number):
     process = subprocess.Popen(
@@ -149,6 +175,7 @@ def test_progress_that_nobody_reads_costs_nothing(tmp_path, stderr):
         (["--exec=-c"], "diag: --exec: '-c': begins with a dash; expected a program's name or path"),
         (["--exec", "''"], "diag: --exec: '': empty; expected a program's name or path"),
         (["--model", "/a\nb"], "diag: --model: '/a\\nb': a line break in it; leave it out"),
+        (["--model", ""], "diag: --model: '': empty; name a directory or a bundled model, or leave it out"),
         (["--exclude", "nosuch:1"], "diag: --exclude: 'nosuch' is no node of it; expected one of "),
         (["--hostfile", "/dev/zero"], "diag: /dev/zero: no regular file; expected a text file"),
         (["--inventory", "/dev/zero"], "diag: /dev/zero: no regular file; expected a text file"),

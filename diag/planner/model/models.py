@@ -80,6 +80,16 @@ def find_model(text: str | None, snapshot: Snapshot) -> Model:
     raise _nothing(path)
 
 
+def is_name_only(text: str) -> bool:
+    """Whether it names a bundled model and nothing on this machine: no path that nodes could be asked for."""
+    return not text.startswith(("/", ".", "~")) and not Path(text).exists() and _bundled_name(text) is not None
+
+
+def example(text: str | None, snapshot: Snapshot) -> tuple[str, ...]:
+    """What is to be said where nobody named a model."""
+    return () if text or snapshot.model_path else (f"no --model given: an example, {DEFAULT}",)
+
+
 def _bundled(name: str) -> Model:
     found = bundled(name)
     return Model(name=name, config=found.config, hf_quant=found.hf_quant, told=f"{name}, bundled with diag")
