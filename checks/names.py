@@ -19,6 +19,7 @@ SHOWN = 4
 
 
 @dialled
+@pytest.mark.needs("check_address_is_unique")
 @pytest.mark.cause("gloo_hostname_loopback")
 def check_hostname_is_not_loopback(node: Node) -> None:
     """GLOO and Ray advertise what a node's own name resolves to; at a loopback address the others dial themselves.
@@ -85,7 +86,7 @@ def check_peers_resolve_its_hostname(node: Node, peers: Peers) -> None:
     require_answers(told_by_others(node, peers), node)
 
 
-@pytest.mark.needs("check_container_holds_the_nodes_address")
+@pytest.mark.needs("check_address_is_unique", "check_container_holds_the_nodes_address")
 @pytest.mark.cause("rendezvous_master_unresolvable")
 def check_no_peer_resolves_its_hostname_elsewhere(node: Node, peers: Peers) -> None:
     """A peer that resolves this node's name to its own loopback or to an old address dials the wrong host.
@@ -106,11 +107,16 @@ def right(row: Resolution, own: frozenset[str]) -> bool:
 
 @pytest.mark.cause("duplicate_address")
 def check_address_is_unique(node: Node, peers: Peers) -> None:
-    """Two names for one address are one host counted twice: its ranks fight over the same GPUs and ports.
+    """Two names for one machine are one host counted twice: its ranks fight over the same GPUs and ports.
 
     Do: remove one of the two from the inventory, or correct its address.
     $ getent ahosts {node}
     """
+    same = node.agent.same_machine_as
+    if same:
+        *names, last = sorted((node.name, *same))[:SHOWN]
+        found = f"{', '.join(names)} and {last} are the same machine: their agents met there"
+        raise AssertionError(finding(found, "a machine of its own"))
     twins = peers.by(address).twins(node)
     found = f"{node.address} is also the address of {', '.join(twins[:SHOWN])}"
     assert not twins, finding(found, "an address of its own")

@@ -52,6 +52,9 @@ def links(scene: Scene) -> Work:
         return Work(answer=unknown("level passive loads no link"))
     if len(scene.nodes) + len(scene.excluded) < 2:  # noqa: PLR2004 - a link has two ends
         return Work(answer=unknown("one node: it has no link to another"))
+    if len(scene.nodes) < 2:  # noqa: PLR2004 - as above
+        reasons = "; ".join(f"{name}: {why}" for name, why in scene.excluded.items())
+        return Work(answer=unknown(f"fewer than two nodes can take part: {reasons}"))
     if wishes.pairs == "none":
         return Work(answer=unknown("--pairs none"))
     order = sweeping.Order(

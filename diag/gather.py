@@ -111,6 +111,7 @@ class _Run(Visit):
                 self.nodes[name] = roster.reached(self.hosts[name], session)
 
         self.visit_all("reach", {name: visit(host) for name, host in self.hosts.items()}, keep)
+        self.meet()
 
     def facts(self) -> None:
         deadline_s = self.wishes.deadline_s("facts")

@@ -130,7 +130,25 @@ class Visit:
         if name not in self.sessions:
             return f"not reached: {self.nodes[name].reach.summary}"
         lock, node = self.sessions[name].lock, self.nodes[name]
-        return (busy.why_busy(node, self.wishes.permitted) or busy.why_stopped(node)) if lock.held else lock.why
+        if not lock.held:
+            return f"the same machine as {holder}" if (holder := self.holder(name)) else lock.why
+        return busy.why_busy(node, self.wishes.permitted) or busy.why_stopped(node)
+
+    def holder(self, name: str) -> str:
+        """Another node of this run whose agent holds the lock that this one's did not get; empty: somebody else."""
+        token = self.sessions[name].lock.token
+        return next((other for other, session in self.sessions.items() if token and session.token == token), "")
+
+    def meet(self) -> None:
+        """Several names of one machine are told on each of its names; several containers of one are several nodes."""
+        machines: dict[str, list[str]] = {}
+        for name in [name for name, session in self.sessions.items() if session.token == session.hello.token]:
+            machines.setdefault(self.holder(name) or name, []).append(name)
+        for names in machines.values():
+            for name in names if len(names) > 1 else ():
+                others = tuple(sorted(set(names) - {name}))
+                agent = msgspec.structs.replace(self.nodes[name].agent, same_machine_as=others)
+                self.set(name, agent=agent)
 
     def keep_output(self, name: str, output: str, size_bytes: int, topic: str = "collective") -> None:
         kept = Evidence(topic=topic, sha256=self.store(output.encode()), size_bytes=size_bytes)

@@ -96,6 +96,27 @@ def test_a_node_that_cannot_be_reached_keeps_its_place_with_the_reason():
     assert [(s.name, s.nodes_done, s.nodes_total) for s in snapshot.stages] == [("reach", 2, 3), ("facts", 2, 3)]
 
 
+def met(token: str, holder: str = "") -> dict[str, Any]:
+    lock = {"held": not holder, "token": holder, "why": f"another diag is at work: {holder}" if holder else ""}
+    return {"hello": HELLO["hello"] | {"token": token, "lock": lock}}
+
+
+def test_several_names_of_one_machine_are_told_as_such_and_not_as_another_run():
+    hellos = {"n1": met("t1"), "n2": met("t2", "t1"), "n3": met("t3"), "n4": met("t4", "of another run")}
+    snapshot = visit({name: node(hello=hello) for name, hello in hellos.items()}, level="quick")
+    same = {one.name: one.agent.same_machine_as for one in snapshot.nodes}
+    assert same == {"n1": ("n2",), "n2": ("n1",), "n3": (), "n4": ()}
+    left_out = peek(snapshot, "links").why + str(peek(snapshot, "collective"))
+    assert "the same machine as n1" in str(left_out)
+    assert "another diag is at work: of another run" in str(left_out)
+
+
+def test_links_of_one_node_that_is_left_say_why_there_are_none():
+    hellos = {"n1": met("t1"), "n2": met("t2", "t1")}
+    snapshot = visit({name: node(hello=hello) for name, hello in hellos.items()}, level="quick")
+    assert peek(snapshot, "links").why == "fewer than two nodes can take part: n2: the same machine as n1"
+
+
 def test_a_node_that_falls_silent_in_the_facts_is_named_and_the_others_are_there():
     def silent(_: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return ()

@@ -39,6 +39,8 @@ class Agent(Record, frozen=True, kw_only=True):
     user: str
     wrapper: tuple[str, ...] = ()
     """The exec wrapper's argv, e.g. ``docker exec -i vllm``; empty: the host itself."""
+    same_machine_as: tuple[str, ...] = ()
+    """Other nodes of the run that met this one's agent on its machine."""
 
 
 class Evidence(Record, frozen=True, kw_only=True):

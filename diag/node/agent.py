@@ -55,7 +55,7 @@ class Agent:
         self.folder = ""
         self.answering: list[Answers] = []
         self.jobs: list[Job] = []
-        self.lock, self.watcher, self.reason = Lock(), 0, ""
+        self.lock, self.watcher, self.reason = Lock(token=token), 0, ""
         self.around_end: Callable[[Callable[[], list[str]]], list[str]] = lambda end: end()  # of our processes
         self.spread = False  # a job, a tool or a request past its deadline: processes may be where we do not see them
         self.alive, self.alive_end = os.pipe()

@@ -23,7 +23,9 @@ FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class Lock:
     """Held from ``take`` until ``release`` or the process's end; the kernel lets go of it even after SIGKILL."""
 
-    def __init__(self, paths: tuple[str, ...] = ()) -> None:
+    def __init__(self, paths: tuple[str, ...] = (), token: str = "") -> None:
+        """``token`` names the agent that holds it: two agents of one run may meet on one machine."""
+        self.token = token
         inside = os.environ.get("DIAG_JOB", "").endswith(".inside")
         self.paths = paths or (() if inside else PATHS)  # in a container it is the host's agent that holds the lock
         self.path: str | None = None
@@ -37,7 +39,8 @@ class Lock:
                 return self._take(path, user)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror}")
-        return {"held": False, "pid": None, "started": None, "user": None, "why": "no lock: " + "; ".join(reasons)}
+        nobody = {"pid": None, "started": None, "user": None, "token": ""}
+        return {"held": False, **nobody, "why": "no lock: " + "; ".join(reasons)}
 
     def _take(self, path: str, user: str) -> dict[str, Any]:
         until = time.monotonic() + ENDING_S
@@ -49,7 +52,7 @@ class Lock:
                 return {"held": False, **holder, "why": _told(holder)}
             if _is_at(path, fd):
                 self.path, self.fd = path, fd
-                _sign(fd, {"pid": os.getpid(), "started": time.time(), "user": user})
+                _sign(fd, {"pid": os.getpid(), "started": time.time(), "user": user, "token": self.token})
                 return {"held": True}
             os.close(fd)  # its last holder removed it between our open and our flock
         raise OSError(11, "other runs come and go too fast")
@@ -139,12 +142,13 @@ def _holder(fd: int) -> dict[str, Any]:
     """Who signed. The file is writable for all: believe its form, not its content."""
     try:
         signed = json.loads(os.pread(fd, 500, 0))
-        user = "".join(filter(str.isprintable, str(signed["user"])))[:64]
+        user, token = ("".join(filter(str.isprintable, str(signed.get(key, ""))))[:64] for key in ("user", "token"))
         time.gmtime(signed["started"])
         ending = signed.get("ending") is True
-        return {"pid": int(signed["pid"]), "started": float(signed["started"]), "user": user, "ending": ending}
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
-        return {"pid": None, "started": None, "user": None, "ending": False}
+        pid, started = int(signed["pid"]), float(signed["started"])
+        return {"pid": pid, "started": started, "user": user, "token": token, "ending": ending}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return {"pid": None, "started": None, "user": None, "token": "", "ending": False}
 
 
 def _told(holder: dict[str, Any]) -> str:

@@ -138,6 +138,10 @@ class InnerSession(Session):
         return self.outer.hello.lock
 
     @property
+    def token(self) -> str:
+        return self.outer.hello.token
+
+    @property
     def login_noise_bytes(self) -> int:
         return self.outer.login_noise_bytes
 

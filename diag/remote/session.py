@@ -31,6 +31,8 @@ class LockState(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     started: float | None = None
     user: str | None = None
+    token: str = ""
+    """Of the agent that holds it."""
     why: str = ""
 
 
@@ -99,6 +101,11 @@ class Session:
     @property
     def lock(self) -> LockState:
         return self.hello.lock
+
+    @property
+    def token(self) -> str:
+        """As it stands in the node's lock where this agent holds it."""
+        return self.hello.token
 
     @property
     def login_noise_bytes(self) -> int:

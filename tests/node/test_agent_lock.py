@@ -26,6 +26,7 @@ def test_the_second_agent_says_who_holds_the_lock_and_answers_all_the_same(works
     lock = second.hello.lock
     assert (lock.held, lock.pid, lock.user) == (False, first.hello.pid, first.hello.user)
     assert abs(lock.started - first.hello.time) < 1
+    assert lock.token == first.token != second.token
     assert lock.why.startswith(f"another diag is at work: pid {first.hello.pid} of {first.hello.user} since 20")
     assert second.ask([Request(name="a", verb=Ask("os:getpid"))], 5)[0].value
     second.end(5)

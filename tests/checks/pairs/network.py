@@ -53,6 +53,11 @@ PAIRS = (
         of_cluster(resolutions=more(Resolution(name="gpu02", addresses=("127.0.1.1",), nodes=("gpu03",)))),
         "127.0.1.1 on gpu03",
     ),
+    two(
+        "address_is_unique",
+        on("gpu02", agent=having(same_machine_as=("gpu07",))),
+        "gpu02 and gpu07 are the same machine",
+    ),
     Pair(
         check="address_is_unique",
         change=lambda cluster: of_cluster(nodes=item(named("gpu02"), named_twin(cluster)))(cluster),
