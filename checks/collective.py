@@ -70,6 +70,8 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) 
     """
     own = took_part(peers.ranks(node), node, cluster.collective)
     lost = [rank for rank in own if rank.guilty]
+    if not lost and cluster.collective.stopped:
+        raise NotMeasured(f"we ended it: {cluster.collective.stopped}")
     if not lost and own[0].outcome == "stopped":
         raise NotMeasured(f"stopped when others did not come through: {cluster.collective.summary}")
     found = "; ".join(ended(rank) for rank in lost[:2]) + (f"; {len(lost) - 2} more" if len(lost) > 2 else "")

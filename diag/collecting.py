@@ -19,9 +19,11 @@ from diag.facts.record import Known, Missing, NotMeasured, unknown
 from diag.remote import collective, retry
 from diag.remote.session import Session
 from diag.units import MIB
-from diag.wishes import Wishes
+from diag.wishes import DEADLINES_S, Wishes
 
 GLOO_S, LEAST_S = 30.0, 10.0
+HUNG_S, IN_COLLECTIVE = 5.0, ("first_collective", "size_")
+"""So long in one of these phases is no matter of the deadline any more."""
 GLOO_BYTES = MIB
 """Engines pass small messages over it: counts, shapes, metadata."""
 
@@ -78,6 +80,18 @@ def first(scene: Scene, around: Known[Links]) -> Work:
     rows = () if isinstance(around, Missing) or "busy" in scene.wishes.permitted else around.background
     used = {row.node: row.why_busy for row in rows if row.why_busy}
     return _over(scene, "collectives", {**scene.excluded, **used}, scene.wishes.deadline_s("collectives"))
+
+
+def excused(found: Known[Collective], wishes: Wishes) -> Known[Collective]:
+    """Time that the user cut short and nobody wasted is no fault: it was ended for that."""
+    limit_s, usual_s = wishes.deadline_s("collectives"), DEADLINES_S["collectives"]
+    if isinstance(found, Missing) or found.finished or found.stopped or limit_s >= usual_s:
+        return found
+    hung = any(rank.into.startswith(IN_COLLECTIVE) and rank.into_s > HUNG_S for rank in found.ranks)
+    if found.guilty or found.blocked or hung or not all(step.verified for step in found.steps):
+        return found
+    why = f"its deadline of {limit_s:g} s was over, where {usual_s:g} s are usual; nothing was seen to be wrong"
+    return msgspec.structs.replace(found, stopped=why)
 
 
 def gloo(scene: Scene, before: Known[Collective]) -> Work:

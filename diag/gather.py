@@ -177,7 +177,7 @@ class _Run(Visit):
 
     def collectives(self) -> None:
         self.collective, work = unknown("the run was interrupted before the all-reduce ended"), self._scene()
-        self.collective = self._together(collecting.first(work, self.known_links))
+        self.collective = collecting.excused(self._together(collecting.first(work, self.known_links)), self.wishes)
         self.gloo, work = unknown("the run was interrupted before it ended"), self._scene()
         self.gloo = self._together(collecting.gloo(work, self.collective))
 

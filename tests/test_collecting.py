@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from diag.collecting import Scene, Work, again, first, gloo
+from diag.collecting import Scene, Work, again, excused, first, gloo
 from diag.facts.collective import Collective
 from diag.facts.record import Missing, unknown
 from diag.wishes import Wishes
@@ -36,6 +36,28 @@ def limit_s(work: Work) -> float:
 def test_the_first_is_over_all_nodes_that_may_be_loaded():
     work = first(scene(3, without=("n1",)), NO_LINKS)
     assert (work.stage, work.nodes, limit_s(work)) == ("collectives", ("n0", "n2"), 90)
+
+
+def cut_short(limit_s: float, *outcomes: str, **changes: Any) -> Collective:
+    found = msgspec.structs.replace(ended(*outcomes), **changes)
+    excuse = excused(found, Wishes(deadlines_s={"collectives": limit_s}))
+    assert isinstance(excuse, Collective)
+    return excuse
+
+
+def test_a_deadline_that_the_user_cut_short_is_nobodys_fault():
+    found = cut_short(1, "stopped", "stopped")
+    assert found.stopped == "its deadline of 1 s was over, where 90 s are usual; nothing was seen to be wrong"
+
+
+def test_what_went_wrong_within_a_short_deadline_stays_wrong():
+    waiting = tuple(
+        msgspec.structs.replace(rank, into="size_1024", into_s=9.0) for rank in ended("stopped", "stopped").ranks
+    )
+    assert not cut_short(90, "stopped", "stopped").stopped
+    assert not cut_short(20, "stopped", "rank_frozen").stopped
+    assert not cut_short(20, "stopped", "stopped", ranks=waiting).stopped
+    assert not cut_short(20, "done", "done", finished=True).stopped
 
 
 def test_level_passive_starts_none():

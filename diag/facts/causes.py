@@ -84,7 +84,7 @@ CAUSES = {
     "ssh_auth_failed": "the node refused every way to log in",
     "host_key_unknown": "the node's host key is in no known_hosts file",
     "host_key_changed": "the node's host key differs from the known one",
-    "container_not_there": "the container or image named for the node, or a runtime that would let us in, is not there",
+    "container_not_there": "the container or image named for the node, or what would let us in (a runtime, an exec wrapper), is not there",
     "agent_silent": "connected, but the agent on the node stopped answering",
     "python_missing": "no usable Python 3.8+ under the interpreter named for the node",
     "rank_missing": "a rank never arrived at the roll call",

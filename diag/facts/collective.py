@@ -110,7 +110,7 @@ class Collective(Record, frozen=True, kw_only=True):
     blocked: tuple[Blocked, ...] = ()
     """Pairs that could not exchange data; ``excluded`` says what followed for whom."""
     stopped: str = ""
-    """Why we ended it for somebody else's sake, e.g. one who began to use a GPU; empty: we did not."""
+    """Why we ended it: for somebody else's sake, e.g. one who began to use a GPU, or at a short deadline; or empty."""
     unwatched: tuple[tuple[str, str], ...] = ()
     """Nodes with GPUs on which a newcomer would not have been noticed, with why."""
     logs: tuple[tuple[str, NcclLog], ...] = ()

@@ -28,8 +28,8 @@ class LocalTransport:
             process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True)
         except OSError as error:
             what = f"{argv[0]} cannot be started here: {error.strerror}"
-            option = "--exec" if host.exec else "--python"
-            raise NodeError(host.name, "python_missing", what, do=f"name another with {option}") from error
+            option, cause = ("--exec", "container_not_there") if host.exec else ("--python", "python_missing")
+            raise NodeError(host.name, cause, what, do=f"name another with {option}") from error
         return LocalChannel(host.name, process, min(timeout_s, SEND_LIMIT_S))
 
 

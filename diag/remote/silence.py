@@ -25,6 +25,9 @@ def explain(host: Host, command: str, channel: Channel, reader: Reader, *, ended
     if TOO_OLD in words:
         found = words.partition(TOO_OLD)[2].splitlines()[0]
         return NodeError(host.name, "python_missing", f"Python is too old: {found}", do=OTHER)
+    if host.exec and ended and last and not _was_python(_behind(host, command), words):
+        what = f"{shlex.join(host.exec)} failed, so {_behind(host, command)} was not started: {last or _ending(status)}"
+        return NodeError(host.name, "container_not_there", what, do=_other(host, command, words))
     if status in NOT_RUN or "SyntaxError" in words or (host.exec and ended):
         what = f"{command} does not run there: {last or _ending(status)}"
         return NodeError(host.name, "python_missing", what, do=_other(host, command, words))
@@ -43,9 +46,19 @@ def _ending(status: int | None) -> str:
     return "it ended without a word" if status is None else f"it ended with status {status} and no message"
 
 
+def _behind(host: Host, command: str) -> str:
+    """The interpreter, without the wrapper before it."""
+    return command.removeprefix(" ".join(host.exec)).strip()
+
+
+def _was_python(python: str, words: str) -> bool:
+    """Whether the last words are of the interpreter, or of who looked for it."""
+    return "SyntaxError" in words or "Traceback" in words or _is_absent(python, words)
+
+
 def _other(host: Host, command: str, words: str) -> str:
     """What to name differently: the interpreter, or what is in front of it."""
-    python = command.removeprefix(" ".join(host.exec)).strip()
+    python = _behind(host, command)
     if not host.exec or _is_absent(python, words):
         return OTHER
     if _is_absent(host.exec[0], words):

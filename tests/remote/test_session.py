@@ -192,8 +192,8 @@ def test_a_python_too_old_to_parse_is_named_too():
 def test_a_wrapper_that_fails_says_its_own_last_words():
     host = Host(name="gpu01", exec=("docker", "exec", "-i", "vllm"))
     error = refusal(Recorded(b"", words="Error response from daemon: No such container: vllm\n", status=1), host)
-    assert error.cause == "python_missing"
-    assert "docker exec -i vllm python3" in error.what
+    assert error.cause == "container_not_there"
+    assert error.what.startswith("docker exec -i vllm failed, so python3 was not started: Error response")
     assert "No such container: vllm" in error.what
     assert error.do == "try docker exec -i vllm python3 --version there, or name another with --exec"
 
@@ -211,6 +211,10 @@ NO_DOCKER = "'docker' is not found there: install it, or name another with --exe
             "name another with --python",
         ),
         (
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n",
+            "try docker exec -i vllm python3 --version there, or name another with --exec",
+        ),
+        (
             "docker: 1: nosuch: not found\n",
             "try docker exec -i vllm python3 --version there, or name another with --exec",
         ),
@@ -219,7 +223,8 @@ NO_DOCKER = "'docker' is not found there: install it, or name another with --exe
 def test_what_is_not_there_before_or_behind_a_wrapper_is_told_apart(words, do):
     host = Host(name="gpu01", exec=("docker", "exec", "-i", "vllm"))
     error = refusal(Recorded(b"", words=words, status=127), host)
-    assert (error.cause, error.do) == ("python_missing", do)
+    cause = "python_missing" if 'python3"' in words else "container_not_there"
+    assert (error.cause, error.do) == (cause, do)
 
 
 @pytest.mark.parametrize(("status", "said"), [(None, "it ended without a word"), (3, "it ended with status 3 and no")])
