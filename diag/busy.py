@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterator
 from diag.facts.derived import idle_bytes
 from diag.facts.device import Gpu, GpuSystem
 from diag.facts.node import Node
-from diag.facts.record import NotMeasured, is_known, peek
+from diag.facts.record import Missing, NotMeasured, is_known, peek
 from diag.units import size
 
 ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
 """Processes that make a node busy; an idle Ray or Ollama daemon does not."""
 IDLE_UTILISATION = 0.05
+NVIDIA = "nvidia"
 SHARED_MODES = ("exclusive_process", "prohibited")
 
 
@@ -51,11 +52,20 @@ def _reasons(node: Node) -> Iterator[tuple[str, str]]:
     except NotMeasured as unseen:
         if peek(node, "devices") != ():
             yield "busy", f"whether an engine runs there is not known ({unseen})"
-    system = peek(node, "gpu_system")
-    if isinstance(system, GpuSystem) and peek(system, "mps") is True:
-        yield "mps", "its GPUs are shared (MPS)"
-    for gpu in _gpus(node):
+    gpus = _gpus(node)
+    if shared := _shared_by_mps(node, nvidia=any(gpu.vendor == NVIDIA for gpu in gpus)):
+        yield "mps", shared
+    for gpu in gpus:
         yield from _of_gpu(gpu)
+
+
+def _shared_by_mps(node: Node, *, nvidia: bool) -> str:
+    """Only NVIDIA has MPS: where that was not seen, one of its GPUs may be shared."""
+    system = peek(node, "gpu_system")
+    mps = peek(system, "mps") if isinstance(system, GpuSystem) else system
+    if isinstance(mps, Missing):
+        return f"whether its GPUs are shared (MPS) is not known ({mps.why})" if nvidia else ""
+    return "its GPUs are shared (MPS)" if mps is True else ""
 
 
 def _gpus(node: Node) -> tuple[Gpu, ...]:
@@ -76,8 +86,11 @@ def _of_gpu(gpu: Gpu) -> Iterator[tuple[str, str]]:
             yield "busy", f"busy: {where} is at {gpu.utilisation:.0%}"
     except NotMeasured as why:
         yield "busy", f"whether {where} is in use is not known ({why})"
-    if peek(gpu, "mig") is True:
+    mig = peek(gpu, "mig")
+    if mig is True:
         yield "mig", f"{where} is divided (MIG)"
+    elif isinstance(mig, Missing) and gpu.vendor == NVIDIA:  # what has no MIG says so, and that is False
+        yield "mig", f"whether {where} is divided (MIG) is not known ({mig.why})"
     mode = peek(gpu, "compute_mode")
     if mode in SHARED_MODES:
         yield "exclusive", f"{where} is in compute mode {mode}"

@@ -24,7 +24,7 @@ def gpu(**fields: Any) -> Gpu:
 
 
 def node(**fields: Any) -> Node:
-    idle = {"devices": (CARD,), "gpus": (gpu(),), "processes": ()}
+    idle = {"devices": (CARD,), "gpus": (gpu(),), "processes": (), "gpu_system": GpuSystem(mps=False)}
     return Node(name="gpu01", address="10.0.0.1", reach=Reach(outcome="answered"), **{**idle, **fields})
 
 
@@ -41,11 +41,30 @@ def test_an_idle_gpu_may_be_loaded():
         ({"utilisation": Missing("no sample")}, "not known (no sample)"),
         ({"used_bytes": Missing("driver is silent")}, "not known (driver is silent)"),
         ({"mig": True}, "MIG"),
+        ({"mig": Missing("NVML: Unknown Error")}, "whether gpu:0 is divided (MIG) is not known (NVML: Unknown Error)"),
         ({"compute_mode": "exclusive_process"}, "exclusive_process"),
     ],
 )
 def test_a_gpu_in_use_or_not_known_or_shared_is_not_loaded(fields, why):
     assert why in why_busy(node(gpus=(gpu(**fields),)))
+
+
+@pytest.mark.parametrize("system", [Missing("not asked"), GpuSystem(mps=Missing("processes are hidden"))])
+def test_mps_that_is_not_known_forbids_load_unless_named(system):
+    unseen = node(gpu_system=system)
+    assert "shared (MPS) is not known" in why_busy(unseen)
+    assert why_busy(unseen, ("mps",)) == ""
+    assert "MPS" in why_in_use(unseen)
+
+
+def test_a_mig_that_is_not_known_may_be_loaded_where_it_is_named():
+    unseen = node(gpus=(gpu(mig=Missing("NVML: Unknown Error")),))
+    assert why_busy(unseen, ("mig",)) == ""
+
+
+def test_other_vendors_have_neither():
+    other = Gpu(index=0, name="MXC500", vendor="metax", used_bytes=0, utilisation=0.0, processes=())
+    assert why_busy(node(gpus=(other,), gpu_system=Missing("not asked"))) == ""
 
 
 def test_our_own_process_is_no_reason():
