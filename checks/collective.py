@@ -83,7 +83,7 @@ def check_every_rank_comes_through(node: Node, cluster: Snapshot, peers: Peers) 
 def check_collective_finishes(cluster: Snapshot) -> None:
     """What did not come to its end in a preflight will not in an engine either.
 
-    Do: look at what the ranks said last, in the run's evidence; or run it again with more time.
+    Do: look at what the ranks said last (diag evidence collective), or run it again with more time.
     $ diag run {hosts} --deadline collectives=300
     """
     collective = cluster.collective

@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
+import zlib
 from collections.abc import Generator, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -111,6 +112,18 @@ class EvidenceStore:
         except DiagError as error:
             self.unwritten = error
         return digest
+
+
+def raw_evidence(folder: Path, digest: str) -> bytes:
+    """One text of a run's evidence. Raises DiagError where it is gone."""
+    file = folder / EVIDENCE / f"{digest}.gz"
+    try:
+        return gzip.decompress(file.read_bytes())
+    except FileNotFoundError as error:
+        do = "a Snapshot alone has no evidence: name the directory of its run"
+        raise DiagError(str(file), "no such file", do=do) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DiagError(str(file), f"cannot be read: {error}") from error
 
 
 def runs_folder() -> Path:

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "Judge a Snapshot again, without measuring.",
     "plan": "Plan launch parameters from a Snapshot.",
     "list": "Say which checks there are and what each means.",
+    "evidence": "Show what the nodes answered, word for word.",
     "completion": "Print the completion script of a shell.",
 }
 """Each in a file of its own, imported when it is typed. ``list`` is in ``listing.py``: its name is a builtin's."""
