@@ -4,7 +4,6 @@ import pytest
 
 from diag.facts.derived import Link, has_rdma, several_nodes
 from diag.facts.link_rates import of_flow
-from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import Missing, NotMeasured, is_known, peek
@@ -23,17 +22,12 @@ by_rdma = pytest.mark.applies(lambda link: bool(link.rails), reason="no RDMA was
 soft = "its device is software, and has no rate of its own"
 
 
-def value(flow: Flow) -> str:
-    """The field that its tool fills."""
-    return "latency_s" if flow.method.endswith("_lat") else "bytes_per_s"
-
-
 def failures(link: Link) -> list[str]:
     """Raises NotMeasured where nothing failed and something was not tried."""
-    gone = [flow for flow in link.rails if not is_known(flow, value(flow))]
-    failed = [f"{flow.method} by {flow.rail}: {peek(flow, value(flow)).why}" for flow in gone if flow.cause]
+    gone = [flow for flow in link.rails if not is_known(flow, flow.figure)]
+    failed = [f"{flow.method} by {flow.rail}: {peek(flow, flow.figure).why}" for flow in gone if flow.cause]
     if gone and not failed:
-        raise NotMeasured(peek(gone[0], value(gone[0])).why)
+        raise NotMeasured(peek(gone[0], gone[0].figure).why)
     return failed
 
 
@@ -59,7 +53,7 @@ def behind(link: Link, node: Node, peers: Peers) -> list[tuple[str, str]]:
     """Rails that carry too little: what is found and expected. Raises NotMeasured where none can be judged."""
     rows, unknown = [], ""
     for flow in link.rails:
-        if value(flow) != "bytes_per_s" or not is_known(flow, "bytes_per_s"):
+        if flow.figure != "bytes_per_s" or not is_known(flow, "bytes_per_s"):
             continue
         if any(hca.name == (flow.rail or "").partition("/")[0] and hca.pci_address is None for hca in node.hcas):
             unknown = soft

@@ -2,12 +2,14 @@
 
 import pytest
 
-from diag.facts.counters import CONGESTION, ERROR, meaning_of
+from diag.facts.collective import Collective
+from diag.facts.counters import CONGESTION, ERROR, PATH, meaning_of
 from diag.facts.derived import has_accelerator, has_rdma, hcas, in_container, rdma_ends
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rdma import Hca, RdmaSystem
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, is_known, peek
+from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
 
 GIVEN_AWAY = ("vfio-pci", "pci-stub")
@@ -199,6 +201,34 @@ def check_no_network_errors_rose(node: Node) -> None:
     """
     rows = risen(node, ERROR)
     assert not rows, finding("; ".join(rows[:SHOWN]), "no error counted while diag measured")
+
+
+def silent_peer(node: Node, cluster: Snapshot) -> str:
+    """Why nobody may have answered this node's packets although its path is sound; empty: none known."""
+    flows = cluster.links.flows if is_known(cluster, "links") else ()
+    for flow in flows:
+        if node.name in flow.pair and not is_known(flow, flow.figure):
+            return f"{flow.source} > {flow.target} carried nothing"
+    if cluster.interrupted:
+        return "the run was interrupted"
+    jobs = (peek(cluster, name) for name in ("collective", "gloo", "without"))
+    unfinished = any(isinstance(job, Collective) and not job.finished for job in jobs)
+    return "a collective ended before its time" if unfinished else ""
+
+
+@pytest.mark.advice
+@pytest.mark.optional
+def check_packets_were_answered(node: Node, cluster: Snapshot) -> None:
+    """Packets that nobody acknowledged were lost on their way, or the other end had gone: it need not be this node.
+
+    Do: look at what else failed between this node and its partners; if nothing did, at the switches between them.
+    $ ssh {node} 'grep . /sys/class/infiniband/*/ports/*/hw_counters/* | grep -v ":0$"'
+    """
+    rows = risen(node, PATH)
+    gone = silent_peer(node, cluster) if rows else ""
+    if gone:
+        raise NotMeasured(f"{gone}: who is left counts {rows[0]}")
+    assert not rows, finding("; ".join(rows[:SHOWN]), "every packet acknowledged while diag measured")
 
 
 @pytest.mark.advice

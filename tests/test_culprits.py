@@ -7,6 +7,7 @@ import pytest
 
 from diag.facts.collective import Rank
 from diag.facts.network import Hostname
+from diag.facts.rdma import Increase
 from diag.facts.record import Missing
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Culprit
@@ -174,6 +175,38 @@ def test_rdma_that_carries_nothing_is_a_failure_where_tcp_carries_all(nodes):
     failed = {f"{verdict.check}@{verdict.subject.removeprefix('link:')}" for verdict in wrong(judged, "failed")}
     evidence = {each for culprit in judged.culprits for each in culprit.evidence}
     assert failed == evidence if len(nodes) == 1 else not evidence
+
+
+def counted(counter: str, *names: str) -> Change:
+    row = Increase(device="mlx5_0", port=1, counter=counter, by=31, during="links and collectives")
+    return both(*(on(name, increases=(row,)) for name in names))
+
+
+DEAD = {
+    "filtered": cut_off_by_rdma("firewall_blocks_ports", "gpu02"),
+    "killed": rank_of("gpu02", outcome="rank_died"),
+    "stopped by us": of_cluster(collective=having(finished=False, stopped="a newcomer on a GPU", steps=())),
+}
+
+
+@pytest.mark.parametrize("dead", DEAD.values(), ids=DEAD)
+def test_who_waited_in_vain_for_a_dead_peer_is_not_named(dead):
+    waited = counted("local_ack_timeout_err", "gpu01", "gpu03")
+    judged = judge(both(dead, waited)(by_rdma(gpu_cluster())))
+    assert {name for culprit in judged.culprits for name in culprit.nodes} <= {"gpu02"}
+    told = {verdict.node: verdict for verdict in judged.verdicts if verdict.check == "packets_were_answered"}
+    assert (told["gpu01"].outcome, told["gpu03"].outcome) == ("not_measured", "not_measured")
+
+
+def test_packets_that_nobody_answered_accuse_nobody_by_themselves():
+    judged = judge(counted("local_ack_timeout_err", "gpu01")(gpu_cluster()))
+    assert (judged.exit_status, judged.culprits) == (0, ())
+    assert {verdict.check for verdict in wrong(judged, "advice")} == {"packets_were_answered"}
+
+
+def test_damaged_packets_are_of_the_port_that_counts_them_whoever_else_is_dead():
+    culprits = found(both(DEAD["filtered"], counted("symbol_error", "gpu03")), by_rdma(gpu_cluster()))
+    assert who(culprits)["ib_link_flapping"] == ("gpu03",)
 
 
 def slow(*names: str) -> Change:

@@ -1,4 +1,4 @@
-"""What does it mean when a counter of a NIC or HCA rises? One literal table: errors, and signs of congestion.
+"""What does it mean when a counter of a NIC or HCA rises? One literal table: errors, broken paths, signs of congestion.
 
 Names are the drivers' (sysfs of InfiniBand, ``ethtool -S``). What counts traffic is not here. Sources: Mellanox OFED
 "Understanding mlx5 Linux counters", Linux' ABI ``sysfs-class-infiniband``, and the drivers' own tables of names.
@@ -10,8 +10,9 @@ import re
 
 import msgspec
 
-ERROR, CONGESTION = "error", "congestion"
-"""Of the hardware or the path, and the price of traffic that is too much for somebody."""
+ERROR, PATH, CONGESTION = "error", "path", "congestion"
+"""Of the port's own cable or hardware; of a path whose other end may be at fault, so that it accuses nobody; and the
+price of traffic that is too much for somebody."""
 
 
 class Counter(msgspec.Struct, frozen=True):
@@ -38,6 +39,16 @@ COUNTERS = {
         "local_link_integrity_errors": "times that errors on the cable were too many",
         "excessive_buffer_overrun_errors": "times that buffers ran over for long",
         "VL15_dropped": "management packets dropped",
+        "rx_icrc_encapsulated": "RoCE packets with a wrong checksum",
+        "rx_crc_errors": "frames with a wrong checksum",
+        "rx_crc_errors_phy": "frames with a wrong checksum",
+        "rx_fcs_err_frames": "frames with a wrong checksum",
+        "rx_symbol_err_phy": "bits on the cable that could not be read",
+        "rx_pcs_symbol_err_phy": "bits on the cable that could not be read",
+        "rx_errors": "frames that came damaged",
+        "tx_errors": "frames that could not be sent",
+    }),
+    **_rows(PATH, {
         "rnr_nak_retry_err": "connections given up: the receiver was never ready",
         "local_ack_timeout_err": "packets whose acknowledgement never came",
         "req_transport_retries_exceeded": "connections given up: no acknowledgement after all retries",
@@ -46,16 +57,8 @@ COUNTERS = {
         "resp_local_length_error": "messages of another length than was expected",
         "req_remote_access_errors": "accesses that the other side refused",
         "resp_remote_access_errors": "accesses that were refused to the other side",
-        "rx_icrc_encapsulated": "RoCE packets with a wrong checksum",
         "retrans_timeout_events": "times that EFA waited in vain",
         "unresponsive_remote_events": "times that EFA's other side fell silent",
-        "rx_crc_errors": "frames with a wrong checksum",
-        "rx_crc_errors_phy": "frames with a wrong checksum",
-        "rx_fcs_err_frames": "frames with a wrong checksum",
-        "rx_symbol_err_phy": "bits on the cable that could not be read",
-        "rx_pcs_symbol_err_phy": "bits on the cable that could not be read",
-        "rx_errors": "frames that came damaged",
-        "tx_errors": "frames that could not be sent",
     }),
     **_rows(CONGESTION, {
         "port_xmit_constraint_errors": "packets not sent for the partition's or switch's rules",

@@ -38,6 +38,11 @@ class Flow(Record, frozen=True, kw_only=True):
         """Both nodes, the same for both directions."""
         return (self.source, self.target) if self.source < self.target else (self.target, self.source)
 
+    @property
+    def figure(self) -> str:
+        """The field that its tool fills."""
+        return "latency_s" if self.method.endswith("_lat") else "bytes_per_s"
+
 
 class Round(Record, frozen=True, kw_only=True):
     """Disjoint pairs measured at once. ``why``: ``ring 1/2``, ``all 3/15``, ``suspects against proven-good``, …

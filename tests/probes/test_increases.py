@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.facts.counters import CONGESTION, ERROR, meaning_of
+from diag.facts.counters import CONGESTION, ERROR, PATH, meaning_of
 from diag.facts.rdma import Increase
 from diag.probes import increases
 from diag.probes.increases import Reading, between
@@ -33,7 +33,9 @@ def test_what_was_not_counted_before_or_began_anew_did_not_rise():
 
 
 MEANINGS = {
-    "symbol_error": ERROR, "retry_exceeded_err": ERROR, "rx_crc_errors_phy": ERROR, "port_xmit_discards": CONGESTION,
+    "symbol_error": ERROR, "retry_exceeded_err": PATH, "rx_crc_errors_phy": ERROR, "port_xmit_discards": CONGESTION,
+    "link_downed": ERROR, "port_rcv_errors": ERROR, "local_ack_timeout_err": PATH, "rnr_nak_retry_err": PATH,
+    "req_transport_retries_exceeded": PATH, "unresponsive_remote_events": PATH,
     "tx_prio5_pause": CONGESTION, "rx_pfc_ena_frames_pri3": CONGESTION, "rx_prio0_discards": CONGESTION,
     "rx_drops": CONGESTION, "rx_priority_3_xoff.nic": CONGESTION, "rx_total_discard_pkts": CONGESTION,
     "rx_dropped.nic": CONGESTION, "rx_discard_packets_cos3": CONGESTION,

@@ -83,6 +83,7 @@ PAIRS = (
     two("hcas_have_their_full_pcie_link", hca(pcie_width=8), "mlx5_2: x8 of x16"),
     two("hcas_have_their_full_pcie_link", hca(pcie_speed_gt_per_s=16.0), "mlx5_2: 16 of 32 GT/s"),
     two("no_network_errors_rose", rose("symbol_error", 12), "mlx5_2/1: 12 symbol_error during links"),
+    two("packets_were_answered", rose("local_ack_timeout_err", 31), "mlx5_2/1: 31 local_ack_timeout_err during links"),
     two("no_congestion_rose", rose("rx_prio3_pause", 900), "900 rx_prio3_pause"),
     two("ports_that_peers_use_have_a_link", DOWN, "no link at mlx5_2"),
     two("port_has_a_link", DOWN, "mlx5_2 is down (polling)", cluster=two_nodes),
