@@ -1,10 +1,11 @@
 """Do the links between the nodes carry what they should: packets of full size, on every port, as fast as the others?"""
 
 from contextlib import suppress
-from itertools import product
 
 import pytest
 
+from diag.facts.closed import at_fault, between, listed
+from diag.facts.closed import told as told_between
 from diag.facts.derived import Link, data_interface, several_nodes
 from diag.facts.links import Background, ClosedPorts
 from diag.facts.network import Interface
@@ -16,7 +17,6 @@ from diag.facts.verdict import finding
 from diag.localise import Suspect, suspects
 from diag.units import gbit_per_s
 
-SHOWN = 4
 NONE = "--pairs none"
 
 
@@ -102,40 +102,28 @@ def check_link_is_as_fast_as_the_others(link: Link, peers: Peers) -> None:
     assert suspect is None, finding(*(told_of(suspect) if suspect else ("", "")))
 
 
-def closed_for(node: Node, cluster: Snapshot, peers: Peers) -> list[ClosedPorts]:
-    """What is closed at this node, or for it. Raises NotMeasured where nobody knocked, or it took no part."""
+def closed_for(node: Node, cluster: Snapshot, peers: Peers) -> list[str]:
+    """What is closed at this node, or for it, in words. Raises NotMeasured where nobody knocked, or it took no part."""
     if node.name not in cluster.links.nodes:
         raise NotMeasured(dict(cluster.links.excluded).get(node.name, "took no part"))
     return peers.once(closed_ports).get(node.name, [])
 
 
-def closed_ports(cluster: Snapshot) -> dict[str, list[ClosedPorts]]:
-    """Node -> what is closed because of it. Who is cut off from most others has it; of the rest, both ends."""
-    rows = cluster.links.ports.closed
-    cut_off: dict[str, set[str]] = {}
-    for row in rows:
-        for one, other in product(row.sources, row.targets):
-            cut_off.setdefault(one, set()).add(other)
-            cut_off.setdefault(other, set()).add(one)
-    guilty = {name for name, others in cut_off.items() if 2 * len(others) > len(cluster.links.nodes) - 1 > 1}
-    found: dict[str, list[ClosedPorts]] = {}
-    for row in rows:
-        ends = dict.fromkeys((*row.sources, *row.targets))
-        explained = guilty.issuperset(row.sources) or guilty.issuperset(row.targets)
-        for name in ends if not explained else guilty.intersection(ends):
-            found.setdefault(name, []).append(row)
+def closed_ports(cluster: Snapshot) -> dict[str, list[str]]:
+    """Node -> what is closed because of it; of a pair of which nobody knows whose it is, both ends say the same."""
+    guilty, found = at_fault(cluster.links), dict[str, list[str]]()
+    for row in cluster.links.ports.closed:
+        for name in guilty.intersection((*row.sources, *row.targets)):
+            found.setdefault(name, []).append(told(row, name))
+    for row in between(cluster.links):
+        for name in dict.fromkeys((*row.sources, *row.targets)):
+            found.setdefault(name, []).append(told_between(row))
     return found
 
 
-def told(row: ClosedPorts, node: Node) -> str:
-    ports = ", ".join(map(str, row.ports[:SHOWN])) + (
-        f" and {len(row.ports) - SHOWN} more" if row.ports[SHOWN:] else ""
-    )
-    at = node.name in row.targets
-    others = row.sources if at else row.targets
-    names = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if others[SHOWN:] else "")
-    whom = f"closed to {names}" if at else f"of {names} closed to it"
-    return f"ports {ports} {whom}: {row.why} ({row.error})"
+def told(row: ClosedPorts, name: str) -> str:
+    whom = f"closed to {listed(row.sources)}" if name in row.targets else f"of {listed(row.targets)} closed to it"
+    return f"ports {listed(row.ports)} {whom}: {row.why} ({row.error})"
 
 
 @several
@@ -150,7 +138,7 @@ def check_ports_are_open_between_nodes(node: Node, cluster: Snapshot, peers: Pee
     $ ssh {node} 'nft list ruleset; iptables -S'
     """
     closed = closed_for(node, cluster, peers)
-    found = "; ".join(told(row, node) for row in closed[:2]) + (f"; and {len(closed) - 2} more" if closed[2:] else "")
+    found = "; ".join(closed[:2]) + (f"; and {len(closed) - 2} more" if closed[2:] else "")
     assert not closed, finding(found, "every port between all nodes")
 
 

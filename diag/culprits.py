@@ -11,25 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from diag import localise
+from diag import cut_links, localise
 from diag.catalogue import Check
 from diag.facts.causes import CAUSES
-from diag.facts.collective import Blocked, Rank
+from diag.facts.collective import Rank
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
-from diag.facts.verdict import Culprit, Verdict
+from diag.facts.verdict import CONCLUDED, READ, SAID, SEEN, Culprit, Verdict
 from diag.localise import Suspect
 from diag.units import seconds
-
-SEEN = 1.0
-"""It happened before our eyes: the connection was refused, the process ended."""
-READ = 0.95
-"""A fact read on the node contradicts what is needed; only the reader could be wrong."""
-CONCLUDED = 0.7
-"""It follows from silence: a rank that never came or stopped moving may itself be somebody's victim."""
-
-SAID = 2
-"""So many findings stand in the summary of a culprit; its evidence leads to the others."""
 
 RANK_CONFIDENCE = {"rank_died": SEEN, "rank_missing": CONCLUDED, "rank_frozen": CONCLUDED}
 
@@ -97,9 +87,10 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
 
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
-    causes = [*_of_reach(snapshot), *_of_verdicts(verdicts, checks, snapshot)]
+    at_ports, others = cut_links.by_port_matrix(verdicts, snapshot)
+    causes = [*_of_reach(snapshot), *_of_verdicts(others, checks, snapshot), *cut_links.of_ports(at_ports, snapshot)]
     causes += _of_suspects(snapshot, tuple(causes))
-    for symptom in (*_of_links(snapshot), *_of_ranks(snapshot)):
+    for symptom in (*cut_links.of_blocked(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
         if explaining is None:
             causes.append(symptom)
@@ -124,7 +115,7 @@ def _of_suspects(snapshot: Snapshot, causes: Sequence[Culprit]) -> Iterable[Culp
             check = "link_carries_data" if group[0].rail is None else "rails_carry_data"
         ways = dict.fromkeys(way for suspect in group for way in suspect.evidence)
         yield Culprit(
-            kind="link" if kind == "direction" else kind,
+            kind="setting" if cause in SETTINGS and kind == "node" else "link" if kind == "direction" else kind,
             nodes=tuple(dict.fromkeys(name for suspect in group for name in suspect.nodes)),
             cause=cause,
             summary=_whys(group),
@@ -137,8 +128,9 @@ def _whys(group: Sequence[Suspect]) -> str:
     """Of several each with its name."""
     if len(group) == 1:
         return group[0].why
-    more = f"; and {len(group) - SAID} more" if len(group) > SAID else ""
-    return "; ".join(f"{suspect.nodes[0]}: {suspect.why}" for suspect in group[:SAID]) + more
+    told = tuple(dict.fromkeys(f"{suspect.nodes[0]}: {suspect.why}" for suspect in group))
+    more = f"; and {len(told) - SAID} more" if len(told) > SAID else ""
+    return "; ".join(told[:SAID]) + more
 
 
 def _has_stopped(culprit: Culprit) -> bool:
@@ -159,27 +151,6 @@ def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:
             summary=summary or CAUSES[cause],
             confidence=SEEN,
             evidence=tuple(f"reach@{node}" for node in nodes),
-        )
-
-
-def _of_links(snapshot: Snapshot) -> Iterable[Culprit]:
-    """Pairs that could not exchange data, by the end that was left out because of it and the cause."""
-    if not is_known(snapshot, "collective"):
-        return
-    left_out = dict(snapshot.collective.excluded)
-    cut_off: dict[tuple[str, str], list[Blocked]] = defaultdict(list)
-    for pair in snapshot.collective.blocked:
-        end = pair.source if pair.source in left_out and pair.target not in left_out else pair.target
-        cut_off[end, pair.cause].append(pair)
-    for (end, cause), pairs in cut_off.items():
-        first = pairs[0]
-        yield Culprit(
-            kind="link",
-            nodes=(end,),
-            cause=cause,
-            summary=f"{first.source} cannot {first.step} with {first.target} at {first.address}: {first.why}",
-            confidence=SEEN,
-            evidence=tuple(f"link_carries_data@{pair.source}>{pair.target}" for pair in pairs),
         )
 
 

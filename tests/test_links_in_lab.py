@@ -117,10 +117,6 @@ CASES: dict[str, tuple[Plant, dict[str, tuple[str, ...]]]] = {
         lambda s: s.lab.hosts[7].drop_ports(33000, 60999),
         {"firewall_blocks_ports": ("n007",)},
     ),
-    "a refused direction": (
-        lambda s: s.lab.hosts[2].refuse_from(s.lab.hosts[1]),
-        {"firewall_blocks_ports": ("n001", "n002")},
-    ),
     "a path that drops full packets": (
         lambda s: s.lab.hosts[13].drop_bigger_than(1400),
         {"mtu_mismatch": ("n013",)},
@@ -157,3 +153,11 @@ def test_the_culprit_is_named_alone_and_with_its_cause(standing, case):
     plant, expected = CASES[case]
     plant(standing)
     assert culprits(standing) == expected
+
+
+def test_a_refused_direction_is_of_the_link_and_of_neither_end_for_sure(standing):
+    standing.lab.hosts[2].refuse_from(standing.lab.hosts[1])
+    (culprit,) = judged(standing)
+    assert (culprit.kind, culprit.nodes, culprit.cause) == ("link", ("n001", "n002"), "firewall_blocks_ports")
+    assert culprit.summary.startswith("n001 > n002: ports ")
+    assert culprit.confidence < 0.9

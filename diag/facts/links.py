@@ -32,6 +32,8 @@ class Flow(Record, frozen=True, kw_only=True):
     """The largest packet that came through in one piece; smaller than the interface's MTU: not all of it fits."""
     cause: str = ""
     """Of ``facts.causes``, where it failed and that is known: ``firewall_blocks_ports``, ``mtu_mismatch``, …"""
+    at: str = ""
+    """The node whose own state made it fail: its port is down, its tool may not lock memory; empty: not known."""
 
     @property
     def pair(self) -> tuple[str, str]:

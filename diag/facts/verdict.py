@@ -6,6 +6,16 @@ import msgspec
 
 OUTCOMES = ("passed", "failed", "not_measured", "skipped", "advice", "broken")
 
+SEEN = 1.0
+"""It happened before our eyes: the connection was refused, the process ended."""
+READ = 0.95
+"""A fact read on the node contradicts what is needed; only the reader could be wrong."""
+CONCLUDED = 0.7
+"""It follows from silence: a rank that never came or stopped moving may itself be somebody's victim; or it lies between
+two ends, of which only one has it."""
+SAID = 2
+"""So many findings stand in the summary of a culprit; its evidence leads to the others."""
+
 FOUND, EXPECTED = "found ", "expected "
 
 

@@ -8,6 +8,7 @@ switch port no timing knows which it is: all three carry the same flows. Their c
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import median
@@ -15,6 +16,8 @@ from statistics import median
 import msgspec
 
 from diag.facts.links import Flow
+from diag.facts.record import peek
+from diag.facts.verdict import READ
 from diag.localise.explain import Fit, Pairs, Part
 from diag.localise.observed import REACHES, Seen, Sight, failed, layers, look, recentred
 from diag.localise.schedule import ring_pairs
@@ -31,6 +34,9 @@ PASSES = 3
 PAIR = 2
 TIER, ALIKE = 4, 0.25
 """So many links whose rates differ no more than this are no accident of so many cables."""
+OF_PORTS = frozenset({"rdma_bad_hca_selected"})
+"""Causes of one port, not of all that its node does by RDMA."""
+OWN_STATE = "its own state"
 
 
 def suspects(
@@ -56,7 +62,9 @@ def _suspects(
     """Asked by the checks and for the culprits: of a thousand nodes with eight rails it takes a second."""
     groups = dict(divided) if divided is not None else None
     among = set(nodes)
-    known = [flow for flow in flows if flow.source in among and flow.target in among and flow.source != flow.target]
+    own = [flow for flow in flows if flow.at in among and failed(flow)]
+    known = [flow for flow in flows if {flow.source, flow.target} <= among and flow.source != flow.target]
+    known = [flow for flow in known if not (flow.at and failed(flow))]
     found = list[Suspect]()
     for layer in layers(known):
         if all(map(failed, layer)):
@@ -67,7 +75,42 @@ def _suspects(
         else:
             one = _of_layer(nodes, look(layer, expected, groups), expected)
             found += one if groups else _tiered(one)
-    return tuple(sorted(_by_rail(found), key=lambda each: (each.kind == "unclear", -each.confidence, each.nodes)))
+    found = [*_of_own_state(own, known), *_by_rail(found)]
+    return tuple(sorted(found, key=lambda each: (each.kind == "unclear", -each.confidence, each.nodes)))
+
+
+def _of_own_state(flows: Sequence[Flow], others: Sequence[Flow]) -> list[Suspect]:
+    """Whose own state made flows fail: that was read or said on the node, and no rate has to tell it."""
+    alike: dict[tuple[str, str, str | None], list[Flow]] = defaultdict(list)
+    for flow in flows:
+        alike[flow.at, flow.cause, flow.rail].append(flow)
+    found = []
+    for (node, cause, rail), of_one in alike.items():
+        ends = {end for flow in (*flows, *others) if flow.rail == rail for end in flow.pair}
+        down = {at for at, same, where in alike if (same, where) == (cause, rail)}
+        why = peek(of_one[0], of_one[0].figure).why
+        if cause in OF_PORTS and len(down) > 1 and 2 * len(down) >= len(ends):
+            why = f"{why}, as on {len(down)} of {len(ends)} nodes: nobody knows who should use it"
+            found.append(unclear([node], of_one, None, OWN_STATE, why))
+        else:
+            kind = "nic" if cause in OF_PORTS and rail is not None else "node"
+            found.append(_by_itself(kind, node, of_one, why))
+    return found
+
+
+def _by_itself(kind: str, node: str, flows: Sequence[Flow], why: str) -> Suspect:
+    return Suspect(
+        kind=kind,
+        nodes=(node,),
+        rail=flows[0].rail,
+        cause=flows[0].cause,
+        found_bytes_per_s=None,
+        expected_bytes_per_s=None,
+        referee=OWN_STATE,
+        confidence=READ,
+        why=why,
+        evidence=evidence_of(flows),
+    )
 
 
 def _of_two(nodes: Sequence[str], flows: Sequence[Flow], expected: float | None) -> list[Suspect]:

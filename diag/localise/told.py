@@ -33,7 +33,7 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     """None: nothing came through."""
     expected_bytes_per_s: float | None
     referee: str
-    """``peers`` or ``line rate``: who says what is expected."""
+    """``peers`` or ``line rate``: who says what is expected; ``its own state``: what the node told of itself does."""
     confidence: float
     why: str
     evidence: tuple[str, ...] = ()

@@ -24,10 +24,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """``cause``: of ``facts.causes``; empty: none of them."""
+    """``cause``: of ``facts.causes``; empty: none of them. ``at``: the node that has it; empty: either end may."""
 
     why: str
     cause: str = ""
+    at: str = ""
 
 
 _WORDS = (
@@ -61,6 +62,8 @@ _WORDS = (
     (r"cannot start (\S+): .*No such file", "", "perftest is not installed on {node}"),
 )  # fmt: skip
 WORDS = tuple((re.compile(pattern), cause, why) for pattern, cause, why in _WORDS)
+OWN = frozenset({"gdr_peermem_missing", "memlock_limit", "rdma_bad_hca_selected", "rdma_device_not_in_container"})
+"""Of these causes an end speaks for itself: the other has no part in them."""
 LEFT = re.compile(
     r"Couldn't read remote address|Unable to (read|write) (to|from) socket|Failed to exchange data|did not listen"
 )
@@ -105,5 +108,6 @@ def nothing_came(error: NothingCame, *, ethernet: bool) -> Failure:
 
 def _known(cause: str, why: str, match: re.Match[str], node: str, *, on_gpu: bool) -> Failure:
     if cause == "memlock_limit" and on_gpu:
-        return Failure(why=ON_GPU.format(node=node), cause="gdr_peermem_missing")
-    return Failure(why=why.format(*(part or "" for part in match.groups()), node=node), cause=cause)
+        return Failure(why=ON_GPU.format(node=node), cause="gdr_peermem_missing", at=node)
+    said = why.format(*(part or "" for part in match.groups()), node=node)
+    return Failure(why=said, cause=cause, at=node if cause in OWN else "")

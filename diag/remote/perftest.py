@@ -166,6 +166,7 @@ def _missing(wanted: Pairs, test: Trial, pair: tuple[str, str], rail: str | None
         method=test.tool,
         rail=rail,
         cause=why.cause,
+        at=why.at,
         **{"latency_s" if test.of_latency else "bytes_per_s": gap},
     )
 
@@ -182,7 +183,8 @@ def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | N
         if why := wanted.spared.get(node.name, {}).get(end.name):
             return Failure(why=f"{node.name}: {why}")
         if end.port.state != "active":
-            return Failure(why=f"{end.name} of {node.name} is {end.port.state}", cause="rdma_bad_hca_selected")
+            state = f"{end.name} of {node.name} is {end.port.state}"
+            return Failure(why=state, cause="rdma_bad_hca_selected", at=node.name)
         if wanted.on_gpu and (why := why_not_on_gpu(Place(node, end))):
             return Failure(why=why)
     return None

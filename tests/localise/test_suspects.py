@@ -239,3 +239,38 @@ def test_a_link_of_one_rail_is_no_nic():
     fault = Fault(kind="link", nodes=("n0003", "n0004"), share=0.5, rail="mlx5_3")
     found, _ = localised(network(16, fault, rails=RAILS))
     assert named(found) == wanted([fault])
+
+
+def by_rail(source: str, target: str, at: str = "", cause: str = "rdma_bad_hca_selected") -> Flow:
+    rate = unknown(f"mlx5_0 of {at} is down") if at else 49e9
+    told = {"cause": cause, "at": at} if at else {}
+    return Flow(source=source, target=target, round=1, method="ib_write_bw", rail="mlx5_0", bytes_per_s=rate, **told)
+
+
+def both_ways(*pairs: tuple[str, str, str]) -> list[Flow]:
+    return [by_rail(*ends, at) for one, other, at in pairs for ends in ((one, other), (other, one))]
+
+
+def test_of_two_nodes_the_one_whose_port_is_known_to_be_down_is_named():
+    (found,) = suspects(("a", "b"), both_ways(("a", "b", "b")))
+    assert (found.kind, found.nodes, found.rail, found.cause) == ("nic", ("b",), "mlx5_0", "rdma_bad_hca_selected")
+    assert (found.why, found.confidence) == ("mlx5_0 of b is down", 0.95)
+
+
+def test_what_a_tool_said_of_its_own_node_is_of_all_its_rails():
+    (found,) = suspects(("a", "b"), [by_rail("a", "b", "a", "memlock_limit")])
+    assert (found.kind, found.nodes) == ("node", ("a",))
+
+
+def test_a_port_that_only_one_node_uses_accuses_neither_it_nor_the_others():
+    flows = both_ways(("a", "b", "b"), ("d", "a", "d"))
+    assert {(found.kind, found.nodes) for found in suspects(("a", "b", "c", "d"), flows)} == {
+        ("unclear", ("b",)),
+        ("unclear", ("d",)),
+    }
+
+
+def test_partners_of_a_port_that_is_down_are_not_weighed_by_it():
+    flows = both_ways(("a", "b", "b"), ("b", "c", "b"), ("c", "d", ""), ("d", "a", ""))
+    (found,) = suspects(("a", "b", "c", "d"), flows)
+    assert found.nodes == ("b",)

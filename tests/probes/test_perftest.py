@@ -130,6 +130,7 @@ def test_every_recorded_failure_of_one_end_has_a_line_and_its_cause(name: str):
     assert found is not None
     assert found.cause == ALONE[name]
     assert found.why
+    assert found.at == ("a" if found.cause.startswith("rdma_") else "")
 
 
 @pytest.mark.parametrize(

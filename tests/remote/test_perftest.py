@@ -158,6 +158,7 @@ def test_a_client_that_refuses_its_gid_index_is_heard_although_the_server_waits(
 def test_a_server_that_fails_before_it_listens_needs_no_client(replay: Replay):
     flow = replay(end("linkdown_write_bw_local_down"), HANGS)[0]
     assert (flow.cause, peek(flow, "bytes_per_s").why) == ("rdma_bad_hca_selected", "port 1 is Down on b")
+    assert flow.at == "b"
     assert {call[0] for call in calls(replay)} == {"server"}
 
 
@@ -230,6 +231,7 @@ def test_both_ends_are_told_to_meet_over_ipv6(replay: Replay):
 def test_a_rail_that_is_down_on_one_side_is_not_tried_and_one_down_on_both_is_none():
     flow, _ = flows_without_agents(node("a"), node("b", state="down"))
     assert (flow.cause, peek(flow, "bytes_per_s").why) == ("rdma_bad_hca_selected", "rxe0 of b is down")
+    assert flow.at == "b"
     assert flows_without_agents(node("a", state="down"), node("b", state="down")) == ()
 
 
