@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from diag.facts.network import Route
+from diag.facts.leads import Address, route_to
 from diag.facts.node import Node
 from diag.facts.record import is_known
 
 PEERS_AT_MOST = 64
 """Looked up per node: of thousands of peers, those after the first are behind the same routes."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def detour(nodes: Sequence[Node], interfaces: Sequence[str], addresses: Sequence[str]) -> str:
@@ -28,7 +26,7 @@ def detour(nodes: Sequence[Node], interfaces: Sequence[str], addresses: Sequence
 
 def interface_to(node: Node, address: Address) -> str | None:
     """None: no route leads there, or the node's routes are not known."""
-    best = _best(node.routes if is_known(node, "routes") else (), address)
+    best = route_to(node.routes if is_known(node, "routes") else (), address)
     return best.interface if best else None
 
 
@@ -37,17 +35,3 @@ def default_interfaces(node: Node) -> tuple[str, ...]:
     routes = node.routes if is_known(node, "routes") else ()
     defaults = sorted((one for one in routes if one.destination == "default"), key=lambda route: route.metric)
     return tuple(route.interface for route in defaults)
-
-
-def _best(routes: Iterable[Route], address: Address) -> Route | None:
-    leading = [(length, route) for route in routes if (length := _prefix(route, address)) is not None]
-    return max(leading, key=lambda found: (found[0], -found[1].metric))[1] if leading else None
-
-
-def _prefix(route: Route, address: Address) -> int | None:
-    """Length of the prefix that leads to ``address``; None: the route does not."""
-    if route.destination == "default":
-        other_version = route.gateway is not None and ipaddress.ip_address(route.gateway).version != address.version
-        return None if other_version else 0
-    network = ipaddress.ip_network(route.destination, strict=False)
-    return network.prefixlen if address in network else None

@@ -70,7 +70,7 @@ def judged(standing: Standing, nodes: list[Node] | None = None) -> tuple[Culprit
         collective=unknown("not part of this test"),
     )
     return judge.judge(
-        snapshot, keyword="link or packets or ports_are_open or mtu or addresses or hostname_is_not"
+        snapshot, keyword="link or packets or ports_are_open or mtu or addresses or hostname_is_not or socket"
     ).culprits
 
 
@@ -133,6 +133,13 @@ FACTS: dict[str, tuple[Plant, dict[str, tuple[str, ...]]]] = {
     "a bridge with the same address on every node": (
         lambda s: [host.add_bridge("docker0", "172.17.0.1/16") for host in s.lab.hosts],
         {},
+    ),
+    "a wrong interface in NCCL_SOCKET_IFNAME": (
+        lambda s: [
+            *(host.add_bridge("br-own", f"10.99.{place}.1/24") for place, host in enumerate(s.lab.hosts)),
+            s.lab.hosts[6].set_for_nccl("NCCL_SOCKET_IFNAME", "br-own"),
+        ],
+        {"nccl_socket_ifname_wrong": ("n006",)},
     ),
     "a name that is a loopback address": (
         lambda s: s.lab.hosts[3].name_itself("127.0.1.1"),

@@ -29,7 +29,7 @@ CAUSES = {
     "trust_remote_code_missing": "custom code repo without trust_remote_code reaching every loader",
     "ray_node_ip_mismatch": "vLLM and Ray use different IPs for a node: free GPUs exist but placement never completes",
     "ray_or_python_version_mismatch": "Ray/Python/package versions differ across nodes or venvs",
-    "gloo_ifname_invalid": "GLOO_SOCKET_IFNAME is not one concrete existing interface (NCCL ^-syntax, an IP, a name absent on this node)",
+    "gloo_ifname_invalid": "GLOO_SOCKET_IFNAME is not one concrete interface that leads to the others (NCCL ^-syntax, an IP, a name absent on this node)",
     "nccl_version_or_env_differs_between_nodes": "NCCL version or NCCL_* settings differ between ranks",
     "nccl_torch_library_mismatch": "wrong/missing libnccl for this torch build",
     "ib_link_flapping": "port/cable/switch errors; error 12 at random times, async port error",

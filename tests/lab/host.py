@@ -220,6 +220,11 @@ class Host:
         hosts = self.path("/etc/hosts")
         hosts.write_text(f"{address} {self.name}\n{hosts.read_text()}")
 
+    def set_for_nccl(self, name: str, value: str) -> None:
+        """In NCCL's own file, which it reads whatever starts it."""
+        self.wounds.append("set_for_nccl")
+        self.path("/etc/nccl.conf").write_text(f"{name}={value}\n")
+
     def heal(self) -> None:
         """Take back every fault of the network and thaw what is frozen; the rate becomes that of the lab."""
         self.thaw("")
@@ -230,6 +235,8 @@ class Host:
         if "name_itself" in self.wounds:
             hosts = self.path("/etc/hosts")
             hosts.write_text(hosts.read_text().partition("\n")[2])
+        if "set_for_nccl" in self.wounds:
+            self.path("/etc/nccl.conf").unlink()
         if self.rate:
             network.set_rate(self.lab, self.number, self.plan, self.rate)
         else:

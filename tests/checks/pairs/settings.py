@@ -54,6 +54,21 @@ PAIRS = (
         "^docker0",
     ),
     two(
+        "nccl_socket_ifname_leads_to_the_other_nodes",
+        on("gpu02", settings=setting("NCCL_SOCKET_IFNAME", "docker0")),
+        "NCCL_SOCKET_IFNAME=docker0: docker0 (172.17.0.1) leads to no other node",
+    ),
+    two(
+        "gloo_socket_ifname_leads_to_the_other_nodes",
+        on("gpu02", settings=setting("GLOO_SOCKET_IFNAME", "docker0")),
+        "GLOO_SOCKET_IFNAME=docker0: docker0 (172.17.0.1) leads to no other node",
+    ),
+    two(
+        "socket_interface_is_no_slower_than_another",
+        on("gpu02", settings=setting("NCCL_SOCKET_IFNAME", "=eno1")),
+        "NCCL_SOCKET_IFNAME==eno1: 1.00 Gbit/s",
+    ),
+    two(
         "interface_variables_are_set_on_all_nodes_or_none",
         on("gpu02", settings=without(named("GLOO_SOCKET_IFNAME"))),
         "without GLOO_SOCKET_IFNAME",
