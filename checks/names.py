@@ -2,7 +2,7 @@
 
 import pytest
 
-from diag.facts.derived import addresses, is_local_only, own_addresses, several_nodes
+from diag.facts.derived import addresses, conventional, is_local_only, own_addresses, several_nodes
 from diag.facts.network import Resolution
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -132,13 +132,13 @@ LEAVING = ("physical", "infiniband", "bond", "vlan", "bridge", "veth")
 
 
 def holders(cluster: Snapshot) -> dict[str, list[str]]:
-    """Address -> the nodes that hold it on an interface that leaves them; what most of several hold is a convention."""
+    """Address -> the nodes that hold it on an interface that leaves them; what nearly all hold is a convention."""
     found: dict[str, list[str]] = {}
     known = [node for node in cluster.nodes if is_known(node, "interfaces")]
     for node in known:
         for own in dialable(node):
             found.setdefault(own, []).append(node.name)
-    return {own: names for own, names in found.items() if len(known) == 2 or 2 * len(names) <= len(known)}
+    return {own: names for own, names in found.items() if not conventional(len(names), len(known))}
 
 
 def others(names: list[str], node: Node) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from diag.facts.derived import conventional
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known
@@ -23,6 +24,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 REAL, BRIDGE, VIRTUAL = 2, 1, 0
 MERIT = {"physical": REAL, "infiniband": REAL, "bond": REAL, "vlan": REAL, "bridge": BRIDGE}
 """Kinds of interface; a veth or a tunnel only where there is nothing better (it may be all that a container has)."""
+PAIR = 2
 USABLE_STATES = ("up", "unknown", "dormant")
 """Virtual devices often never say ``up``."""
 
@@ -136,6 +138,12 @@ def _held(interface: Interface) -> list[ipaddress.IPv4Interface | ipaddress.IPv6
 
 def _shared(nodes: Sequence[Node], offers: Mapping[str, Sequence[_Offer]]) -> dict[Network, list[_Offer]]:
     """Networks in which every node has an address that no other node has (docker0 is alike everywhere)."""
+    common = _common(nodes, offers)
+    return {network: held for network, held in common.items() if len({one.address for one in held}) == len(held)}
+
+
+def _common(nodes: Sequence[Node], offers: Mapping[str, Sequence[_Offer]]) -> dict[Network, list[_Offer]]:
+    """Networks in which every node has an address, whoever else has the same."""
     found: dict[Network, dict[str, _Offer]] = {}
     for node in nodes:
         for offer in offers[node.name]:
@@ -143,7 +151,7 @@ def _shared(nodes: Sequence[Node], offers: Mapping[str, Sequence[_Offer]]) -> di
     return {
         network: [held[node.name] for node in nodes]
         for network, held in found.items()
-        if nodes and len(held) == len(nodes) == len({offer.address for offer in held.values()})
+        if nodes and len(held) == len(nodes)
     }
 
 
@@ -195,7 +203,22 @@ def _because(nodes: Sequence[Node], held: Sequence[_Offer], reason: str, offers:
     named = sum(node.data_interface is not None for node in nodes)
     there = f"named in the inventory for {named} of {len(nodes)} nodes" if named else ""
     around = detour(nodes, [offer.interface.name for offer in held], [str(offer.address) for offer in held])
-    return "; ".join(part for part in (there, reason, f"but {around}" if around else "", _faster(held, offers)) if part)
+    better = _doubled(nodes, held, offers) or _faster(held, offers)
+    return "; ".join(part for part in (there, reason, f"but {around}" if around else "", better) if part)
+
+
+def _doubled(nodes: Sequence[Node], held: Sequence[_Offer], offers: Mapping[str, Sequence[_Offer]]) -> str:
+    """A faster network that all share and that is lost because two of them hold one address in it."""
+    slowest = min((offer.bits_per_s for offer in held), default=0)
+    for network, common in _common(nodes, offers).items():
+        rate = min(offer.bits_per_s for offer in common)
+        for address, times in Counter(offer.address for offer in common).items():
+            alike = [offer for offer in common if offer.address == address]
+            if rate > slowest and alike[0].merit == REAL and times > 1 and not conventional(times, len(common)):
+                names = " and ".join(offer.node for offer in alike[:PAIR])
+                lost = f"{alike[0].interface.name} ({network}, {gbit_per_s(rate / 8)}) is lost"
+                return f"{lost}: {names} hold the same address {address}"
+    return ""
 
 
 def _faster(held: Sequence[_Offer], offers: Mapping[str, Sequence[_Offer]]) -> str:

@@ -72,6 +72,18 @@ def test_two_names_of_one_host_are_one_culprit():
     assert who(found(twin)) == {"duplicate_address": ("gpu03", "gpu04")}
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_of_any_number_of_nodes_two_with_one_address_are_found(count):
+    twice = item(named("bond0"), having(addresses=lambda held: (*held, "10.55.0.9/24")))
+    change = both(on("gpu01", interfaces=twice), on("gpu02", interfaces=twice))
+    assert who(found(change, gpu_cluster(count))) == {"duplicate_address": ("gpu01", "gpu02")}
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+def test_an_address_that_all_hold_alike_is_a_convention(count):
+    assert found(on("*", interfaces=item(named("eno1"), having(addresses=("10.55.0.9/24",)))), gpu_cluster(count)) == ()
+
+
 def test_a_part_says_of_which_kind_the_culprit_is():
     assert found(on("gpu02", gpus=item(0, having(used_bytes=1 << 36))))[0].kind == "gpu"
 

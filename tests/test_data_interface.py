@@ -199,6 +199,30 @@ def test_two_nodes_with_the_same_address_are_left_out_together():
     assert choice.left_out["gpu03"] == "gpu03 and gpu04 have the same address 10.0.0.3"
 
 
+def fast_and_slow(*last: int) -> Choice:
+    """eno1 with 1 Gbit/s, and ib0 with an address that ends so on each node."""
+    return choose(
+        [
+            a_node(n, an_interface("eno1", f"10.0.0.{n}/24", gbit=1), an_interface("ib0", f"10.9.0.{own}/16", gbit=200))
+            for n, own in enumerate(last, start=1)
+        ]
+    )
+
+
+@pytest.mark.parametrize("last", [(1, 1), (1, 2, 2), (1, 3, 3, 4)])
+def test_a_better_network_that_is_lost_to_a_duplicate_address_is_named(last):
+    choice = fast_and_slow(*last)
+    assert names(choice) == ["eno1"] * len(last)
+    one = max(last, key=last.count)
+    first = last.index(one) + 1
+    alike = f"gpu{first:02} and gpu{first + 1:02} hold the same address 10.9.0.{one}"
+    assert choice.why.endswith(f"ib0 (10.9.0.0/16, 200.0 Gbit/s) is lost: {alike}")
+
+
+def test_an_address_that_all_hold_is_a_convention_and_no_loss():
+    assert "lost" not in fast_and_slow(1, 1, 1, 1).why
+
+
 def test_a_route_that_leaves_through_another_interface_is_named():
     across = (Route(destination="10.0.0.0/24", interface="eth0"), Route(destination="10.0.0.2/32", interface="wg0"))
     choice = choose(

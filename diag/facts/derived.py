@@ -101,6 +101,15 @@ def own_addresses(node: Node) -> frozenset[str]:
     return frozenset(address for interface in node.interfaces for address in addresses(interface))
 
 
+CONVENTION, NEARLY_ALL = 3, 0.75
+"""So many at least, and this share of the nodes, hold an address alike on purpose, as a gateway of virtual machines."""
+
+
+def conventional(holding: int, known: int) -> bool:
+    """Whether one address on ``holding`` of ``known`` nodes is no duplicate."""
+    return holding >= CONVENTION and holding >= NEARLY_ALL * known
+
+
 def data_interface(node: Node, cluster: Snapshot) -> Interface:
     """What carries data between nodes: named in the inventory, chosen for the collective, or holding the address."""
     name = node.data_interface or _chosen(node, cluster)
