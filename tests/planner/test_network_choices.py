@@ -16,6 +16,7 @@ from diag.planner.network.groups import grouped
 from diag.planner.network.rates import Rates, rates
 from diag.planner.network.sockets import by_nccl
 from tests.planner.networks import (
+    RAIL_RATE,
     TCP_RATE,
     cluster,
     failed,
@@ -187,3 +188,32 @@ def test_rdma_that_did_not_come_through_on_a_node_leaves_tcp():
     found = cluster(node(1), node(2), node(3), links=links(over_rdma, flows(names, TCP_RATE)))
     assert rates(found, names).method == TCP
     assert rates(found, names[:2]).method == "ib_write_bw"
+
+
+def ring_of_four(*slow: tuple[str, str], share: float = 0.1) -> str:
+    """Why NCCL_IB_HCA is set where mlx5_3 carries a share between some neighbours; empty: it is not."""
+    names = tuple(f"gpu{number:02}" for number in range(1, 5))
+    ring = list(zip(names, (*names[1:], names[0]), strict=True))
+    measured = [
+        each
+        for rail in ("mlx5_0", "mlx5_1", "mlx5_2", "mlx5_3")
+        for pair in ring
+        for each in flows(pair, RAIL_RATE * (share if rail == "mlx5_3" and pair in slow else 1), "ib_write_bw", rail)
+    ]
+    nodes = tuple(node(number, hcas=rails()) for number in range(1, 5))
+    found = environment(nodes, cluster(*nodes, links=links(tuple(measured))), "nvidia").variables
+    return next((variable.why for variable in found if variable.name == "NCCL_IB_HCA"), "")
+
+
+def test_a_slow_rail_is_told_of_the_node_that_has_it_and_not_of_its_neighbours():
+    why = ring_of_four(("gpu01", "gpu02"), ("gpu02", "gpu03"))
+    assert why == ("mlx5_3 carried 36.8 Gbit/s on gpu02, its other ports 368.0 Gbit/s (left out on gpu[01-04])")
+
+
+def test_a_rail_that_is_slow_between_two_is_told_of_both():
+    why = ring_of_four(("gpu02", "gpu03"))
+    assert why.startswith("mlx5_3 carried 36.8 Gbit/s between gpu02 and gpu03, its other ports 368.0 Gbit/s")
+
+
+def test_one_pair_that_is_a_little_slower_leaves_no_rail_out():
+    assert ring_of_four(("gpu02", "gpu03"), share=0.7) == ""

@@ -210,7 +210,10 @@ def test_a_rail_so_slow_that_the_others_alone_carry_more_is_left_out(planned):
     assert one.recipe == slow.recipe
     assert only_network_differs(one, slower)
     assert slower.recipe.env == {"NCCL_IB_HCA": "^=mlx5_3"}
-    assert "mlx5_3 carried 220.8 Gbit/s on gpu01, its other ports 368.0 Gbit/s" in slower.sources["NCCL_IB_HCA"]
+    assert (
+        "mlx5_3 carried 220.8 Gbit/s between gpu01 and gpu02, its other ports 368.0 Gbit/s"
+        in slower.sources["NCCL_IB_HCA"]
+    )
 
 
 def test_a_rail_whose_tests_all_failed_is_left_out(planned):

@@ -9,8 +9,9 @@ carry more. It does not know which rails a switch keeps apart.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +25,8 @@ from diag.units import gbit_per_s, size
 INFINIBAND, ETHERNET = "InfiniBand", "Ethernet"
 WORTH = 1.05
 """Times what all ports carry together, that the others alone must carry."""
+SLOW_LINK = 0.5
+"""Of the other ports: above, one slow pair of many may have been a moment's stall, and its rail stays."""
 
 
 def carries_rdma(flow: Flow) -> bool:
@@ -167,39 +170,84 @@ def _other_fabric(own: Mapping[str, Sequence[Port]]) -> Out:
     return out
 
 
+Partners = Mapping[tuple[str, str], Mapping[str, Sequence[Flow]]]
+"""Node and rail -> partner -> the flows between them."""
+
+
 def _by_flows(own: Mapping[str, Sequence[Port]], links: Links) -> Out:
-    flows: dict[tuple[str, str], list[Flow]] = defaultdict(list)
+    """Ports that failed; those of which even the best partner is slow; then links that are slow between others."""
+    flows = _by_partner(links)
+    out = {
+        name: _all_failed({port.key: flows.get((name, port.rail), {}) for port in ports}) for name, ports in own.items()
+    }
+    for pick, share in ((max, 1.0), (min, SLOW_LINK)):
+        gone = {(name, port.rail) for name, ports in own.items() for port in ports if port.key in out[name]}
+        for name, ports in own.items():
+            out[name] |= _slow({port.key: _carried(name, port.rail, flows, gone, pick) for port in ports}, share)
+    return out
+
+
+def _by_partner(links: Links) -> Partners:
+    found: dict[tuple[str, str], dict[str, list[Flow]]] = defaultdict(lambda: defaultdict(list))
     for flow in links.flows:
         if flow.rail is not None and carries_rdma(flow):
-            for end in (flow.source, flow.target):
-                flows[end, flow.rail].append(flow)
-    return {
-        name: _slow_or_failed(name, {port.key: flows[name, port.rail] for port in ports}) for name, ports in own.items()
+            for end, other in ((flow.source, flow.target), (flow.target, flow.source)):
+                found[end, flow.rail][other].append(flow)
+    return found
+
+
+def _all_failed(flows: Mapping[tuple[str, int], Mapping[str, Sequence[Flow]]]) -> dict[tuple[str, int], str]:
+    every = {key: [flow for each in partners.values() for flow in each] for key, partners in flows.items()}
+    if not any(is_known(flow, "bytes_per_s") for each in every.values() for flow in each):
+        return {}
+    return {key: f"failed: {why}" for key, each in every.items() if (why := _failed(each))}
+
+
+class Carried(NamedTuple):
+    rate: float
+    where: str
+    """``on gpu01``: whoever was its partner; ``between gpu01 and gpu02``: it may be either."""
+
+
+def _carried(
+    name: str, rail: str, flows: Partners, gone: set[tuple[str, str]], pick: Callable[..., str]
+) -> Carried | None:
+    """With its best (``max``) or worst partner; None: nothing was measured, or the port is left out already."""
+    of_port = {} if (name, rail) in gone else flows.get((name, rail), {})
+    rates = {
+        other: rate
+        for other, each in of_port.items()
+        if (other, rail) not in gone and (rate := _of_pair(each)) is not None
     }
+    if not rates:
+        return None
+    other = pick(rates, key=lambda each: rates[each])
+    alone = pick is max and len(rates) > 1
+    return Carried(rates[other], f"on {name}" if alone else f"between {' and '.join(sorted((name, other)))}")
 
 
-def _slow_or_failed(name: str, flows: Mapping[tuple[str, int], list[Flow]]) -> dict[tuple[str, int], str]:
-    rates = {key: found for key, each in flows.items() if (found := rate_of(each)) is not None}
-    out = {key: f"failed: {why}" for key, each in flows.items() if rates and (why := _failed(each))}
-    return out | _slow(name, rates)
+def _of_pair(flows: Sequence[Flow]) -> float | None:
+    """Of the slower direction."""
+    ways: dict[str, list[float]] = defaultdict(list)
+    for flow in flows:
+        if is_known(flow, "bytes_per_s"):
+            ways[flow.source].append(flow.bytes_per_s)
+    return min((median(rates) for rates in ways.values()), default=None)
 
 
-def _slow(name: str, rates: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], str]:
+def _slow(found: Mapping[tuple[str, int], Carried | None], share: float) -> dict[tuple[str, int], str]:
     """Channels are as many on each port, so all wait for the slowest: n · slowest against (n − 1) · the others."""
-    if len(rates) < 2:  # noqa: PLR2004 - nothing would be left
+    carried = {key: each for key, each in found.items() if each is not None}
+    if len(carried) < 2:  # noqa: PLR2004 - nothing would be left
         return {}
-    slowest = min(rates, key=lambda key: rates[key])
-    rest = median(rate for key, rate in rates.items() if key != slowest)
-    if (len(rates) - 1) * rest <= len(rates) * rates[slowest] * WORTH:
+    slowest = min(carried, key=lambda key: carried[key].rate)
+    rest = median(each.rate for key, each in carried.items() if key != slowest)
+    rate, where = carried[slowest]
+    if (len(carried) - 1) * rest <= len(carried) * rate * WORTH or rate > share * rest:
         return {}
-    told = f"carried {gbit_per_s(rates[slowest])} on {name}, its other ports {gbit_per_s(rest)}"
-    left = {key: rate for key, rate in rates.items() if key != slowest}
-    return {slowest: told} | _slow(name, left)
-
-
-def rate_of(flows: Sequence[Flow]) -> float | None:
-    known = [one.bytes_per_s for one in flows if is_known(one, "bytes_per_s")]
-    return median(known) if known else None
+    told = f"carried {gbit_per_s(rate)} {where}, its other ports {gbit_per_s(rest)}"
+    left = {key: each for key, each in carried.items() if key != slowest}
+    return {slowest: told} | _slow(left, share)
 
 
 def _failed(flows: Sequence[Flow]) -> str:
