@@ -12,6 +12,7 @@ from diag.facts.collective import Collective
 from diag.facts.node import Node
 from diag.facts.software import Software
 from diag.facts.speed import NcclLog, NodeCollectives, Speed
+from diag.planner.network.environment import environment
 from tests.planner.clusters import write_model
 from tests.planner.networks import (
     TCP_RATE,
@@ -72,7 +73,7 @@ def test_a_gid_is_named_only_after_nccls_own_choice_was_proven_wrong(planned):
     plan = planned(found)
     assert plan.recipe.env == {"NCCL_IB_ADDR_RANGE": "10.5.0.0/24"}
     assert "transport retry counter exceeded" in plan.sources["NCCL_IB_ADDR_RANGE"]
-    assert "of RoCE v2 in the network that all share is 5 (10.5.0.2 on mlx5_0)" in plan.sources["NCCL_IB_ADDR_RANGE"]
+    assert "the one of RoCE v2 is 5 (10.5.0.2 on mlx5_0)" in plan.sources["NCCL_IB_ADDR_RANGE"]
     assert "NCCL_IB_ADDR_RANGE" in told(plan)
 
 
@@ -116,3 +117,60 @@ def test_where_nothing_is_of_ipv4_the_family_is_named(planned):
     wrong = failed("gpu01", "gpu02", "no route", "roce_gid_index", rail="mlx5_0")
     plan = planned(cluster(six(1), six(2), links=links((wrong,), flows(TWO, TCP_RATE))))
     assert plan.recipe.env == {"NCCL_IB_ADDR_FAMILY": "AF_INET6"}
+
+
+OLD = Software(packages=(), nccl="2.20.5")
+
+
+def set_for(*nodes: Node) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """What steers RDMA on each node, and the notes."""
+    found = environment(nodes, cluster(*nodes), "nvidia")
+    return {one.name: dict(one.values) for one in found.variables if "_IB_" in one.name}, found.notes
+
+
+def of_ipv6(number: int, **facts: Any) -> Node:
+    own = msgspec.structs.replace(gid(2, "roce_v2"), gid=f"fd00:0000:0000:0000:0000:0000:0000:000{number}")
+    return node(number, hcas=(roce("mlx5_0", gid(0, "roce_v1"), gid(1, "roce_v2"), own),), **facts)
+
+
+def test_a_log_that_shows_a_link_local_gid_where_all_is_ipv6_names_the_family():
+    assert set_for(of_ipv6(1, speed=logged(0)), of_ipv6(2))[0] == {
+        "NCCL_IB_ADDR_FAMILY": {"gpu01": "AF_INET6", "gpu02": "AF_INET6"}
+    }
+
+
+def test_before_2_21_the_index_of_ipv6_is_given():
+    assert set_for(of_ipv6(1, software=OLD), of_ipv6(2, software=OLD))[0] == {
+        "NCCL_IB_GID_INDEX": {"gpu01": "2", "gpu02": "2"}
+    }
+
+
+def on_two_ports(number: int) -> Node:
+    """Whose ports have their address at 3 and at 5."""
+    one, other = f"10.5.0.{number}", f"10.6.0.{number}"
+    own = interfaces(number, interface("r0", f"{one}/24"), interface("r1", f"{other}/24"))
+    hcas = roce("mlx5_0", *gid_table(one)), roce("mlx5_1", *gid_table(f"10.99.0.{number}", other))
+    return node(number, own=own, hcas=hcas, software=OLD)
+
+
+def test_where_ports_of_a_node_need_several_indexes_that_is_said():
+    variables, (note,) = set_for(on_two_ports(1), on_two_ports(2))
+    assert variables == {}
+    assert "gpu01 needs another GID index on each port (mlx5_0 3, mlx5_1 5)" in note
+    assert "upgrade NCCL to 2.21" in note
+
+
+def routed(number: int, **facts: Any) -> Node:
+    """In a network of its own, as on a fabric of layer 3."""
+    address = f"10.{number}.0.1"
+    own = interfaces(number, interface("r0", f"{address}/31"))
+    return node(number, own=own, hcas=(roce("mlx5_0", *gid_table(address)),), **facts)
+
+
+def test_on_a_routed_fabric_no_network_has_to_be_shared():
+    assert set_for(routed(1, software=OLD), routed(2, software=OLD))[0] == {
+        "NCCL_IB_GID_INDEX": {"gpu01": "3", "gpu02": "3"}
+    }
+    assert set_for(routed(1, speed=logged(1)), routed(2))[0] == {
+        "NCCL_IB_ADDR_RANGE": {"gpu01": "10.0.0.0/14", "gpu02": "10.0.0.0/14"}
+    }

@@ -38,13 +38,14 @@ def environment(nodes: Sequence[Node], snapshot: Snapshot, vendor: str) -> Netwo
     if not library.chooses_ports:
         return NetworkEnvironment(variables=tuple(found))
     unusable = tuple(_unusable(nodes))
-    if not unusable:
-        found += _of_rdma(nodes, snapshot, library)
-    return NetworkEnvironment(variables=tuple(found), notes=(*unusable, *_skipped(nodes, library)))
+    of_rdma = [] if unusable else list(_of_rdma(nodes, snapshot, library))
+    found += [one for one in of_rdma if isinstance(one, Variable)]
+    told = [one for one in of_rdma if isinstance(one, str)]
+    return NetworkEnvironment(variables=tuple(found), notes=(*unusable, *told, *_skipped(nodes, library)))
 
 
-def _of_rdma(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable]:
-    """Nothing where HCAs are not known, or not of all nodes."""
+def _of_rdma(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable | str]:
+    """And notes. Nothing where HCAs are not known, or not of all nodes."""
     try:
         if (off := choice.broken(nodes, snapshot, library)) is not None:
             yield off

@@ -26,8 +26,8 @@ Wanted = Mapping[str, Mapping[tuple[str, int], Gid]]
 """Node -> port -> the right GID; only ports that have one."""
 
 
-def variables(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable]:
-    """Raises NotMeasured where HCAs or GIDs are not known."""
+def variables(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable | str]:
+    """And notes of what no variable repairs. Raises NotMeasured where HCAs or GIDs are not known."""
     roce = _roce(nodes, snapshot)
     versions = [gids.version(node) for node in nodes]
     known = [version for version in versions if version is not None]
@@ -55,13 +55,20 @@ def _roce(nodes: Sequence[Node], snapshot: Snapshot) -> dict[str, list[Port]]:
 
 
 def _wanted(nodes: Sequence[Node], roce: Mapping[str, Sequence[Port]]) -> Wanted:
+    """In networks that all nodes have; where there is none, the first of one family that every port has."""
     shared = gids.shared_networks(nodes, [[port.facts for port in roce[node.name]] for node in nodes])
-    return {
-        node.name: {
-            port.key: found for port in roce[node.name] if (found := gids.right(port.facts, node, shared)) is not None
-        }
+    found = {
+        node.name: {port.key: gid for port in roce[node.name] if (gid := gids.right(port.facts, node, shared))}
         for node in nodes
     }
+    every = [port for ports in roce.values() for port in ports]
+    for ipv6 in (False, True):
+        if not any(found.values()) and all(gids.of_family(port.facts, ipv6=ipv6) for port in every):
+            return {
+                name: {port.key: gids.of_family(port.facts, ipv6=ipv6)[0] for port in ports}
+                for name, ports in roce.items()
+            }
+    return found
 
 
 def _proven_wrong(nodes: Sequence[Node], snapshot: Snapshot, roce: Mapping[str, Sequence[Port]], wanted: Wanted) -> str:
@@ -94,7 +101,7 @@ def _told(name: str, wanted: Wanted) -> str:
     first = next(iter(wanted[name].items()), None)
     if first is None:
         return f"{name} has no RoCE v2 GID of IPv4 in a network that all share"
-    return f"of RoCE v2 in the network that all share is {first[1].index} ({first[1].ipv4} on {first[0][0]})"
+    return f"the one of RoCE v2 is {first[1].index} ({first[1].ipv4 or first[1].gid} on {first[0][0]})"
 
 
 def _differs(ports: Sequence[Port], wanted: Mapping[tuple[str, int], Gid]) -> bool:
@@ -103,7 +110,7 @@ def _differs(ports: Sequence[Port], wanted: Mapping[tuple[str, int], Gid]) -> bo
 
 def _steered(
     nodes: Sequence[Node], roce: Mapping[str, Sequence[Port]], wanted: Wanted, library: Library, proof: str
-) -> Iterator[Variable]:
+) -> Iterator[Variable | str]:
     """The first that leads to the right one on every port: a network, IPv6; else an index."""
     every = [port for ports in roce.values() for port in ports]
     if (network := _network(nodes, roce, wanted)) is not None:
@@ -135,17 +142,25 @@ def _for_all(name: str, value: str, nodes: Mapping[str, object], why: str) -> Va
     return Variable(name=name, values=tuple((node, value) for node in nodes), why=why)
 
 
-def _indices(wanted: Wanted, library: Library, why: str) -> Iterator[Variable]:
-    """One a node; nothing where the ports of a node need different ones, or one has no right GID."""
+def _indices(wanted: Wanted, library: Library, why: str) -> Iterator[Variable | str]:
+    """One a node; nothing where a node has no port with a right GID, a note where its ports need different ones."""
     each = {name: {gid.index for gid in ports.values()} for name, ports in wanted.items()}
-    if any(len(indices) != 1 for indices in each.values()):
+    if not all(each.values()):
         return
+    for name, ports in wanted.items():
+        if len(each[name]) > 1:
+            needs = ", ".join(f"{hca} {gid.index}" for (hca, _), gid in ports.items())
+            remedy = "upgrade NCCL to 2.21, or give the ports of a node their addresses in the same order"
+            yield f"{why}; {name} needs another GID index on each port ({needs}): no variable says that; {remedy}"
+            return
     values = tuple((name, str(*indices)) for name, indices in each.items())
     places: dict[str, list[str]] = {}
     for name, value in values:
         places.setdefault(value, []).append(name)
     told = ", ".join(f"{value} on {fold(names)}" for value, names in places.items())
-    yield Variable(name=f"{library.prefix}{INDEX}", values=values, why=f"{why}; RoCE v2 of IPv4 is {told}")
+    ipv6 = any(gid.ipv4 is None for ports in wanted.values() for gid in ports.values())
+    family = "IPv6" if ipv6 else "IPv4"
+    yield Variable(name=f"{library.prefix}{INDEX}", values=values, why=f"{why}; RoCE v2 of {family} is {told}")
 
 
 def index_set_wrongly(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Variable | None:

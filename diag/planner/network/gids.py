@@ -2,7 +2,8 @@
 
 Its rules (transport/net_ib/connect.cc of 2.30, ncclIbGetGidIndex): the first of the wanted family and network, of RoCE
 v2 before v1, since 2.21; before, index 0 unless another is set. The right one is a RoCE v2 GID with an IPv4 address in
-a network that every node has. It does not know what a switch drops.
+a network that every node has; on a routed fabric, where each node has networks of its own, the first of IPv4; where
+there is none, of IPv6. It does not know what a switch drops.
 """
 
 from __future__ import annotations
@@ -77,9 +78,14 @@ def network_of(gid: Gid, node: Node) -> Network | None:
 
 
 def right(port: RdmaPort, node: Node, shared: frozenset[Network]) -> Gid | None:
-    """The first that will do on every node; None: there is none."""
-    found = (gid for gid in port.gids if gid.kind == V2 and gid.ipv4 is not None)
-    return next((gid for gid in found if network_of(gid, node) in shared), None)
+    """The first in a network that every node has; None: there is none."""
+    return next((gid for gid in of_family(port, ipv6=False) if network_of(gid, node) in shared), None)
+
+
+def of_family(port: RdmaPort, *, ipv6: bool) -> list[Gid]:
+    """Those of RoCE v2 that routers pass on, by index."""
+    found = [gid for gid in port.gids if gid.kind == V2 and not gid.link_local and (gid.ipv4 is None) == ipv6]
+    return sorted(found, key=lambda gid: gid.index)
 
 
 def shared_networks(nodes: Sequence[Node], ports: Sequence[Sequence[RdmaPort]]) -> frozenset[Network]:
