@@ -31,6 +31,7 @@ from tests.planner.networks import (
     pair,
     rails,
     roce,
+    set_on,
 )
 
 # -- interfaces
@@ -119,6 +120,35 @@ def test_hcas_of_other_names_on_another_node_are_named_there():
     nodes = node(1, hcas=(infiniband("mlx5_0"), roce("mlx5_9"))), node(2, hcas=(infiniband("ibp1"), roce("ibp9")))
     (variable,) = environment(nodes, cluster(*nodes), "nvidia").variables
     assert dict(variable.values) == {"gpu01": "=mlx5_0", "gpu02": "=ibp1"}
+
+
+@pytest.mark.parametrize("value", ["mlx5_9", "nosuch", "=mlx5_7", "^mlx5"])
+def test_a_set_list_of_hcas_that_takes_none_is_replaced(value):
+    nodes = node(1, hcas=rails()), node(2, hcas=rails(), settings=set_on("NCCL_IB_HCA", value))
+    (variable,) = environment(nodes, cluster(*nodes), "nvidia").variables
+    assert dict(variable.values) == {"gpu02": "=mlx5_0,mlx5_1,mlx5_2,mlx5_3"}
+    assert variable.why == f"NCCL_IB_HCA={value} is set on gpu02 and takes none of its ports that carry data"
+
+
+def test_a_set_list_of_fewer_hcas_is_left_and_said():
+    nodes = tuple(node(number, hcas=rails(), settings=set_on("NCCL_IB_HCA", "=mlx5_0,mlx5_1")) for number in (1, 2))
+    found = environment(nodes, cluster(*nodes), "nvidia")
+    note = "NCCL_IB_HCA==mlx5_0,mlx5_1 is set and leaves out mlx5_2, mlx5_3, which would do as well"
+    assert (found.variables, found.notes) == ((), (f"gpu[01-02]: {note}",))
+
+
+def test_rdma_that_somebody_switched_off_is_said():
+    nodes = node(1, hcas=rails()), node(2, hcas=rails(), settings=set_on("NCCL_IB_DISABLE", "1"))
+    (note,) = environment(nodes, cluster(*nodes), "nvidia").notes
+    assert note.startswith("gpu02: NCCL_IB_DISABLE=1 is set: 4 RDMA ports are not used")
+
+
+def test_a_prefix_that_also_takes_what_is_left_out_is_said_where_no_exact_sign_is_known():
+    nodes = tuple(bridged(number, hcas=(infiniband("mlx5_1"), roce("mlx5_10"))) for number in (1, 2))
+    found = environment(nodes, cluster(*nodes), "metax")
+    assert {one.name: one.common for one in found.variables}["MCCL_IB_HCA"] == "mlx5_1"
+    (note,) = found.notes
+    assert note.startswith("gpu[01-02]: MCCL_IB_HCA=mlx5_1 also takes mlx5_10 if names are prefixes")
 
 
 def test_no_port_is_left_out_where_none_would_stay():
