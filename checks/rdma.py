@@ -84,14 +84,18 @@ def check_rdma_devices_may_be_opened(node: Node) -> None:
 
 
 def devices(node: Node) -> tuple[str, ...]:
-    return tuple(hca.name for hca in node.hcas if not hca.virtual_function)
+    return tuple(f"{hca.name} ({layers(hca)})" for hca in node.hcas if not hca.virtual_function)
+
+
+def layers(hca: Hca) -> str:
+    return "/".join(sorted({port.link_layer for port in hca.ports})) or "no port"
 
 
 @on_rdma
 @pytest.mark.advice
 @pytest.mark.cause("rdma_bad_hca_selected")
 def check_rdma_devices_are_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
-    """Rails are the devices of one name: where a node lacks one, or names them otherwise, its traffic takes other ways.
+    """Rails are the devices of one name: where a node lacks one, or calls another kind so, its traffic goes other ways.
 
     Do: look for a card that is missing or disabled, or make the names alike (rdma-core's persistent naming).
     $ ssh {node} 'ls -l /sys/class/infiniband'

@@ -2,7 +2,8 @@
 
 HCAs of the same name are on the same rail: machines of one kind name them alike, and a rail-optimised fabric connects
 the same ones. Where two nodes share no name, their HCAs go by the order of their PCI addresses. What lies on different
-rails is not tried: on a rail-only fabric it cannot reach.
+rails is not tried: on a rail-only fabric it cannot reach. Nor are ports of different link layers, whatever they are
+called: InfiniBand and Ethernet do not speak to each other.
 """
 
 from __future__ import annotations
@@ -45,8 +46,12 @@ def rails(one: Node, other: Node) -> tuple[Rail, ...]:
     if ours.keys() & theirs.keys():
         pairs = [(end, theirs[name]) for name, end in ours.items() if name in theirs]
     else:
-        pairs = list(zip(_in_order(ours), _in_order(theirs), strict=False))
-    return tuple(Rail(mine, yours) for mine, yours in pairs if "active" in {mine.port.state, yours.port.state})
+        layers = dict.fromkeys(end.port.link_layer for end in ours.values())
+        pairs = [
+            pair for layer in layers for pair in zip(_in_order(ours, layer), _in_order(theirs, layer), strict=False)
+        ]
+    alike = [(mine, yours) for mine, yours in pairs if mine.port.link_layer == yours.port.link_layer]
+    return tuple(Rail(mine, yours) for mine, yours in alike if "active" in {mine.port.state, yours.port.state})
 
 
 def ends(node: Node) -> tuple[End, ...]:
@@ -59,8 +64,9 @@ def _ends(node: Node) -> Mapping[str, End]:
     return {end.name: end for end in ends(node)}
 
 
-def _in_order(named: Mapping[str, End]) -> list[End]:
-    return sorted(named.values(), key=lambda end: (end.hca.pci_address or "", end.name))
+def _in_order(named: Mapping[str, End], layer: str) -> list[End]:
+    of_layer = (end for end in named.values() if end.port.link_layer == layer)
+    return sorted(of_layer, key=lambda end: (end.hca.pci_address or "", end.name))
 
 
 def speaking_gid(port: RdmaPort) -> Gid | None:

@@ -61,3 +61,21 @@ def test_devices_that_are_not_known_are_no_absent_ones():
     dark = Node(name="b", address="b", reach=Reach(outcome="answered"), hcas=unknown("no answer"))
     with pytest.raises(NotMeasured, match="no answer"):
         rails(node(), dark)
+
+
+def card(name: str, layer: str, slot: int = 0) -> Hca:
+    return Hca(name=name, pci_address=f"0000:{slot:02x}:00.0", ports=(port(layer=layer),))
+
+
+def test_ports_of_one_name_and_different_link_layers_are_no_rail():
+    one = node(card("mlx5_0", "InfiniBand"), card("mlx5_1", "Ethernet"), card("mlx5_2", "InfiniBand"))
+    other = node(card("mlx5_0", "Ethernet"), card("mlx5_1", "InfiniBand"), card("mlx5_2", "InfiniBand"))
+    assert [rail.name for rail in rails(one, other)] == ["mlx5_2"]
+
+
+def test_where_no_name_is_shared_each_link_layer_goes_by_its_own_order():
+    one = node(card("mlx5_0", "InfiniBand", 1), card("mlx5_1", "InfiniBand", 3), card("mlx5_2", "Ethernet", 2))
+    other = node(card("roceo1", "Ethernet", 1), card("ibp2", "InfiniBand", 2), card("ibp3", "InfiniBand", 4))
+    assert {rail.name: rail.other.name for rail in rails(one, other)} == {
+        "mlx5_0": "ibp2", "mlx5_1": "ibp3", "mlx5_2": "roceo1"
+    }  # fmt: skip

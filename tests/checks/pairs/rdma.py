@@ -65,6 +65,11 @@ def mixed(cluster: Snapshot) -> Snapshot:
     return on("gpu02", hcas=hcas)(cluster)
 
 
+def swapped(cluster: Snapshot) -> Snapshot:
+    """One card of the second node is of Ethernet, under the name of one of InfiniBand."""
+    return on("gpu02", hcas=item(1, having(ports=(on_ethernet(2, 1),))))(cluster)
+
+
 PAIRS = (
     two(
         "every_hca_is_an_rdma_device",
@@ -76,6 +81,8 @@ PAIRS = (
     two("rdma_devices_may_be_opened", hca(permitted=False), "mlx5_2 (/dev/infiniband/uverbs2): permission denied"),
     two("rdma_devices_are_the_same_on_all_nodes", hca(name="rocep7"), "rocep7",
         also=frozenset({"ports_that_peers_use_have_a_link"})),
+    two("rdma_devices_are_the_same_on_all_nodes", swapped, "mlx5_1 (Ethernet)",
+        also=frozenset({"link_layers_are_the_same_on_all_nodes"})),
     two("hca_firmware_is_the_same_on_all_nodes", hca(firmware="28.39.1002"), "28.39.1002"),
     two("rdma_software_is_the_same_on_all_nodes", system(ofed=None), "OFED none"),
     two("flow_control_is_the_same_on_all_nodes", system(pfc=(("rail0", "PFC on none, trust pcp"),)), "trust pcp",
