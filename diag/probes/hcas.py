@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from diag.facts.counters import BYTES, meaning_of
+from diag.facts.derived import addresses
 from diag.facts.rdma import Gid, Hca, RdmaPort
 from diag.facts.record import Missing, NotMeasured
-from diag.probes import rdma_systems
+from diag.probes import interfaces, rdma_systems
 from diag.probes.probe import Answers, Probe, always, gap, maybe, told
 from diag.probes.rdma_systems import Mtu
 from diag.probes.verbs import Ask, Request
@@ -74,7 +75,30 @@ def read(answers: Answers) -> tuple[Hca, ...]:
     if not found:
         return ()
     mtus = maybe(lambda: rdma_systems.mtus(answers))
-    return tuple(_hca(device, mtus) for device in found)
+    held = _held(answers)
+    return tuple(_hca(_here(device, held), mtus) for device in found)
+
+
+def _held(answers: Answers) -> dict[str, set[str]]:
+    """Interface -> its addresses in this network namespace; empty: not known."""
+    try:
+        return {one.name: set(addresses(one)) for one in interfaces.read(answers)}
+    except NotMeasured:
+        return {}
+
+
+def _here(device: _Device, held: dict[str, set[str]]) -> _Device:
+    """Without the interfaces of another network namespace that are called as one here: eth0 is in all of them."""
+
+    def of_gid(row: _Gid) -> _Gid:
+        own, mapped = held.get(row.interface or ""), _ipv4(row)
+        elsewhere = own is not None and mapped is not None and mapped not in own
+        return msgspec.structs.replace(row, interface=None) if elsewhere else row
+
+    def of_port(port: _Port) -> _Port:
+        return msgspec.structs.replace(port, gids=None if port.gids is None else tuple(map(of_gid, port.gids)))
+
+    return msgspec.structs.replace(device, ports=tuple(map(of_port, device.ports)))
 
 
 def _hca(device: _Device, mtus: dict[tuple[str, int], Mtu] | Missing) -> Hca:
@@ -174,17 +198,22 @@ def _mtu(device: _Device, port: _Port, mtus: dict[tuple[str, int], Mtu] | Missin
 
 
 def _gid(row: _Gid, ethernet: bool) -> Gid:
-    try:
-        mapped = IPv6Address(row.gid).ipv4_mapped
-    except ValueError:
-        raise NotMeasured(f"GID {row.index}: found {row.gid[:80]!r}, expected an address") from None
     return Gid(
         index=row.index,
         gid=row.gid,
         kind=KINDS.get(row.type or "", row.type or "unknown") if ethernet else "ib",
         interface=row.interface,
-        ipv4=str(mapped) if mapped else None,
+        ipv4=_ipv4(row),
     )
+
+
+def _ipv4(row: _Gid) -> str | None:
+    """The address that it maps; None: of IPv6. Raises NotMeasured."""
+    try:
+        mapped = IPv6Address(row.gid).ipv4_mapped
+    except ValueError:
+        raise NotMeasured(f"GID {row.index}: found {row.gid[:80]!r}, expected an address") from None
+    return str(mapped) if mapped else None
 
 
 KINDS = {"IB/RoCE v1": "roce_v1", "RoCE v1": "roce_v1", "RoCE v2": "roce_v2", "IB": "ib"}

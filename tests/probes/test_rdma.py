@@ -96,6 +96,22 @@ def test_roces_gids_have_kinds_and_addresses(tmp_path: Path):
     assert (hca.ports[0].lid, hca.ports[0].sm_lid) == (None, None)
 
 
+def addressed(*addresses: str) -> list[dict[str, Any]]:
+    return [{
+        "name": "bond0", "link": "bond", "hardware": 1, "loopback": False, "device": False, "state": "up", "mtu": 9000,
+        "addresses": addresses,
+    }]  # fmt: skip
+
+
+@pytest.mark.parametrize(("address", "here"), [("10.77.0.2/24", "bond0"), ("172.17.0.5/16", None)])
+def test_a_gids_interface_is_the_one_that_holds_its_address(tmp_path: Path, address: str, here: str | None):
+    """In a container bond0 may be its own, and the GID that of the host's."""
+    found = ask("rdma:devices", root=plant(tmp_path, ROCE))
+    (hca,) = read("hcas", hcas=found, rdma_system=SYSTEM, interfaces=addressed(address))
+    assert [gid.interface for gid in hca.ports[0].gids if gid.ipv4] == [here, here]
+    assert [gid.interface for gid in hca.ports[0].gids if not gid.ipv4] == ["bond0", "bond0", None]
+
+
 def test_a_virtual_function_has_no_pcie_link_and_a_card_whose_link_is_not_said_has_an_unknown_one(tmp_path: Path):
     found = hcas(tmp_path, {**INFINIBAND, **VIRTUAL, **OTHERS})
     assert (found["mlx5_7"].pcie_width, found["mlx5_7"].ports[0].lid) == (None, None)
