@@ -26,8 +26,9 @@ from diag.engines.flags import (
     without_p2p,
 )
 from diag.facts.plan import Recipe
+from diag.planner.captures import Captures
 from diag.planner.planned import Planned
-from diag.planner.rules import BatchRow, Captures, EngineRules, Spread, gib
+from diag.planner.rules import BatchRow, EngineRules, Spread, gib
 
 NEWEST = "0.18"
 PYTORCH, TURBOMIND = "pytorch", "turbomind"

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from diag.engines.eras import Version
 from diag.engines.flags import NEVER
+from diag.planner.captures import Captures
 from diag.planner.memory.paging.versions import vllm_paging
 from diag.planner.memory.platforms import UNIFIED
-from diag.planner.rules import NOTHING, BatchRow, Captures, EngineRules, SecondRunner, Spread, gib
-from diag.units import GIB
+from diag.planner.rules import NOTHING, BatchRow, EngineRules, SecondRunner, Spread, gib
+from diag.units import GIB, MIB
 
 _SMALL = BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256, offline_batched_tokens=8192)
 _LARGE = BatchRow(total_bytes=70 * GIB, max_num_batched_tokens=8192, max_num_seqs=1024, offline_batched_tokens=16384)
@@ -45,13 +46,18 @@ _UNPROCESSED = Spread(
     high=5,
     source="2 bytes × sequences × vocabulary, counted: logits in 16 bits, up to 5 while ranks gather them",
 )
-_GRAPH = Spread(
-    low=190 * 1024,
-    mid=260 * 1024,
-    high=400 * 1024,
-    source="KiB × captures × layers: median 260, 10th and 90th percentile in 64 logs of V1, whatever the width",
+_POOL = gib(0.06, 0.14, 0.22, "a pool of graphs: 140 MiB in 47 logs of V1, 10th and 90th percentile with layers")
+_GRAPH = Spread(low=135 * 1024, mid=165 * 1024, high=200 * 1024, source="165 KiB × captures × layers in 47 logs of V1")
+_EXPERT_CAPTURE = Spread(
+    low=0, mid=3.3 * MIB, high=6 * MIB, source="with experts 3.3 MiB more a capture: 15 logs since 0.11, 9 of 0 to 6"
 )
-_EXPERT_GRAPH = Spread(
+_GRAPH_BEFORE = Spread(
+    low=160 * 1024,
+    mid=170 * 1024,
+    high=400 * 1024,
+    source="KiB × captures × layers: as later in 7 of 10 logs of 0.8 to 0.10, in 3 far more",
+)
+_EXPERT_GRAPH_BEFORE = Spread(
     low=160 * 1024,
     mid=410 * 1024,
     high=580 * 1024,
@@ -88,8 +94,10 @@ _V0_33 = EngineRules(
     sampler=UNSORTED,
     second_runner=SecondRunner(every=True, sampler=UNSORTED, kept=_PENALTIES),
     graphs=NOTHING,
+    graph_pool=_POOL,
     graph_per_layer=_GRAPH,
-    graph_per_expert_layer=_EXPERT_GRAPH,
+    graph_per_expert_capture=_EXPERT_CAPTURE,
+    split_kinds=("full", "latent"),
     few_graphs=gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
     captures=Captures(most=512, full=True),
     graphs_inside_budget=True,
@@ -177,6 +185,7 @@ _V0_11 = _since(
     _V0_12,
     11,
     divides_tokens_of=("latent",),
+    split_kinds=("full",),
     sampler=_PERHAPS_SORTED,
     captures=Captures(most=512, fine=512, full=True),
     spans_nodes=False,
@@ -187,6 +196,9 @@ _V0_10_2 = _since(
     image_tokens=_IMAGE,
     video_images=8,
     captures=Captures(most=512, fine=512),
+    graph_per_layer=_GRAPH_BEFORE,
+    graph_per_expert_layer=_EXPERT_GRAPH_BEFORE,
+    split_kinds=(),
     communicator=NOTHING,
     non_torch_several=gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),
 )
@@ -220,6 +232,7 @@ _V0_6 = _since(
         "21 logs of V0: median 0.28, 10th and 90th percentile 0.12 and 0.6, the two largest 1.9 and 2.7",
     ),
     graphs_alone=gib(0.12, 0.28, 0.6, "19 logs of V0 on one GPU: median 0.28, 10th and 90th percentile"),
+    graph_pool=NOTHING,
     graph_per_layer=NOTHING,
     graph_per_expert_layer=NOTHING,
     compiling=NOTHING,

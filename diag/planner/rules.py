@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from diag.planner.captures import Captures
 from diag.planner.memory.buffers import Buffers
 from diag.planner.memory.paging.turbomind import TurbomindPaging
 from diag.planner.memory.paging.versions import PagingRules
@@ -53,26 +54,6 @@ def gib(low: float, mid: float, high: float, source: str) -> Spread:
 
 NOTHING = Spread(low=0, mid=0, high=0, source="none")
 _NO_BATCH = BatchRow(total_bytes=0, max_num_batched_tokens=0, max_num_seqs=0)
-
-
-class Captures(msgspec.Struct, frozen=True, kw_only=True):
-    """Which batch sizes are captured as CUDA graphs: 1, 2, 4, every 8th, above ``fine`` every 16th."""
-
-    most: int = 0
-    """0: nothing is captured."""
-    per_seq: int = 2
-    """Tokens of the largest graph for each of ``max_num_seqs``."""
-    fine: int = 256
-    full: bool = False
-    """Decode batches of up to ``max_num_seqs`` are captured a second time, as one graph."""
-
-    def count(self, max_num_seqs: int) -> int:
-        pieces = self._sizes(min(self.per_seq * max_num_seqs, self.most))
-        return pieces + (self._sizes(min(max_num_seqs, self.most)) if self.full else 0)
-
-    def _sizes(self, largest: int) -> int:
-        small = sum(size <= largest for size in (1, 2, 4))
-        return small + min(largest, self.fine) // 8 + max(0, largest - self.fine) // 16
 
 
 class SecondRunner(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,10 +152,16 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """The same of one GPU, where that is known apart."""
     few_graphs: Spread = NOTHING
     """Of at most ``FEW`` captures; where layers count, what is probable, and the most, are never less than its."""
+    graph_pool: Spread = NOTHING
+    """Bytes that all captures share, where layers count."""
     graph_per_layer: Spread = NOTHING
     """Bytes of each capture and layer of the rank; nothing: see ``graphs``."""
     graph_per_expert_layer: Spread = NOTHING
-    """The same of a model with experts."""
+    """The same of a model with experts, without a pool; nothing: as of any layer."""
+    graph_per_expert_capture: Spread = NOTHING
+    """More of each capture of a model with experts."""
+    split_kinds: tuple[TokenKind, ...] = ()
+    """Attention of these kinds keeps its parts beside each other in graphs of whole decode batches (``graphs.py``)."""
     captures: Captures = Captures()
     captures_each_stage: bool = False
     """All graphs are captured once for each stage of a pipeline, on every rank."""

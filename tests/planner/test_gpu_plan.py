@@ -185,7 +185,7 @@ def test_expert_models_take_the_whole_node_and_one_replica(tmp_path):
 
 def test_a_tight_gpu_takes_fewer_sequences_before_it_shortens_the_context(tmp_path):
     model = write_model(tmp_path, "llama-8b")
-    nodes = [gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED) for free in (22.8, 19.8, 18.8)]
+    nodes = [gpu_node("gpu01", free_gib=(free,), total=24 * GIB, kind=UNNAMED) for free in (22.8, 19.8, 18.9)]
     plans = [plan_launch(snapshot(node), model, wanted=Wanted(goal="throughput")) for node in nodes]
     assert [plan.verdict for plan in plans] == ["FITS"] * 3
     assert [plan.parameters.max_num_seqs for plan in plans] == [256, 64, 64]

@@ -141,10 +141,7 @@ def first_batch(start: Start) -> Batch:
 
 def _with_guesses(start: Start) -> Batch:
     """Graphs are captured for all that a sequence has in a step: its token and those guessed ahead of it."""
-    batch, captures = start.batch, start.rules.captures
-    if start.draft is None or batch.captures is not None or not captures.most:
-        return batch
-    return msgspec.structs.replace(batch, captures=captures.count(batch.max_num_seqs * (1 + start.draft.tokens)))
+    return start.batch if start.draft is None else msgspec.structs.replace(start.batch, decoded=1 + start.draft.tokens)
 
 
 def decode_sizes(most: int) -> int:

@@ -194,7 +194,7 @@ def _terms(  # noqa: PLR0917 - the key of a cache
     device: Device,
     stage: int,
 ) -> Terms:
-    found = overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage))
+    found = overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage), device.capability)
     several = deployment.tp * deployment.dp > 1
     found = elsewhere(found, device, dict(rules.value.non_torch_joined) if several else {})
     return _dividing_tokens(found, architecture.value, rules.value, deployment) if deployment.dcp > 1 else found

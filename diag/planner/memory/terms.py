@@ -13,9 +13,10 @@ import msgspec
 from diag.facts.plan import Estimate
 from diag.planner.memory import steps
 from diag.planner.memory.batch import Batch
+from diag.planner.memory.graphs import captured
 from diag.planner.memory.steps import Ranks
 from diag.planner.model.architecture import Architecture
-from diag.planner.rules import FEW, NOTHING, EngineRules, Spread, TermName
+from diag.planner.rules import NOTHING, EngineRules, Spread, TermName
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +86,13 @@ def total(terms: Iterable[Term]) -> Estimate:
     )
 
 
-def terms(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks) -> Terms:
+def terms(
+    architecture: Architecture,
+    rules: EngineRules,
+    batch: Batch,
+    ranks: Ranks,
+    capability: tuple[int, int] | None = None,
+) -> Terms:
     """Of the rank that ``ranks`` describes; ``batch`` is what the engine works on at once."""
     second = rules.second_runner if rules.second_runner and rules.second_runner.runs(architecture) else None
     experts = steps.experts(architecture, batch, ranks)
@@ -99,9 +106,7 @@ def terms(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: R
         experts=Term.of(experts),
         vision=Term.of(steps.vision(architecture, batch)),
         kept=Term.of(steps.kept(architecture, second.kept if second else 0, batch, ranks)),
-        graphs=Term.of(
-            scaled(_graphs(architecture, rules, batch, ranks), ranks.pp if rules.captures_each_stage else 1)
-        ),
+        graphs=Term.of(captured(architecture, rules, batch, ranks, capability)),
         non_torch=Term.of(rules.non_torch_several if ranks.tp * ranks.dp > 1 else rules.non_torch_alone),
         fragmentation=Term.of(_fragmentation(rules, max(sampler, forward, key=lambda one: one.mid))),
         context=Term.of(_context(rules, ranks)),
@@ -112,24 +117,6 @@ def runtime_bytes(rules: EngineRules, batch: Batch, vocab: int) -> int:
     """What the engine keeps free by its own formula: exact."""
     words = batch.max_num_batched_tokens * rules.runtime_per_token + batch.max_num_seqs * rules.runtime_per_seq
     return words * vocab
-
-
-def scaled(spread: Spread, factor: float) -> Spread:
-    return Spread(low=spread.low * factor, mid=spread.mid * factor, high=spread.high * factor, source=spread.source)
-
-
-def _graphs(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks) -> Spread:
-    if batch.enforce_eager:
-        return NOTHING
-    captures = rules.captures.count(batch.max_num_seqs) if batch.captures is None else batch.captures
-    if not captures:
-        return NOTHING if rules.captures.most or batch.captures == 0 else rules.graphs
-    each = rules.graph_per_expert_layer if architecture.experts else rules.graph_per_layer
-    if not each.high:
-        usual = rules.graphs_alone if ranks.world == 1 and rules.graphs_alone.high else rules.graphs
-        return rules.few_graphs if captures <= FEW and rules.few_graphs.high else usual
-    found, few = scaled(each, captures * len(architecture.layers) / ranks.pp), rules.few_graphs
-    return Spread(low=found.low, mid=max(found.mid, few.mid), high=max(found.high, few.high), source=found.source)
 
 
 def _fragmentation(rules: EngineRules, peak: Spread) -> Spread:
