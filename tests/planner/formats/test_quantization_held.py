@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from diag.planner.model import families
 from diag.planner.model.architecture import Layer, Weight
 from diag.planner.model.formats import stored
 from diag.planner.model.formats.held import Loader, held
 from diag.planner.model.formats.quantization import Quantization
 from diag.planner.model.formats.stored import Format, matrix_bytes
+from diag.planner.model.shards import rank_weight_bytes
 from tests.planner.formats.test_quantization import model
 
 BLOCKS = stored.fp8_block(128, 128)
@@ -61,7 +63,7 @@ DOWN = Weight(name="mlp.experts.0.down_proj", shard="columns", **EXPERT)
     ("loader", "up", "down"),
     [
         (A100, (128, 256), (256, 128)),
-        (H100, (1, 256), (1, 256)),
+        (msgspec.structs.replace(H100, version="0.10.2"), (128, 256), (256, 128)),
         (B200, (128, 256), (256, 128)),
         (msgspec.structs.replace(B200, version="0.11.0"), (256, 256), (256, 256)),
     ],
@@ -81,3 +83,43 @@ def test_both_halves_of_a_fused_expert_are_padded():
 def test_of_another_engine_or_vendor_no_padding_is_known():
     for loader in (Loader(engine="sglang", version=None, capability=90), msgspec.structs.replace(A100, vendor="metax")):
         assert one(UP, loader, "mxfp4") == (UP,)
+
+
+FUSED = msgspec.structs.replace(UP, name="mlp.experts.gate_up_proj", rows=5760, bias=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "logged_gib"), [("0.11.0", 64.38), ("0.14.1", 64.38), ("0.25.1", 61.29), ("0.10.1", 65.97)]
+)
+def test_gpt_oss_120b_takes_what_each_version_logs_on_an_h100(version, logged_gib):
+    """60.77 GiB of files: the scales stay beside those of the kernel until 0.25; 0.10 runs Marlin."""
+    assert oss(layers=36, experts=128, version=version) == pytest.approx(logged_gib * 2**30, rel=0.005)
+
+
+@pytest.mark.parametrize(("tp", "logged_gib"), [(1, 13.64), (2, 7.01)])
+def test_gpt_oss_20b_takes_what_0_19_logs_on_an_h100(tp, logged_gib):
+    assert oss(layers=24, experts=32, version="0.19.0", tp=tp) == pytest.approx(logged_gib * 2**30, rel=0.01)
+
+
+def test_biases_of_experts_are_twice_as_wide_in_tritons_kernel():
+    more = [weight for weight in one(FUSED, H100, "mxfp4") if "bias" in weight.name]
+    assert [(weight.rows, weight.columns, weight.dtype_bytes, weight.stored) for weight in more] == [
+        (5760, 1, 2, False)
+    ]
+
+
+def oss(*, layers: int, experts: int, version: str, tp: int = 1) -> int:
+    config = {
+        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "torch_dtype": "bfloat16",
+        "hidden_size": 2880, "num_hidden_layers": layers, "num_attention_heads": 64, "num_key_value_heads": 8,
+        "head_dim": 64, "intermediate_size": 2880, "num_local_experts": experts, "num_experts_per_tok": 4,
+        "sliding_window": 128, "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
+        "attention_bias": True, "vocab_size": 201088, "max_position_embeddings": 131072, "tie_word_embeddings": False,
+        "quantization_config": {
+            "quant_method": "mxfp4",
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                                       "lm_head"],
+        },
+    }  # fmt: skip
+    loaded = held(families.read(config), msgspec.structs.replace(H100, version=version))
+    return rank_weight_bytes(loaded, tp=tp)
