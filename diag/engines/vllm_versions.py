@@ -63,6 +63,7 @@ _EXPERT_GRAPH_BEFORE = Spread(
     high=580 * 1024,
     source="KiB × captures × layers with experts: median 410, 160 to 580 in 12 of 13 logs of V1",
 )
+_UNUSABLE = gib(0, 1.7, 1.8, "gpt-oss on Hopper: 1.62 and 1.78 GiB reserved where sampling after the capture ran out")
 _PENALTIES = 4 + 1 / 8
 """A count in 32 bits and a bit, for each word of each sequence."""
 _LISTED = ("DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM")
@@ -100,6 +101,7 @@ _V0_33 = EngineRules(
     split_kinds=("full", "latent"),
     few_graphs=gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
     captures=Captures(most=512, full=True),
+    captures_of=(("GptOssForCausalLM", Captures(most=1024, per_seq=0, full=True)),),
     graphs_inside_budget=True,
     state_each_sequence=True,
     non_torch_alone=gib(0.02, 0.09, 0.26, "30 logs of one GPU: median 0.09, 10th and 90th percentile"),
@@ -150,6 +152,7 @@ _V0_27 = _since(
     27,
     inside=("activation", "graphs", "non_torch"),
     fragmentation=NOTHING,
+    fragmentation_of=(("GptOssForCausalLM", _UNUSABLE),),
     batches=(_LARGE, _SMALL),
     second_runner=SecondRunner(names=_LATER_LISTED, dense=True, sampler=_UNPROCESSED, kept=_PENALTIES),
 )
@@ -186,8 +189,10 @@ _V0_11 = _since(
     11,
     divides_tokens_of=("latent",),
     split_kinds=("full",),
+    fragmentation_of=(),
     sampler=_PERHAPS_SORTED,
     captures=Captures(most=512, fine=512, full=True),
+    captures_of=(("GptOssForCausalLM", Captures(most=992, per_seq=0, full=True)),),
     spans_nodes=False,
 )
 _V0_10_2 = _since(
@@ -196,6 +201,7 @@ _V0_10_2 = _since(
     image_tokens=_IMAGE,
     video_images=8,
     captures=Captures(most=512, fine=512),
+    captures_of=(("GptOssForCausalLM", Captures(most=1024, per_seq=0)),),
     graph_per_layer=_GRAPH_BEFORE,
     graph_per_expert_layer=_EXPERT_GRAPH_BEFORE,
     split_kinds=(),

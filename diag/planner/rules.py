@@ -163,6 +163,8 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     split_kinds: tuple[TokenKind, ...] = ()
     """Attention of these kinds keeps its parts beside each other in graphs of whole decode batches (``graphs.py``)."""
     captures: Captures = Captures()
+    captures_of: tuple[tuple[str, Captures], ...] = ()
+    """Of ``architectures`` for which it sets the sizes itself."""
     captures_each_stage: bool = False
     """All graphs are captured once for each stage of a pipeline, on every rank."""
     graphs_inside_budget: bool
@@ -181,6 +183,8 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """By what joins the GPUs: ``nvlink``, ``pcie``."""
     fragmentation: Spread = NOTHING
     """Held by the allocator, used by nobody."""
+    fragmentation_of: tuple[tuple[str, Spread], ...] = ()
+    """The same of these ``architectures`` on Hopper."""
     reserved_more: Spread = NOTHING
     """The same as a part of the activations, where the engine counts what the allocator reserved at its peak."""
     state_each_sequence: bool = False
@@ -247,6 +251,9 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
 
     def gives_whole_experts(self, name: str) -> bool:
         return self.shares_experts and (not self.whole_experts_of or name in self.whole_experts_of)
+
+    def captured_of(self, name: str) -> Captures:
+        return dict(self.captures_of).get(name, self.captures)
 
     def batch(self, device_name: str, total_bytes: int, *, max_model_len: int = 0, offline: bool = False) -> BatchRow:
         """``max_model_len``: of the longest request, where ``batch_of_length`` asks for it."""

@@ -114,6 +114,43 @@ def test_attention_in_parts_is_that_of_hopper_in_16_bit_and_of_graphs_of_whole_b
     assert graphs(LLAMA, old, batch=batch, capability=(9, 0)) == graphs(LLAMA, old, batch=batch)
 
 
+GPT_OSS = {
+    "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "torch_dtype": "bfloat16", "hidden_size": 2880,
+    "num_hidden_layers": 24, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+    "intermediate_size": 2880, "num_local_experts": 32, "num_experts_per_tok": 4, "sliding_window": 128,
+    "layer_types": ["sliding_attention", "full_attention"] * 12, "attention_bias": True, "vocab_size": 201088,
+    "max_position_embeddings": 131072, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "pieces"), [("0.10.2", 83), ("0.11.0", 81), ("0.12.0", 83), ("0.19.0", 83), ("0.33.0", 83)]
+)
+def test_gpt_oss_is_captured_further_than_others_however_few_its_sequences(version: str, pieces: int):
+    """GptOssForCausalLMConfig in vLLM's models/config.py: to 1024, in 0.11 to 992, never beyond a batch."""
+    captures = vllm.rules(version).captured_of("GptOssForCausalLM")
+    assert captures.count(1, whole=False) == captures.count(1024, whole=False) == pieces
+    assert captures.count(1, tokens=512, whole=False) == 51
+    assert vllm.rules(version).captured_of("LlamaForCausalLM").count(1, whole=False) <= 2
+
+
+@pytest.mark.parametrize(("tp", "logged"), [(1, 1.84), (2, 1.55)])
+def test_graphs_of_gpt_oss_take_what_its_logs_print(tp: int, logged: float):
+    batch = Batch(max_num_seqs=1024, max_num_batched_tokens=8192)
+    found = graphs(GPT_OSS, vllm.rules("0.19.0"), tp=tp, capability=(9, 0), batch=batch)
+    assert found.mid / 2**30 == pytest.approx(logged, rel=0.05)
+
+
+def test_what_gpt_oss_leaves_unusable_on_hopper_counts():
+    def kept(version: str, capability: tuple[int, int]) -> float:
+        batch = Batch(max_num_seqs=256, max_num_batched_tokens=8192)
+        found = terms(families.read(GPT_OSS), vllm.rules(version), batch, Ranks(tp=1), capability)
+        return found.fragmentation.high / 2**30
+
+    assert kept("0.19.0", (9, 0)) == pytest.approx(1.8)
+    assert kept("0.19.0", (8, 0)) == kept("0.11.2", (9, 0)) == 0
+
+
 def test_no_more_is_captured_than_a_batch_has_tokens():
     few = Batch(max_num_seqs=64, max_num_batched_tokens=64)
     assert graphs(batch=few).low < graphs(batch=Batch(max_num_seqs=64, max_num_batched_tokens=2048)).low

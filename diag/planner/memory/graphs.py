@@ -78,7 +78,8 @@ def _sum(one: Spread, other: Spread) -> Spread:
 def _count(architecture: Architecture, rules: EngineRules, batch: Batch) -> int:
     """Attention over chunks is never captured whole (vLLM: chunked_local_attention.py)."""
     sequences = batch.max_num_seqs * batch.decoded
-    return rules.captures.count(sequences, batch.max_num_batched_tokens, whole=not _in_chunks(architecture))
+    captures = rules.captured_of(architecture.name)
+    return captures.count(sequences, batch.max_num_batched_tokens, whole=not _in_chunks(architecture))
 
 
 def _in_chunks(architecture: Architecture) -> bool:
@@ -92,7 +93,8 @@ def split_bytes(
         return 0
     if _in_chunks(architecture) or any(cache.head_dim > FLASH_HEAD for cache in _attention(architecture)):
         return 0
-    rows = rules.captures.rows(batch.max_num_seqs * batch.decoded, batch.max_num_batched_tokens)
+    captures = rules.captured_of(architecture.name)
+    rows = captures.rows(batch.max_num_seqs * batch.decoded, batch.max_num_batched_tokens)
     heads = -(-architecture.heads // ranks.tp)
     return SPLITS * min(rows, SPLIT_ROWS) * heads * FLOAT32 * max(_widths(architecture, rules), default=0)
 

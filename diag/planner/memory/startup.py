@@ -156,7 +156,7 @@ def _terms_of(start: Start, stage: int) -> Terms:
     if start.rules.buffers is not None:
         ranks = start.deployment.ranks(stage)
         estimated = with_buffers(estimated, start.rules.buffers, start.architecture, batch, ranks, start.max_model_len)
-    return estimated if start.measured == _NOTHING else _measured(_in_context(estimated, start), start.measured)
+    return estimated if start.measured == _NOTHING else _measured(_in_context(estimated, start), start)
 
 
 def _watching(terms: Terms, start: Start) -> Terms:
@@ -215,14 +215,18 @@ def _dividing_tokens(terms: Terms, architecture: Architecture, rules: EngineRule
     return msgspec.structs.replace(terms, non_torch=more, kept=Term(**sizes, source=source))
 
 
-def _measured(terms: Terms, measured: Measured) -> Terms:
-    """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak."""
-    nothing = _exactly(0)
+def _measured(terms: Terms, start: Start) -> Terms:
+    """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak.
+
+    What libraries took holds what the allocator kept, where the engine counts both together.
+    """
+    measured, nothing = start.measured, _exactly(0)
+    kept = nothing if "fragmentation" in start.rules.inside else terms.fragmentation
     if measured.activation is not None:
         peak = _exactly(measured.activation)
         terms = msgspec.structs.replace(terms, sampler=peak, forward=peak, vision=peak, kept=nothing)
     if measured.non_torch is not None:
-        terms = msgspec.structs.replace(terms, non_torch=_exactly(measured.non_torch), fragmentation=nothing)
+        terms = msgspec.structs.replace(terms, non_torch=_exactly(measured.non_torch), fragmentation=kept)
     if measured.graphs is not None:
         terms = msgspec.structs.replace(terms, graphs=_exactly(measured.graphs))
     return terms

@@ -13,7 +13,7 @@ import msgspec
 from diag.facts.plan import Estimate
 from diag.planner.memory import steps
 from diag.planner.memory.batch import Batch
-from diag.planner.memory.graphs import captured
+from diag.planner.memory.graphs import HOPPER, captured
 from diag.planner.memory.steps import Ranks
 from diag.planner.model.architecture import Architecture
 from diag.planner.rules import NOTHING, EngineRules, Spread, TermName
@@ -108,7 +108,7 @@ def terms(
         kept=Term.of(steps.kept(architecture, second.kept if second else 0, batch, ranks)),
         graphs=Term.of(captured(architecture, rules, batch, ranks, capability)),
         non_torch=Term.of(rules.non_torch_several if ranks.tp * ranks.dp > 1 else rules.non_torch_alone),
-        fragmentation=Term.of(_fragmentation(rules, max(sampler, forward, key=lambda one: one.mid))),
+        fragmentation=Term.of(_fragmentation(architecture, rules, (sampler, forward), capability)),
         context=Term.of(_context(rules, ranks)),
     )
 
@@ -119,10 +119,14 @@ def runtime_bytes(rules: EngineRules, batch: Batch, vocab: int) -> int:
     return words * vocab
 
 
-def _fragmentation(rules: EngineRules, peak: Spread) -> Spread:
+def _fragmentation(
+    architecture: Architecture, rules: EngineRules, tried: tuple[Spread, ...], capability: tuple[int, int] | None
+) -> Spread:
     more = rules.reserved_more
     if not more.high:
-        return rules.fragmentation
+        of_name = dict(rules.fragmentation_of).get(architecture.name) if capability == HOPPER else None
+        return of_name or rules.fragmentation
+    peak = max(tried, key=lambda one: one.mid)
     return Spread(low=more.low * peak.mid, mid=more.mid * peak.mid, high=more.high * peak.mid, source=more.source)
 
 
