@@ -80,7 +80,7 @@ def _start(given: Inputs) -> Start:
         block_size=given.block_size if given.v0 else None,
         utilization=given.utilization,
         device=device,
-        extra_weight_bytes=-int(given.cpu_offload_gib * GIB),
+        offloaded_bytes=int(given.cpu_offload_gib * GIB),
         draft=_draft(given),
         measured=Measured(
             activation=given.measured.activation,

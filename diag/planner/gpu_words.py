@@ -60,7 +60,7 @@ def _replicas(case: Case, best: Trial) -> str:
 def notes(case: Case, best: Trial) -> tuple[str, ...]:
     lines = [_rule_of_thumb(case, best), case.domains.cost(best.deployment, case.architecture)]
     lines += [_unpinned(case, best), _repeated(case, best), _concurrency(case, best)]
-    lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best), _offloaded(case)]
+    lines += [_of_another_format(case, best), _of_several_kinds(case), _idle(case, best), _offloaded(case, best)]
     lines += [_drafted(case), _grouped(case, best)]
     lines += [f"left out: {line}" for line in case.found.left_out]
     if case.draft is None or case.draft.kind != "own layers":
@@ -77,11 +77,13 @@ def _of_another_format(case: Case, best: Trial) -> str:
     return f"weights are quantized while they load: until then {size(case.loading_bytes(best.deployment))} of a GPU"
 
 
-def _offloaded(case: Case) -> str:
+def _offloaded(case: Case, best: Trial) -> str:
     if not case.offloaded_bytes:
         return ""
-    part = size(case.offloaded_bytes)
-    return f"{part} of each GPU's weights stay in RAM and cross PCIe at every step; RAM was not checked"
+    least, most = case.stays_in_ram(best.deployment)
+    part = size(most) if least == most else f"{size(least)} to {size(most)}"
+    why = ", all of its layers," if most < case.offloaded_bytes else ""
+    return f"{part} of each GPU's weights{why} stay in RAM and cross PCIe at every step; RAM was not checked"
 
 
 def _grouped(case: Case, best: Trial) -> str:

@@ -98,7 +98,8 @@ def attempt(case: Case, way: Way) -> Trial:
         block_size=case.wanted.pinned.block_size,
         device=case.device,
         measured=case.measured,
-        extra_weight_bytes=case.files.extra_bytes - case.offloaded_bytes,
+        extra_weight_bytes=case.files.extra_bytes,
+        offloaded_bytes=case.offloaded_bytes,
         loading_bytes=case.loading_bytes(way.deployment),
         draft=case.draft,
     )

@@ -284,6 +284,14 @@ def test_weights_that_stay_in_the_host_s_memory_leave_the_gpu(qwen3_32b):
     assert any(note.startswith("20.0 GiB of each GPU's weights stay in RAM") for note in plan.notes)
 
 
+def test_only_layers_stay_in_the_host_s_memory_and_no_more_than_there_are(qwen3_32b):
+    """Embedding and head, 151936 × 5120 in 16 bit each, never do."""
+    plan = plan_launch(ONE_H100, qwen3_32b, wanted=Wanted(pinned=Parameters(cpu_offload_gib=100)))
+    ends = 2 * 151936 * 5120 * 2
+    assert ends <= plan.memory.weights_bytes.low < ends + 0.1 * GIB
+    assert any("GiB of each GPU's weights, all of its layers, stay in RAM" in note for note in plan.notes)
+
+
 def test_an_engine_that_offloads_nothing_is_not_asked_to(qwen3_32b):
     wanted = Wanted(pinned=Parameters(cpu_offload_gib=20))
     plan = plan_launch(ONE_H100, qwen3_32b, "lmdeploy", wanted=wanted)

@@ -247,8 +247,8 @@ def test_two_versions_hold_embeddings_of_a_video_that_they_overcount():
 def test_layers_that_come_from_the_hosts_memory_are_copied_by_the_old_engine_only():
     layer = (WEIGHTS + TABLE - 2 * GIB) // 32
     for version, copied in (("0.7.3", layer), ("0.10.0", 0)):
-        stays = a_start(rules=vllm.rules(version), extra_weight_bytes=-2 * GIB)
-        all_there = start(replace(stays, extra_weight_bytes=0)).terms
+        stays = a_start(rules=vllm.rules(version), offloaded_bytes=2 * GIB)
+        all_there = start(replace(stays, offloaded_bytes=0)).terms
         assert start(stays).terms.forward.mid == all_there.forward.mid + copied
 
 

@@ -52,9 +52,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """``utilization`` in the engine's own meaning; None: what it takes by itself.
 
-    ``extra_weight_bytes``: on every rank, beside what the architecture says; below 0: so much stays in the host's
-    memory. ``loading_bytes``: that a rank holds while it loads, where that is more than afterwards (weights quantized
-    by the engine itself).
+    ``extra_weight_bytes``: on every rank, beside what the architecture says. ``offloaded_bytes``: of its weights, that
+    shall stay in the host's memory. ``loading_bytes``: that a rank holds while it loads, where that is more than
+    afterwards (weights quantized by the engine itself).
     """
 
     architecture: Architecture
@@ -68,6 +68,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     utilization: float | None = None
     measured: Measured = Measured()
     extra_weight_bytes: int = 0
+    offloaded_bytes: int = 0
     loading_bytes: int = 0
     draft: Draft | None = None
     """What guesses tokens ahead."""

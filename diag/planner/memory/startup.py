@@ -31,6 +31,7 @@ from diag.planner.memory.weighed import (
     Level,
     copied_bytes,
     loaded_bytes,
+    offloaded_bytes,
     rotary_bytes,
     stage_weights_bytes,
     streams_bytes,
@@ -145,7 +146,9 @@ def _streams(start: Start, stage: int) -> int:
 def _stage_weights(start: Start, stage: int) -> int:
     deployment = Deployment(tp=1) if start.rules.by_layers else start.deployment
     held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
-    return max(0, held + start.extra_weight_bytes) + rotary_bytes(start.architecture, start.rules)
+    taken_off = offloaded_bytes(start, deployment, stage)
+    held = max(0, held + start.extra_weight_bytes - taken_off)
+    return held + rotary_bytes(start.architecture, start.rules)
 
 
 def _terms_of(start: Start, stage: int) -> Terms:
@@ -172,7 +175,7 @@ def _watching(terms: Terms, start: Start) -> Terms:
 
 def _copying(terms: Terms, start: Start, stage: int) -> Terms:
     """With layers that come from the host's memory one after the other."""
-    if start.extra_weight_bytes >= 0 or not start.rules.copies_offloaded:
+    if not start.offloaded_bytes or not start.rules.copies_offloaded:
         return terms
     one, two = copied_bytes(start.architecture, start.rules, _stage_weights(start, stage), start.deployment.pp)
     forward = terms.forward
@@ -216,10 +219,7 @@ def _dividing_tokens(terms: Terms, architecture: Architecture, rules: EngineRule
 
 
 def _measured(terms: Terms, start: Start) -> Terms:
-    """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak.
-
-    What libraries took holds what the allocator kept, where the engine counts both together.
-    """
+    """With what was measured in place of its estimate; a measured activation holds all that torch held at its peak."""
     measured, nothing = start.measured, _exactly(0)
     kept = nothing if "fragmentation" in start.rules.inside else terms.fragmentation
     if measured.activation is not None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
+import msgspec
+
 from diag.planner.deployment import Deployment
-from diag.planner.memory.attempt import Device
+from diag.planner.memory.attempt import Device, Start
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.same import Same
 from diag.planner.memory.steps import streams
@@ -36,9 +38,30 @@ def weights_bytes(architecture: Architecture, rules: EngineRules, device: Device
 def stage_weights_bytes(
     architecture: Architecture, rules: EngineRules, device: Device, deployment: Deployment, stage: int
 ) -> int:
+    return _weights(Same(architecture), _loader(rules, device), deployment, stage)
+
+
+def layer_bytes(
+    architecture: Architecture, rules: EngineRules, device: Device, deployment: Deployment, stage: int
+) -> int:
+    """Of decoder layers: of them alone weights can stay in the host's memory, not of what stands before or behind.
+
+    Sources: vLLM's models/utils.py (make_layers), model_executor/offloader/uva.py; SGLang's utils/offloader.py.
+    """
+    return _weights(Same(architecture), _loader(rules, device), deployment, stage, layers_only=True)
+
+
+def offloaded_bytes(start: Start, deployment: Deployment, stage: int) -> int:
+    """Of what shall stay in the host's memory, what can."""
+    if not start.offloaded_bytes:
+        return 0
+    layers = layer_bytes(start.architecture, start.rules, start.device, deployment, stage)
+    return min(start.offloaded_bytes, layers)
+
+
+def _loader(rules: EngineRules, device: Device) -> Loader:
     capability = None if device.capability is None else device.capability[0] * 10 + device.capability[1]
-    loader = Loader(engine=rules.kind, version=rules.version, capability=capability, vendor=device.vendor)
-    return _weights(Same(architecture), loader, deployment, stage)
+    return Loader(engine=rules.kind, version=rules.version, capability=capability, vendor=device.vendor)
 
 
 def loaded_bytes(weights: int, level: Level) -> int:
@@ -72,9 +95,12 @@ def copied_bytes(architecture: Architecture, rules: EngineRules, weights: int, p
 
 
 @lru_cache(maxsize=4096)
-def _weights(architecture: Same[Architecture], loader: Loader, deployment: Deployment, stage: int) -> int:
+def _weights(
+    architecture: Same[Architecture], loader: Loader, deployment: Deployment, stage: int, *, layers_only: bool = False
+) -> int:
+    whole = _held(architecture, loader)
     return rank_weight_bytes(
-        _held(architecture, loader),
+        msgspec.structs.replace(whole, first=(), last=()) if layers_only else whole,
         tp=deployment.tp,
         pp=deployment.pp,
         ep=deployment.expert_parallel_size,
