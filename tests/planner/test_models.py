@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,11 @@ import pytest
 from diag.errors import DiagError
 from diag.facts.model import ModelFile, ModelFiles
 from diag.facts.record import unknown
-from diag.planner.model.catalogue import names
+from diag.planner.model.bounds import weight_bytes_at_most
+from diag.planner.model.catalogue import bundled, names
 from diag.planner.model.families import read
 from diag.planner.model.models import Model, find_model, read_architecture
+from diag.planner.model.shards import rank_weight_bytes
 from diag.planner.unknown import NotKnown
 from tests.planner.checkpoints import write
 from tests.planner.clusters import CONFIGS, config, cpu_node, gpu_node, model_files, snapshot, write_model
@@ -186,6 +189,23 @@ def test_files_whose_headers_were_not_read_bound_it_too():
 def test_the_bound_takes_the_widest_head_that_the_keys_allow(keys, most):
     with pytest.raises(NotKnown, match=f"KV cache at most {most} bytes a token"):
         read_architecture(Model(name="m", told="here", config=keys))
+
+
+def test_an_unknown_kind_is_told_the_nearest_and_bounded_by_its_config():
+    keys = {**CONFIGS["llama-8b"], "model_type": "qwen4"}
+    with pytest.raises(NotKnown) as why:
+        read_architecture(Model(name="m", told="here", config=keys))
+    assert re.match(
+        r"model_type 'qwen4': the planner knows \d+ others, nearest qwen3, qwen\w+, qwen\w+; ", str(why.value)
+    )
+    assert re.search(r"weights at most \d+\.\d GiB over all GPUs \(by its config, 16 bit\); KV cache", str(why.value))
+    assert len(str(why.value)) < 250
+
+
+@pytest.mark.parametrize("name", [name for name in names() if weight_bytes_at_most(bundled(name).config)])
+def test_every_bundled_model_takes_less_than_its_config_bounds(name):
+    keys = {key: value for key, value in bundled(name).config.items() if key != "quantization_config"}
+    assert rank_weight_bytes(read(keys), tp=1) <= weight_bytes_at_most(keys)
 
 
 def test_without_generic_keys_no_bound_is_made_up():

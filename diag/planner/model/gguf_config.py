@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from diag.planner.model.gguf_files import GgufFile
-from diag.planner.unknown import NotKnown
+from diag.planner.unknown import NotKnown, others
 
 SIGMOID = 2
 """``expert_gating_func`` of DeepSeek V3 (LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID)."""
@@ -32,7 +32,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 def config_of(file: GgufFile) -> Mapping[str, Any]:
     name = file.architecture
     if name not in KINDS:
-        raise NotKnown(f"GGUF architecture {name!r}: the planner knows {', '.join(sorted(KINDS))}")
+        raise NotKnown(f"GGUF architecture {name!r}: {others(name, KINDS)}")
     kind = KINDS[name]
     own = kind.own(file) if kind.own else {}
     return {"architectures": [kind.architecture], "model_type": kind.model_type, **common(file), **own}

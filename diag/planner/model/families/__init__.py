@@ -26,7 +26,7 @@ from diag.planner.model.families import (
 )
 from diag.planner.model.families.config import Config
 from diag.planner.model.formats.quantization import quantize
-from diag.planner.unknown import NotKnown
+from diag.planner.unknown import NotKnown, others
 
 READERS: Mapping[str, Callable[[Config], Architecture]] = {
     **decoder.READERS,
@@ -51,7 +51,7 @@ def read(config: Mapping[str, Any], hf_quant: Mapping[str, Any] | None = None) -
     whole = Config(config)
     model_type = whole.text("model_type", "")
     if model_type not in READERS:
-        raise NotKnown(f"model_type {model_type!r}: the planner knows {', '.join(sorted(READERS))}")
+        raise NotKnown(f"model_type {model_type!r}: {others(model_type, READERS)}")
     return quantize(READERS[model_type](whole), config, hf_quant)
 
 
