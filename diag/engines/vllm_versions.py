@@ -279,6 +279,7 @@ DRAFT_LAYERS: Mapping[str, Version] = {
     "deepseek_v3": (0, 9, 0), "qwen3_next": (0, 10, 2), "mimo": (0, 11, 0), "deepseek_v32": (0, 11, 0),
     "glm4_moe": (0, 12, 0), "glm_moe_dsa": (0, 16, 0), "glm4_moe_lite": (0, 16, 0),
     "qwen3_5": (0, 17, 0), "qwen3_5_moe": (0, 17, 0), "qwen3_5_text": (0, 17, 0), "qwen3_5_moe_text": (0, 17, 0),
+    "deepseek_v4": (0, 20, 0),
 }  # fmt: skip
 """``model_type`` of models whose draft layers it loads (hf_config_override there)."""
 SECOND_RUNNER = ("mtp", "deepseek_mtp", "qwen3_next_mtp", "eagle3")

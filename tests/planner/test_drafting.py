@@ -47,6 +47,16 @@ def test_sglang_takes_no_draft_of_these_beside_replicas_of_the_attention(version
     assert planned("Qwen/Qwen3-30B-A3B", "sglang", version, data_parallel_size=1, **draft).verdict == "FITS"
 
 
+def test_deepseek_v4_guesses_with_a_layer_of_its_own_kind():
+    """256 experts of 3 × 2048 × 4096 in 4 bit with scales of 32, over 8 ranks: 0.40 GiB, and what lies around them."""
+    pinned = {"tensor_parallel_size": 8, "pipeline_parallel_size": 1}
+    plain, drafting = (planned("deepseek-ai/DeepSeek-V4-Flash", version="0.28.0", **pinned, **of) for of in ({}, MTP))
+    assert (plain.verdict, drafting.verdict) == ("FITS", "FITS")
+    more = drafting.memory.weights_bytes.low - plain.memory.weights_bytes.low
+    assert 0.40 < more / 2**30 < 0.55
+    assert drafting.kv.capacity_tokens < plain.kv.capacity_tokens
+
+
 def test_sglang_guesses_nothing_over_a_pipeline():
     plan = planned("Qwen/Qwen3-32B", "sglang", "0.5.10", pipeline_parallel_size=2, **NGRAM)
     assert plan.verdict == "NO"

@@ -216,7 +216,6 @@ def test_what_cannot_be_is_refused_in_one_line(pinned, model, engine, version, w
     [
         (QWEN, "lmdeploy", "0.18.0", "how it divides its cache between a model and a draft was not read"),
         (QWEN, "sglang", "0.5.10", "whether sglang 0.5.10 loads the draft layers of Qwen3_5ForConditionalGeneration"),
-        ("deepseek-ai/DeepSeek-V4-Flash", "vllm", "0.33.0", "the draft layers of DeepseekV4ForCausalLM"),
         ("google/gemma-4-26B-A4B", "vllm", "0.33.0", "the draft layers of Gemma4ForConditionalGeneration"),
     ],
 )

@@ -117,3 +117,26 @@ def test_the_form_of_another_publisher_is_the_same_model():
 def test_what_is_not_understood_is_not_known(config, what):
     with pytest.raises(NotKnown, match=what):
         read(config)
+
+
+def test_the_layer_that_guesses_projects_streams_and_the_next_token_each_by_itself():
+    """Behind layer 43 the config's list of ratios has a 44th: a window only."""
+    draft = families.read_draft(published.DEEPSEEK_V4_FLASH)
+    assert draft is not None
+    (layer,) = draft.layers
+    found = weights(draft, 0)
+    assert (layer.prefix, layer.caches) == ("mtp.0", (CompressedCache(dim=512, rope_dim=64, window=128),))
+    assert (found["e_proj"], found["h_proj"], found["hc_head_fn"]) == (4096 * 4096, 4096 * 4096, 4 * 4 * 4096)
+    assert found["ffn.gate.bias"] == 256
+    assert "ffn.gate.tid2eid" not in found
+    assert "attn.compressor.wkv" not in found
+    own = weights(read(published.DEEPSEEK_V4_FLASH), 0)
+    assert {name: found[name] for name in own if not name.startswith("ffn.gate")} == {
+        name: size for name, size in own.items() if not name.startswith("ffn.gate")
+    }
+
+
+def test_a_list_of_ratios_that_ends_with_the_model_says_nothing_of_the_layer_that_guesses():
+    short = published.DEEPSEEK_V4_FLASH | {"compress_ratios": published.DEEPSEEK_V4_FLASH["compress_ratios"][:43]}
+    with pytest.raises(NotKnown, match="compress_ratios"):
+        families.read_draft(short)

@@ -217,4 +217,24 @@ def _cache(shape: _Shape, ratio: int) -> CompressedCache:
     )
 
 
+def drafting_layer(config: Config, number: int) -> Layer:
+    """The ``number``-th behind the model's own, with which it guesses tokens ahead: it scores its experts, and projects
+    the last residual streams and the next token's embedding each by itself.
+
+    Checked against vLLM's models/deepseek_v4/nvidia/mtp.py (0.24 to 0.33), models/deepseek_v4_mtp.py (0.20).
+    """
+    shape, behind = _shape(config), config.count("num_hidden_layers") + number
+    ratio = _ratios(config, behind + 1)[behind]
+    weights = (
+        *_attention(shape, ratio),
+        *_routed(config, by_hash=False),
+        *_around(config),
+        *(parts.linear(name, shape.hidden, shape.hidden) for name in ("e_proj", "h_proj")),
+        *(parts.norm(name, shape.hidden) for name in ("enorm", "hnorm", "norm")),
+        *(msgspec.structs.replace(one, every_stage=False)
+          for one in _streams("hc_head", config.count("hc_mult"), shape.hidden)),
+    )  # fmt: skip
+    return Layer(prefix=f"mtp.{number}", weights=weights, caches=(_cache(shape, ratio),))
+
+
 READERS: Mapping[str, Callable[[Config], Architecture]] = {"deepseek_v4": read, "deepseek_ref": read}

@@ -3,7 +3,7 @@
 Such a layer is one more of the model's own behind a projection of the last hidden state and the next token's embedding,
 beside each other: 2H × H. Embedding and head are the model's own, which engines share with it. Checked against the
 parameters that vLLM 0.32 creates (deepseek_mtp.py, models/deepseek_v32, glm4_moe_mtp.py, mimo_mtp.py,
-qwen3_next_mtp.py, qwen3_5_mtp.py).
+qwen3_next_mtp.py, qwen3_5_mtp.py). DeepSeek-V4's is a layer of its own kind (``compressed.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from diag.planner.model.architecture import Architecture, AttentionCache, Cache, LatentCache, Layer, Weight
-from diag.planner.model.families import parts
+from diag.planner.model.families import compressed, parts
 from diag.planner.model.families.config import Config
 from diag.planner.model.families.whole import DRAFTS
 from diag.planner.unknown import NotKnown
@@ -60,9 +60,10 @@ LAYERS: Mapping[str, Nextn] = {
     "qwen3_5_moe": _QWEN,
     "qwen3_5_text": _QWEN,
     "qwen3_5_moe_text": _QWEN,
+    "deepseek_v4": Nextn(prefix="mtp.{number}", fusion="e_proj", norms=()),
 }
 """By ``model_type`` of the whole config."""
-UNREAD = ("deepseek_v4", "gemma4", "kimi_k3", "mimo_v2", "minimax_m3", "nemotron_h", "step3p5", "step3p7")
+UNREAD = ("gemma4", "kimi_k3", "mimo_v2", "minimax_m3", "nemotron_h", "step3p5", "step3p7")
 """How those start whose draft layers engines load, too, from the checkpoint or from one of their own (Gemma 4)."""
 
 
@@ -79,6 +80,9 @@ def nextn(config: Config, architecture: Architecture) -> Architecture:
     kind = LAYERS.get(architecture.model_type)
     if kind is None:
         raise NotKnown(f"the draft layers of {architecture.name}: known are those of {', '.join(LAYERS)}")
+    if architecture.model_type in compressed.READERS:
+        own = tuple(compressed.drafting_layer(config, number) for number in range(layers_said(config)))
+        return msgspec.structs.replace(architecture, layers=own, first=(), last=(), left_out=(), rotary=())
     block = _block(architecture.layers)
     fused = (_fusion(kind, architecture.hidden), *(parts.norm(name, architecture.hidden) for name in kind.norms))
     weights = block.weights if kind.once else (*block.weights, *fused)
