@@ -35,6 +35,7 @@ ELSEWHERE = {
     "job.py": "torchrun, and the board",
     "measurements.py": "its own interpreter",
     "node_collectives.py": "torchrun's launcher",
+    "climb.py": "the same, for each step of the ladder",
     "onlookers.py": "its own interpreter",
     "verbs.py": "what it is asked to",
 }

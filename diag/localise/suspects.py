@@ -8,7 +8,6 @@ switch port no timing knows which it is: all three carry the same flows. Their c
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import median
@@ -16,13 +15,11 @@ from statistics import median
 import msgspec
 
 from diag.facts.links import Flow
-from diag.facts.record import peek
-from diag.facts.verdict import READ
 from diag.localise.explain import Fit, Pairs, Part
 from diag.localise.observed import REACHES, Seen, Sight, failed, layers, look, recentred
 from diag.localise.schedule import ring_pairs
+from diag.localise.shared import of_own_state, tiered
 from diag.localise.told import Suspect, cause_of, directions, evidence_of, rate_of, unclear, what, why_of
-from diag.units import gbit_per_s
 
 CLEAR = 3.0
 """So many nats must the next explanation be worse: 19 of 20. Simulated (bench/localise.py), a higher bar leaves more
@@ -32,11 +29,6 @@ GAPING, SPREAD = 0.25, 0.15
 PASSES = 3
 """What is sound is found again without the culprits, so often."""
 PAIR = 2
-TIER, ALIKE = 4, 0.25
-"""So many links whose rates differ no more than this are no accident of so many cables."""
-OF_PORTS = frozenset({"rdma_bad_hca_selected"})
-"""Causes of one port, not of all that its node does by RDMA."""
-OWN_STATE = "its own state"
 
 
 def suspects(
@@ -74,43 +66,9 @@ def _suspects(
             found += _of_two(nodes, layer, expected)
         else:
             one = _of_layer(nodes, look(layer, expected, groups), expected)
-            found += one if groups else _tiered(one)
-    found = [*_of_own_state(own, known), *_by_rail(found)]
+            found += one if groups else tiered(one)
+    found = [*of_own_state(own, known), *_by_rail(found)]
     return tuple(sorted(found, key=lambda each: (each.kind == "unclear", -each.confidence, each.nodes)))
-
-
-def _of_own_state(flows: Sequence[Flow], others: Sequence[Flow]) -> list[Suspect]:
-    """Whose own state made flows fail: that was read or said on the node, and no rate has to tell it."""
-    alike: dict[tuple[str, str, str | None], list[Flow]] = defaultdict(list)
-    for flow in flows:
-        alike[flow.at, flow.cause, flow.rail].append(flow)
-    found = []
-    for (node, cause, rail), of_one in alike.items():
-        ends = {end for flow in (*flows, *others) if flow.rail == rail for end in flow.pair}
-        down = {at for at, same, where in alike if (same, where) == (cause, rail)}
-        why = peek(of_one[0], of_one[0].figure).why
-        if cause in OF_PORTS and len(down) > 1 and 2 * len(down) >= len(ends):
-            why = f"{why}, as on {len(down)} of {len(ends)} nodes: nobody knows who should use it"
-            found.append(unclear([node], of_one, None, OWN_STATE, why))
-        else:
-            kind = "nic" if cause in OF_PORTS and rail is not None else "node"
-            found.append(_by_itself(kind, node, of_one, why))
-    return found
-
-
-def _by_itself(kind: str, node: str, flows: Sequence[Flow], why: str) -> Suspect:
-    return Suspect(
-        kind=kind,
-        nodes=(node,),
-        rail=flows[0].rail,
-        cause=flows[0].cause,
-        found_bytes_per_s=None,
-        expected_bytes_per_s=None,
-        referee=OWN_STATE,
-        confidence=READ,
-        why=why,
-        evidence=evidence_of(flows),
-    )
 
 
 def _of_two(nodes: Sequence[str], flows: Sequence[Flow], expected: float | None) -> list[Suspect]:
@@ -144,31 +102,6 @@ def _of_layer(nodes: Sequence[str], sight: Sight, expected: float | None) -> lis
         why = "all are slow alike: it is what they share (a switch, a setting), or each of them"
         found.append(unclear(nodes, [each.flow for each in sight.seen], expected, "line rate", why))
     return found
-
-
-def _tiered(found: Sequence[Suspect]) -> list[Suspect]:
-    """Where no leaf is known: many links that are slow alike are rather a way that they share than each of them."""
-    links = [each for each in found if each.kind in ("link", "direction") and each.found_bytes_per_s]
-    middle = median([each.found_bytes_per_s or 0.0 for each in links]) if links else 0.0
-    alike = [each for each in links if abs((each.found_bytes_per_s or 0.0) - middle) <= ALIKE * middle]
-    if len(alike) < TIER:
-        return list(found)
-    why = (
-        f"{len(alike)} links between nodes that are sound with others carry {gbit_per_s(middle)} alike: "
-        "what they share (the way between leaves; leaf= in the inventory tells it), or each of them"
-    )
-    shared = msgspec.structs.replace(
-        alike[0],
-        kind="unclear",
-        nodes=tuple(sorted({node for each in alike for node in each.nodes})),
-        cause="",
-        found_bytes_per_s=middle,
-        expected_bytes_per_s=None,
-        confidence=0.0,
-        why=why,
-        evidence=tuple(way for each in alike for way in each.evidence),
-    )
-    return [*(each for each in found if each not in alike), shared]
 
 
 def _gaping(fit: Fit) -> list[Flow]:
