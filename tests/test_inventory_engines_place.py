@@ -80,8 +80,8 @@ def test_a_runtime_without_a_container_is_one_line():
 
 WRITTEN = {
     "[hosts.a]\nimage = 'a'\ncontainer = 'b'": 'c.toml:1: [hosts."a"]: image and container: an engine runs in one',
-    "[hosts.a]\nruntime = 'lxc'": "c.toml:1: [hosts.\"a\"]: runtime 'lxc' is no runtime; expected one of docker",
-    "[hosts.a]\nimage = 3": 'c.toml:1: [hosts."a"]: image = 3; expected a text in quotes',
+    "[hosts.a]\nruntime = 'lxc'": "c.toml:2: [hosts.\"a\"]: runtime 'lxc' is no runtime; expected one of docker",
+    "[hosts.a]\nimage = 3": 'c.toml:2: [hosts."a"]: image = 3; expected a text in quotes',
 }
 
 

@@ -47,14 +47,14 @@ def test_a_setting_of_a_host_file_that_cannot_be_handed_on_is_one_line(text, tmp
 
 
 INVENTORIES = {
-    '[hosts.a]\nenv = { A = "x\\ny" }': "c.toml:1: [hosts.\"a\"]: env A = 'x\\ny': a line break in it; leave it out",
-    '[hosts.a]\nenv = { A = "x\\u0000" }': "c.toml:1: [hosts.\"a\"]: env A = 'x\\x00': a NUL byte in it; leave it out",
-    '[hosts.a]\nenv = { "A\\n" = "x" }': "c.toml:1: [hosts.\"a\"]: env 'A\\n': a line break in it; leave it out",
-    '[hosts.a]\npython = "a\\nb"': "c.toml:1: [hosts.\"a\"]: python = 'a\\nb': a line break in it; leave it out",
-    "[hosts.a]\npython = '-c'": "c.toml:1: [hosts.\"a\"]: python = '-c': begins with a dash; expected",
-    '[hosts.a]\nexec = ["a", "b\\u0000"]': "c.toml:1: [hosts.\"a\"]: exec: 'b\\x00': a NUL byte in it; leave it out",
-    "[hosts.a]\nexec = ['-c']": "c.toml:1: [hosts.\"a\"]: exec: '-c': begins with a dash; expected",
-    "[hosts.a]\naddress = 'a..b'": "c.toml:1: [hosts.\"a\"]: address: 'a..b': no host name: an empty part",
+    '[hosts.a]\nenv = { A = "x\\ny" }': "c.toml:2: [hosts.\"a\"]: env A = 'x\\ny': a line break in it; leave it out",
+    '[hosts.a]\nenv = { A = "x\\u0000" }': "c.toml:2: [hosts.\"a\"]: env A = 'x\\x00': a NUL byte in it; leave it out",
+    '[hosts.a]\nenv = { "A\\n" = "x" }': "c.toml:2: [hosts.\"a\"]: env 'A\\n': a line break in it; leave it out",
+    '[hosts.a]\npython = "a\\nb"': "c.toml:2: [hosts.\"a\"]: python = 'a\\nb': a line break in it; leave it out",
+    "[hosts.a]\npython = '-c'": "c.toml:2: [hosts.\"a\"]: python = '-c': begins with a dash; expected",
+    '[hosts.a]\nexec = ["a", "b\\u0000"]': "c.toml:2: [hosts.\"a\"]: exec: 'b\\x00': a NUL byte in it; leave it out",
+    "[hosts.a]\nexec = ['-c']": "c.toml:2: [hosts.\"a\"]: exec: '-c': begins with a dash; expected",
+    "[hosts.a]\naddress = 'a..b'": "c.toml:2: [hosts.\"a\"]: address: 'a..b': no host name: an empty part",
 }
 
 

@@ -24,7 +24,7 @@ def test_every_topic_is_a_field_of_a_node():
     fields = set(Node.__struct_fields__)
     assert set(probes.TOPICS) <= fields
     not_measured = {"name", "address", "data_interface", "reach", "agent", "evidence", "left_behind"}
-    assert fields - set(probes.TOPICS) == not_measured | {"inside", "host_side"}
+    assert fields - set(probes.TOPICS) == not_measured | {"inside", "host_side", "leaf"}
 
 
 def test_a_recorded_node_has_every_topic():

@@ -85,7 +85,7 @@ def test_a_program_that_is_no_python_and_a_wrapper_that_is_not_there_are_named(c
     assert caught.value.what == "/bin/true is no Python: it ended with status 0 before the agent spoke"
     with pytest.raises(NodeError) as caught:
         connect(wrapper=("nonexist", "-i"))
-    assert caught.value.cause == "python_missing"
+    assert caught.value.cause == "container_not_there"
     assert caught.value.do == "'nonexist' is not found there: install it, or name another with --exec"
 
 
