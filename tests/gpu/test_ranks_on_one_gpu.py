@@ -27,7 +27,6 @@ __all__ = ["workshop"]
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(180)]
 
 GPU = [pytest.mark.gpu, pytest.mark.may_skip]
-BACKENDS = ["gloo", pytest.param("nccl", marks=GPU)]
 ON_GPU = [pytest.param("nccl", marks=GPU)]
 """What tests of the collective show with GLOO already."""
 LATE = """
@@ -99,7 +98,7 @@ def lines_of(workshop: Workshop) -> list[str]:
     return [line for path in sorted(folder.iterdir()) for line in path.read_text(errors="replace").splitlines()]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ON_GPU)
 def test_an_interface_that_is_not_there_is_told_and_nothing_hangs(workshop, backend):
     with kept_logs(workshop, "wrong_interface"):
         who = on_loopback(2, backend, interface="nosuch0")
