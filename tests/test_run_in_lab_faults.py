@@ -22,7 +22,7 @@ LOST_S = 25.0
 """The board waits 10 s for a beat, ranks 12 s for the board; then last words, the job's stop, goodbyes, verdicts."""
 ENDED_S = 15.0
 """Whose processes end has not to be waited for."""
-RETRY_S = 20.0
+RETRY_S = 30.0
 """The others then run the all-reduce once more."""
 
 
