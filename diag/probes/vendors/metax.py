@@ -6,8 +6,7 @@ gpustack (issue 4832), ms-swift, PaddleX and MetaX's fork of rmm, ``topo`` in vL
 GPU that is not available, of sGPU switched on, of ``--show-pcie``, ``--show-clock`` and ``--show-clk-tr``: nothing is
 guessed from those. Memory is in MiB; what is free is what is not used. Utilisation is that of the moment.
 
-torch counts these GPUs through torch.cuda; that its order is that of mx-smi is not said anywhere
-(``facts.derived.torch_order`` compares UUIDs where torch tells them).
+torch counts these GPUs through torch.cuda; that its order is that of mx-smi is not said anywhere.
 """
 
 from __future__ import annotations
