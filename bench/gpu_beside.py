@@ -15,12 +15,9 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from gpu import ROOT, missing
 
-from bench.gpu import missing  # noqa: E402 - found from the project's root
-
-TURNS, TURN_S, BAR = 6, 12.0, 0.995
+TURNS, TURN_S, WARM_S, BAR = 6, 12.0, 15.0, 0.995
 FOREIGN = """
 import time, torch
 a, b = (torch.randn(8192, 8192, device="cuda").bfloat16() for _ in range(2))
@@ -44,7 +41,7 @@ def main() -> None:
     rates: list[tuple[float, float]] = []
     threading.Thread(target=listen, args=(job, rates), daemon=True).start()
     try:
-        time.sleep(15)
+        time.sleep(WARM_S)
         quiet, beside = turns(rates)
     finally:
         job.kill()

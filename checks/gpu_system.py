@@ -2,7 +2,7 @@
 
 import pytest
 
-from diag.facts.derived import accelerators, filesystem, has_accelerator, has_nvidia, hcas, in_container
+from diag.facts.derived import accelerators, filesystem, has_accelerator, has_nvidia, hcas, in_container, past_quick
 from diag.facts.device import GpuSystem
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -10,7 +10,6 @@ from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 PEER_MODULES = ("nvidia_peermem", "nv_peer_mem")
-FROM_NORMAL = ("normal", "burn")
 ONE_SWITCH = ("PIX", "PXB")
 """Paths that stay below the host bridge, unless ACS sends them up."""
 
@@ -145,7 +144,7 @@ def check_dcgm_finds_its_gpus_healthy(node: Node) -> None:
 
 
 @on_nvidia
-@pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="asked from level normal on")
+@pytest.mark.asked(past_quick, reason="asked from level normal on")
 @pytest.mark.applies(lambda node: node.speed.dcgm_failures is not None, reason="DCGM is not installed")
 @pytest.mark.optional
 @pytest.mark.cause("gpu_hardware_fault")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from diag.facts.derived import Link, several_nodes
+from diag.facts.derived import Link, has_accelerator, past_quick, several_nodes
 from diag.facts.links import Flow
 from diag.facts.peers import Peers
-from diag.facts.record import is_known
+from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import finding
 from diag.units import gbit_per_s
@@ -15,7 +15,8 @@ SHARE = 0.85
 SHOWN = 2
 
 several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
-active = pytest.mark.applies(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
+on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
+from_normal = pytest.mark.asked(past_quick, reason="measured from level normal on")
 by_rdma = pytest.mark.applies(lambda link: bool(link.rails), reason="no RDMA was measured on it")
 
 
@@ -27,7 +28,8 @@ def from_gpus(cluster: Snapshot) -> dict[tuple[str, str], list[Flow]]:
 
 
 @several
-@active
+@on_gpus
+@from_normal
 @by_rdma
 @pytest.mark.optional
 @pytest.mark.advice
@@ -40,7 +42,7 @@ def check_rails_carry_as_much_from_gpus(link: Link, peers: Peers) -> None:
     """
     flows = peers.once(from_gpus).get((link.source, link.target), [])
     if not flows:
-        pytest.skip("nothing was measured from GPU to GPU on it")
+        raise NotMeasured("nothing was measured from GPU to GPU on it: an end without CUDA in perftest, or in use")
     hosts = {flow.rail: flow.bytes_per_s for flow in link.rails if flow.method == flows[0].method and carried(flow)}
     rates = [(flow.rail, flow.bytes_per_s, hosts[flow.rail]) for flow in flows if flow.rail in hosts]
     slow = [

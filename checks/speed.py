@@ -3,7 +3,7 @@
 import pytest
 
 from diag.facts.baseline import figures, identity
-from diag.facts.derived import has_accelerator
+from diag.facts.derived import has_accelerator, past_quick
 from diag.facts.device import Gpu
 from diag.facts.expected import expected, host_link
 from diag.facts.node import Node
@@ -21,12 +21,11 @@ ALLOCATABLE_SHARE = 0.98
 STILL_SHARE = 0.95
 """Of what it reached before; runs of one GPU differ by less."""
 ELSEWHERE = "measured from another NUMA node only: no CPU beside the GPU may be used"
-FROM_NORMAL = ("normal", "burn")
 UNTOLD = "the product is not that of the reference"
 """Where a product was not verified, and what was wrong with it was not told."""
 
 loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
-from_normal = pytest.mark.asked(lambda cluster: cluster.level in FROM_NORMAL, reason="measured from level normal on")
+from_normal = pytest.mark.asked(past_quick, reason="measured from level normal on")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 

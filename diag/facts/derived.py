@@ -60,6 +60,11 @@ def several_nodes(cluster: Snapshot) -> bool:
     return len(cluster.nodes) > 1
 
 
+def past_quick(cluster: Snapshot) -> bool:
+    """Whether the run was asked for what level quick leaves out."""
+    return cluster.level in ("normal", "burn")
+
+
 def has_accelerator(node: Node) -> bool:
     return any(device.kind == "accelerator" for device in node.devices)
 

@@ -45,10 +45,16 @@ def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules, wanted: Want
             return refused(why, f"a context of at most {most:,} tokens", rules, model.name)
     cpu_nodes = nodes_without_accelerator(snapshot)
     if (why := unreadable(snapshot)) is not None or not cpu_nodes:
-        raise NotKnown(f"accelerators: {why}", "make them readable where diag runs on the node, then measure again")
+        raise NotKnown(f"accelerators: {why}", _do(snapshot))
     if wanted.pinned.speculative_method or (wanted.pinned.decode_context_parallel_size or 1) > 1:
         raise NotKnown("guessed tokens and divided ones on CPUs", "leave them out of --set")
     return plan_cpu(cpu_nodes, model, rules, wanted)
+
+
+def _do(snapshot: Snapshot) -> str:
+    if any(node.reach.outcome == "answered" for node in snapshot.nodes):
+        return "make them readable where diag runs on the node, then measure again"
+    return "make the nodes reachable, then measure again"
 
 
 def _longest(model: Model) -> int | None:

@@ -37,10 +37,12 @@ def slow(*ways: tuple[str, str]) -> Change:
 
 
 def by_rdma(cluster: Snapshot) -> Snapshot:
-    """Beside each flow one of perftest over the first rail."""
+    """Beside each flow one of perftest over the first rail, and one from GPU to GPU, a little slower."""
     links = cluster.links
     wish = having(method="ib_write_bw", rail="mlx5_0", bytes_per_s=49e9, windows_bytes_per_s=())
-    return having(links=having(flows=(*links.flows, *map(wish, links.flows))))(cluster)
+    rails = tuple(map(wish, links.flows))
+    on_gpus = tuple(map(having(bytes_per_s=46e9), rails))
+    return having(links=having(flows=(*links.flows, *rails), on_gpus=on_gpus))(cluster)
 
 
 def cut_off_by_rdma(cause: str, *nodes: str) -> Change:

@@ -12,7 +12,7 @@ LINE_BYTES_PER_S = 49e9
 
 
 def measured(cluster: Snapshot) -> Snapshot:
-    """Each direction of the ring by two of the rails."""
+    """Each direction of the ring by two of the rails, from the memory of hosts and of GPUs."""
     flows = tuple(
         Flow(
             source=flow.source, target=flow.target, round=flow.round, method="ib_write_bw", rail=rail,
@@ -21,7 +21,7 @@ def measured(cluster: Snapshot) -> Snapshot:
         for place, flow in enumerate(cluster.links.flows)
         for rail in ("mlx5_0", "mlx5_1")
     )  # fmt: skip
-    return of_cluster(links=having(flows=more(*flows)))(cluster)
+    return of_cluster(links=having(flows=more(*flows), on_gpus=flows))(cluster)
 
 
 def rail(source: str, target: str, name: str, **fields: object) -> Change:
