@@ -67,7 +67,7 @@ def judge(
         keyword=keyword,
         folders=tuple(map(str, folders)),
         exitfirst=exitfirst,
-        asked=len(known),
+        asked=len({verdict.check for verdict in verdicts}),
         known=checks.known,
         ignored=tuple(checks.ignored),
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from diag.facts.verdict import Verdict
 from diag.report.ink import Ink
 from diag.report.places import number_of, shortened
 from diag.report.shown import Shown
 from diag.report.tally import Tally
 
+INTERRUPTED = 130
 MEANS = {
     1: "the cluster is wrong", 2: "nothing was judged", 3: "not everything required is known",
-    130: "interrupted: this is what was known",
+    INTERRUPTED: "interrupted: this is what was known",
 }  # fmt: skip
 FIELD = 15
-LINES = 2
+LINES, SHOWN_LINKS = 2, 3
 """Of the culprits, once more."""
 
 
@@ -34,8 +37,8 @@ def meaning(shown: Shown, counted: Tally) -> str:
     """Chosen by what was found, not by the status alone: nothing is healthy that was not looked at."""
     if not shown.snapshot.nodes:
         return "no node: nothing was judged"
-    if shown.exit_status:
-        return MEANS.get(shown.exit_status, "")
+    if shown.exit_status or shown.snapshot.interrupted:
+        return MEANS.get(shown.exit_status or INTERRUPTED, "")
     if shown.verdicts.fail_on == "never":
         if counted.counts["failed"]:
             return "failures ignored (--fail-on never)"
@@ -56,7 +59,7 @@ def _unknown(shown: Shown, counted: Tally) -> bool:
 
 
 def _not_looked_at(shown: Shown, counted: Tally, ink: Ink) -> list[str]:
-    texts = [f"{text} (-k {shown.verdicts.selection.keyword})" for text in [_left_out(shown)] if text]
+    texts = [text for text in [_left_out(shown)] if text]
     unasked = _unasked(counted)
     if unasked:
         files = sorted({_file(verdict.check, shown) for verdict in unasked} - {""})
@@ -68,7 +71,8 @@ def _not_looked_at(shown: Shown, counted: Tally, ink: Ink) -> list[str]:
 def _left_out(shown: Shown) -> str:
     chosen = shown.verdicts.selection
     left = chosen.known - chosen.asked
-    return f"{left:,} of {number_of(chosen.known, 'check')}" if chosen.keyword and left > 0 else ""
+    why = f"-k {chosen.keyword}" if chosen.keyword else "-x" if chosen.exitfirst else ""
+    return f"{left:,} of {number_of(chosen.known, 'check')} ({why})" if why and left > 0 else ""
 
 
 def _unasked(counted: Tally) -> list[Verdict]:
@@ -85,16 +89,32 @@ def _file(check: str, shown: Shown) -> str:
 
 def _why(verdict: Verdict, shown: Shown) -> str:
     summary = verdict.summary or ""
-    return f"level {shown.snapshot.level}" if "level" in summary else summary.partition(":")[0]
+    return f"level {shown.snapshot.level}" if summary.startswith("level ") else summary.partition(":")[0]
+
+
+def _folded(names: Iterable[str]) -> list[str]:
+    every = [(name, None) for name in names]
+    return [shortened(every)] if every else []
+
+
+def _few(links: list[str]) -> list[str]:
+    if len(links) <= SHOWN_LINKS:
+        return links
+    return [*links[: SHOWN_LINKS - 1], f"{links[SHOWN_LINKS - 1]} and {len(links) - SHOWN_LINKS} more"]
 
 
 def _blamed(shown: Shown, ink: Ink) -> list[str]:
     """The culprits once more, by their causes: a plan stands between them and the end."""
-    by_cause: dict[str, list[str]] = {}
+    by_cause: dict[str, dict[str, None]] = {}
+    links: dict[str, list[str]] = {}
     for culprit in shown.verdicts.culprits:
-        by_cause.setdefault(culprit.cause, []).extend(culprit.nodes or ("cluster",))
+        nodes = by_cause.setdefault(culprit.cause, {})
+        if culprit.kind == "link":  # of which no end is guilty
+            links.setdefault(culprit.cause, []).append("–".join(culprit.nodes))
+        else:
+            nodes.update(dict.fromkeys(culprit.nodes or ("cluster",)))
     texts = [
-        f"{shortened([(name, None) for name in dict.fromkeys(names)])} {cause}" for cause, names in by_cause.items()
+        f"{', '.join([*_folded(names), *_few(links.get(cause, []))])} {cause}" for cause, names in by_cause.items()
     ]
     for count in range(len(texts), 0, -1):
         more = f" · {len(texts) - count} more" if count < len(texts) else ""

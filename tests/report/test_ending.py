@@ -79,6 +79,10 @@ def culprit(cause: str, *nodes: str) -> Culprit:
     return Culprit(kind="node", nodes=nodes, cause=cause, summary="-", confidence=1.0)
 
 
+def link(*ends: str) -> Culprit:
+    return Culprit(kind="link", nodes=ends, cause="link_slow", summary="-", confidence=1.0)
+
+
 def test_the_culprits_come_once_more_behind_a_plan():
     several = (culprit("node_slow", "gpu01"), culprit("node_slow", "gpu02"), culprit("cluster_clock"))
     of = made(FAILED, culprits=several)
@@ -87,6 +91,21 @@ def test_the_culprits_come_once_more_behind_a_plan():
         == "culprits  gpu[01-02] node_slow · cluster cluster_clock"
     )
     assert not any("culprits" in line for line in end(of))
+
+
+def test_links_of_one_cause_stay_apart_and_accuse_no_end():
+    links = [link("gpu01", "gpu02"), link("gpu03", "gpu04")]
+    lines = end(msgspec.structs.replace(made(FAILED, culprits=tuple(links)), plan=samples.PLAN))
+    assert lines[0] == "culprits  gpu01–gpu02, gpu03–gpu04 link_slow"
+    many = tuple(link(f"gpu{number:02}", "gpu99") for number in range(5))
+    lines = end(msgspec.structs.replace(made(FAILED, culprits=many), plan=samples.PLAN))
+    assert lines[0].endswith("gpu02–gpu99 and 2 more link_slow")
+
+
+def test_what_was_interrupted_or_ended_at_the_first_failure_is_not_called_healthy():
+    assert end(made(PASSED, snapshot={"interrupted": True}))[0].startswith("exit 0  interrupted")
+    stopped = made(PASSED, fail_on="never", selection=Selection(exitfirst=True, asked=3, known=181))
+    assert end(stopped)[0] == "not looked at  178 of 181 checks (-x)"
 
 
 def test_many_culprits_take_two_lines_at_the_end():
