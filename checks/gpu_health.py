@@ -2,7 +2,7 @@
 
 import pytest
 
-from diag.facts.derived import has_nvidia, of_gpus
+from diag.facts.derived import has_nvidia, loads, of_gpus
 from diag.facts.device import Gpu, Xid
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -226,13 +226,14 @@ def fatal(node: Node) -> list[Xid]:
     return [xid for xid in node.xids if xid.switch and xid.said.startswith("Fatal")]
 
 
+@pytest.mark.asked(loads, reason="level passive makes no load")
 @pytest.mark.optional
 @pytest.mark.cause("gpu_hardware_fault")
 def check_no_error_of_a_gpu_was_counted_under_load(gpu: Gpu, node: Node) -> None:
     """A GPU that counts errors in a minute of load counts them all day: packets sent again slow it, the rest end jobs.
 
     Do: drain the node, reset the GPU, reseat it or its board; replace it if the count rises again.
-    $ ssh {node} nvidia-smi --id={subject} --query --display=ECC,ROW_REMAPPER,PCIE
+    $ ssh {node} nvidia-smi --id={subject} --query --display=ECC,ROW_REMAPPER
     """
     rows = [f"{rise.by} {rise.counter}" for rise in node.speed.rises if rise.gpu == gpu.index and rise.grave]
     assert not rows, finding("; ".join(rows[:SHOWN]), "no error counted while it was measured")

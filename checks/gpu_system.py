@@ -144,7 +144,7 @@ def check_dcgm_finds_its_gpus_healthy(node: Node) -> None:
 
 
 @on_nvidia
-@pytest.mark.asked(past_quick, reason="asked from level normal on")
+@pytest.mark.asked(past_quick, reason="level normal or burn asks for it")
 @pytest.mark.applies(lambda node: node.speed.dcgm_failures is not None, reason="DCGM is not installed")
 @pytest.mark.optional
 @pytest.mark.cause("gpu_hardware_fault")

@@ -6,7 +6,7 @@ import pytest
 
 from diag.facts.closed import at_fault, between, listed
 from diag.facts.closed import told as told_between
-from diag.facts.derived import Link, data_interface, several_nodes
+from diag.facts.derived import Link, data_interface, loads, pairs_wanted, several_nodes
 from diag.facts.links import Background, ClosedPorts
 from diag.facts.network import Interface
 from diag.facts.node import Node
@@ -27,8 +27,8 @@ def why_not(cluster: Snapshot) -> str:
 
 
 several = pytest.mark.applies(several_nodes, reason="one node: it has no link to another")
-active = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive loads no link")
-wanted = pytest.mark.asked(lambda cluster: why_not(cluster) != NONE, reason="--pairs none: no link was measured")
+active = pytest.mark.asked(loads, reason="level passive loads no link")
+wanted = pytest.mark.asked(pairs_wanted, reason="--pairs none: no link was measured")
 measured = pytest.mark.applies(
     lambda link, cluster: link.flow is not None or not cluster.links.flows, reason="not among the pairs measured"
 )

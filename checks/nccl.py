@@ -2,7 +2,7 @@
 
 import pytest
 
-from diag.facts.derived import has_accelerator, hcas, past_quick
+from diag.facts.derived import has_accelerator, hcas, loads, past_quick
 from diag.facts.expected import all_reduce
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -16,8 +16,8 @@ from diag.units import gb_per_s, size
 LARGE_BYTES = 256 << 20
 """Below, latency decides, and what is published is of larger ones."""
 
-loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive starts no collective")
-from_normal = pytest.mark.asked(past_quick, reason="measured from level normal on")
+loaded = pytest.mark.asked(loads, reason="level passive starts no collective")
+from_normal = pytest.mark.asked(past_quick, reason="level normal or burn measures it")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 several = pytest.mark.applies(lambda node: len(node.gpus) > 1, reason="one GPU")
 

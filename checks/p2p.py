@@ -2,7 +2,7 @@
 
 import pytest
 
-from diag.facts.derived import has_accelerator, past_quick
+from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.expected import expected
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -12,8 +12,8 @@ from diag.facts.speed import Lost
 from diag.facts.verdict import finding
 from diag.units import gb_per_s
 
-loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
-from_normal = pytest.mark.asked(past_quick, reason="measured from level normal on")
+loaded = pytest.mark.asked(loads, reason="level passive makes no load")
+from_normal = pytest.mark.asked(past_quick, reason="level normal or burn measures it")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from diag.facts.collective import Collective
 from diag.facts.counters import CONGESTION, ERROR, PATH, meaning_of
-from diag.facts.derived import has_accelerator, has_rdma, hcas, in_container, rdma_ends
+from diag.facts.derived import has_accelerator, has_rdma, hcas, in_container, loads, rdma_ends
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rdma import Hca, RdmaSystem
@@ -184,6 +184,9 @@ def check_hcas_have_their_full_pcie_link(node: Node) -> None:
     assert not slow, finding("; ".join(slow[:SHOWN]), "all lanes at the card's own speed")
 
 
+used = pytest.mark.asked(loads, reason="level passive passes nothing through the NICs")
+
+
 def risen(node: Node, kind: str) -> list[str]:
     """``mlx5_0/1: 12 symbol_error (bits on the cable …) during links``."""
     rows = []
@@ -195,6 +198,7 @@ def risen(node: Node, kind: str) -> list[str]:
     return rows
 
 
+@used
 @pytest.mark.optional
 @pytest.mark.cause("ib_link_flapping")
 def check_no_network_errors_rose(node: Node) -> None:
@@ -220,6 +224,7 @@ def silent_peer(node: Node, cluster: Snapshot) -> str:
     return "a collective ended before its time" if unfinished else ""
 
 
+@used
 @pytest.mark.advice
 @pytest.mark.optional
 def check_packets_were_answered(node: Node, cluster: Snapshot) -> None:
@@ -235,6 +240,7 @@ def check_packets_were_answered(node: Node, cluster: Snapshot) -> None:
     assert not rows, finding("; ".join(rows[:SHOWN]), "every packet acknowledged while diag measured")
 
 
+@used
 @pytest.mark.advice
 @pytest.mark.optional
 def check_no_congestion_rose(node: Node) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from diag.facts.baseline import figures, identity
-from diag.facts.derived import has_accelerator, past_quick
+from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.device import Gpu
 from diag.facts.expected import expected, host_link
 from diag.facts.node import Node
@@ -13,9 +13,8 @@ from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.facts.speed import Bandwidth, of_gpu, why_lost
 from diag.facts.verdict import finding
-from diag.units import gb_per_s, size
+from diag.units import gb_per_s, size, tflops
 
-TERA = 1e12
 ALLOCATABLE_SHARE = 0.98
 """Of what was free; the rest goes to fragments of blocks."""
 STILL_SHARE = 0.95
@@ -24,13 +23,9 @@ ELSEWHERE = "measured from another NUMA node only: no CPU beside the GPU may be 
 UNTOLD = "the product is not that of the reference"
 """Where a product was not verified, and what was wrong with it was not told."""
 
-loaded = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive makes no load")
-from_normal = pytest.mark.asked(past_quick, reason="measured from level normal on")
+loaded = pytest.mark.asked(loads, reason="level passive makes no load")
+from_normal = pytest.mark.asked(past_quick, reason="level normal or burn measures it")
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
-
-
-def tflops(flops_per_s: float) -> str:
-    return f"{flops_per_s / TERA:.1f} TFLOP/s"
 
 
 # -- products
@@ -163,7 +158,7 @@ def check_copies_arrive_unchanged(gpu: Gpu, node: Node) -> None:
     """A copy that changes data corrupts weights as they are loaded, and tokens as they leave.
 
     Do: drain this GPU; look for PCIe replays, corrected errors, and the riser or cable it sits on.
-    $ ssh {node} 'nvidia-smi --id={subject} -q -d PCIE,ECC; sudo dmesg | grep -i aer | tail'
+    $ ssh {node} 'nvidia-smi --id={subject} --query --display=ECC; sudo dmesg | grep -i aer | tail'
     """
     rows = copies(node, gpu, "hbm") + copies(node, gpu, "h2d", "d2h", "h2d_all", "d2h_all", near=False)
     wrong = sorted({row.kind for row in rows if not row.verified})
@@ -206,7 +201,7 @@ def check_pcie_carries_its_width_under_load(gpu: Gpu, node: Node, peers: Peers) 
     """A link that trained at half its lanes loads models and swaps caches at half the speed; idle links hide it.
 
     Do: reseat the card or its riser, or drain it; meanwhile plan without it: --exclude {node}:{subject}.
-    $ ssh {node} nvidia-smi --id={subject} -q -d PCIE
+    $ ssh {node} nvidia-smi --id={subject} --query-gpu=pcie.link.gen.gpucurrent,pcie.link.width.current --format=csv
     """
     rows = copies(node, gpu, "h2d", "d2h")
     behind_peers(node, gpu, peers, rows)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from diag.facts.derived import loads
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.snapshot import Snapshot
@@ -22,7 +23,7 @@ PATIENCE_S = 600.0
 
 written = pytest.mark.applies(lambda filesystem: filesystem.use in WRITTEN, reason="nothing is written there")
 loaded = pytest.mark.applies(lambda cluster: cluster.model_path is not None, reason="no --model was named")
-active = pytest.mark.asked(lambda cluster: cluster.level != "passive", reason="level passive reads nothing at speed")
+active = pytest.mark.asked(loads, reason="level passive reads nothing at speed")
 
 
 @written

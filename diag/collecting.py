@@ -13,6 +13,7 @@ import msgspec
 
 from diag import sweeping
 from diag.facts.collective import Collective
+from diag.facts.derived import NO_PAIRS
 from diag.facts.links import Links
 from diag.facts.node import Node
 from diag.facts.record import Known, Missing, NotMeasured, unknown
@@ -58,7 +59,7 @@ def links(scene: Scene) -> Work:
         reasons = "; ".join(f"{name}: {why}" for name, why in scene.excluded.items())
         return Work(answer=unknown(f"fewer than two nodes can take part: {reasons}"))
     if wishes.pairs == "none":
-        return Work(answer=unknown("--pairs none"))
+        return Work(answer=NO_PAIRS)
     order = sweeping.Order(
         mode=wishes.pairs,
         level=wishes.level,

@@ -15,7 +15,7 @@ from diag.facts.links import TCP, Flow, Links
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.rails import End, ends
-from diag.facts.record import NotMeasured, is_known
+from diag.facts.record import NotMeasured, is_known, peek, unknown
 from diag.facts.system import Filesystem
 from diag.units import GIB
 
@@ -58,6 +58,19 @@ def active_ends(node: Node) -> tuple[End, ...]:
 
 def several_nodes(cluster: Snapshot) -> bool:
     return len(cluster.nodes) > 1
+
+
+NO_PAIRS = unknown("--pairs none")
+"""In place of links that nobody wanted to be measured."""
+
+
+def loads(cluster: Snapshot) -> bool:
+    """Whether the run was asked for more than to look."""
+    return cluster.level != "passive"
+
+
+def pairs_wanted(cluster: Snapshot) -> bool:
+    return bool(peek(cluster, "links") != NO_PAIRS)
 
 
 def past_quick(cluster: Snapshot) -> bool:

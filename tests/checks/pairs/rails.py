@@ -45,4 +45,14 @@ PAIRS = (
         given=measured,
         also=frozenset({"link_is_as_fast_as_the_others"}),
     ),
+    two(
+        "rails_carry_as_much_from_gpus",
+        of_cluster(
+            links=having(
+                on_gpus=item(lambda each: (each.source, each.target) == ("gpu02", "gpu03"), having(bytes_per_s=12e9))
+            )
+        ),
+        "96.0 Gbit/s from GPUs by mlx5_0, 24% of 39",
+        given=measured,
+    ),
 )
