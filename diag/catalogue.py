@@ -16,7 +16,7 @@ PREFIX = "check_"
 MARKS = (
     "applies(predicate, *, reason): the check says nothing where predicate is false; it names subjects as a check does",
     "asked(predicate, *, reason): not measured, and optional, where predicate is false: this run was not to look",
-    "needs(*checks): not measured on a node where one of these checks failed or was not measured",
+    "needs(*checks): not measured on a node where one of these checks failed or was not measured though asked",
     "cause(id): what a failure means, an id of diag.facts.causes",
     "optional: not measured does not change the exit status",
     "advice: a failure is advice, it never counts",

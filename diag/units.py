@@ -22,6 +22,10 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def tflops(flops_per_s: float) -> str:
+    return f"{flops_per_s / 10**12:.1f} TFLOP/s"
+
+
 def gb_per_s(bytes_per_s: float) -> str:
     """Bandwidth of memory, PCIe and collectives: GB/s of 10⁹ bytes; what is far below is written in MB/s or kB/s."""
     for unit, scale in (("GB/s", GB), ("MB/s", 10**6), ("kB/s", 1000)):

@@ -31,8 +31,8 @@ def evidence(words: tuple[str, ...]) -> int:
 
 
 def _place(words: tuple[str, ...]) -> tuple[Path, list[str]]:
-    """The first word is a Snapshot where there is such a file or folder."""
-    if words and Path(words[0]).exists():
+    """The first word is a Snapshot where there is such a file, or a folder that holds one."""
+    if words and (Path(words[0]).is_file() or any(Path(words[0]).glob("snapshot.json*"))):
         return Path(words[0]), list(words[1:])
     if len(words) > 2:  # noqa: PLR2004 - a node and a topic
         raise DiagError(WHAT, f"{words[0]}: no such Snapshot", do="name a snapshot.json or a run directory")

@@ -126,8 +126,7 @@ def _judged(path: Path | None, snapshot: Snapshot) -> Verdicts | None:
 
 def _again(path: Path | None, order: Order) -> str:
     """What was typed, but for how it is told and what is excluded."""
-    given = {"--model": order.model, "--hardware": order.hardware, "--context": order.context,
-             "--concurrency": order.concurrency}  # fmt: skip
+    given = {"--model": order.model, "--context": order.context, "--concurrency": order.concurrency}
     words = ["diag", "plan", *([str(path)] if path is not None else [])]
     words += [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
     words += ["--engine", order.engine] if order.engine != DEFAULT_ENGINE else []

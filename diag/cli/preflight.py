@@ -16,7 +16,7 @@ from diag import rundir
 from diag.catalogue import Check
 from diag.cli import ASKED_WRONGLY, INTERRUPTED, is_same_place
 from diag.cli.judging import UNWRITTEN, Judging, Telling, with_status
-from diag.cli.planning import ALL, Beside, engine_and_version, not_planned, plan_or_why_not
+from diag.cli.planning import ALL, DEFAULT_ENGINE, Beside, engine_and_version, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
 from diag.engines import ENGINES
 from diag.engines.collective_env import of_node
@@ -89,7 +89,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def beside(self, snapshot: Snapshot, verdicts: Verdicts) -> Beside:
         name_only = self.model is not None and self.model != snapshot.model_path
         named = ("--model", self.model) if self.model is not None and name_only else ()
-        engine = ("--engine", self.engine) if self.engine != "vllm" else ()
+        engine = ("--engine", self.engine) if self.engine != DEFAULT_ENGINE else ()
         command = shlex.join(("diag", "plan", *named, *engine))
         return Beside(
             excluded=self.excluded, verdicts=verdicts, said=(PLAN_ONLY,) if name_only else (), command=command

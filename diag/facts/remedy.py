@@ -40,8 +40,8 @@ def command(
 ) -> str | None:
     """The one command to copy; None: the check names none."""
     last = about.do.splitlines()[-1] if about.do else ""
-    if not last.startswith(PROMPT):
-        return None
+    if not last.startswith(PROMPT) or ("{hosts}" in last and len(snapshot.nodes) > NAMED):
+        return None  # too many to be typed again
     node = node or _node(verdict, snapshot)
     line = last[len(PROMPT) :]
     way = None if node is None else ways.get(node.name, () if _is_here(node, snapshot) else None)
@@ -78,7 +78,7 @@ def general(do: str) -> str:
 
 def _hosts(snapshot: Snapshot) -> str:
     names = [node.name for node in snapshot.nodes]
-    return f"--hosts {','.join(names) if len(names) <= NAMED else 'THE_SAME'}"
+    return f"--hosts {','.join(names)}"
 
 
 def _hostname(node: Node) -> str:

@@ -1,6 +1,6 @@
 """Which nodes and GPUs of a plan did checks find unfit to be used, by what was judged?
 
-Unfit is what a plan cannot make good: a setting is put right where it is, a wrong memory cell is not.
+Unfit is what a plan cannot make good by its own flags: somebody has to mend the node before an engine starts there.
 """
 
 from __future__ import annotations

@@ -19,9 +19,8 @@ from diag.facts.speed import Bandwidth, Gemm, P2p, Speed
 from diag.report.figures import NONE, Figure, figure, odd_texts, table_lines
 from diag.report.ink import Ink
 from diag.report.places import Place
-from diag.units import gb_per_s
+from diag.units import gb_per_s, tflops
 
-TERA = 1e12
 LABELS: Mapping[str, str] = {
     "hbm": "memory", "h2d": "H2D", "d2h": "D2H", "h2d far": "H2D, far NUMA node", "d2h far": "D2H, far NUMA node",
     "h2d_all": "H2D, all GPUs at once", "d2h_all": "D2H, all GPUs at once", "p2p": "GPU to GPU",
@@ -93,10 +92,6 @@ def _spell(what: str) -> Callable[[float], str]:
 
 def _label(what: str) -> str:
     return LABELS.get(what, f"GEMM {what}")
-
-
-def tflops(flops_per_s: float) -> str:
-    return f"{flops_per_s / TERA:.1f} TFLOP/s"
 
 
 def gpu_texts(snapshot: Snapshot) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from diag.catalogue import PREFIX, Check
+from diag.facts import remedy
 from diag.report.ink import Ink
 
 INDENT, LABEL = 4, 13
@@ -44,7 +45,7 @@ def _check(check: Check, ink: Ink) -> list[str]:
     marks += ["optional"] if check.optional else []
     marks += ["advice"] if check.advice else []
     lines = [f"  {ink(check.id)}  {ink('(' + ', '.join(marks) + ')', 'dim')}"]
-    for text in (check.about.why, check.about.do):
+    for text in (check.about.why, remedy.general(check.about.do)):
         for line in text.splitlines():
             lines += [" " * INDENT + ink(part, "dim") for part in ink.wrap(line, indent=INDENT)]
     return lines

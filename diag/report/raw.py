@@ -61,4 +61,6 @@ def _lines(answer: Any) -> list[str]:
     if isinstance(answer, dict) and set(answer) == {"status", "stdout", "stderr"}:
         ended = [] if answer["status"] == 0 else [f"(status {answer['status']})"]
         return [*str(answer["stdout"]).splitlines(), *str(answer["stderr"]).splitlines(), *ended]
+    if isinstance(answer, dict) and answer and all(isinstance(text, str) and "\n" in text for text in answer.values()):
+        return [line for name, text in answer.items() for line in (f"{name}:", *text.splitlines())]  # files
     return (answer if isinstance(answer, str) else json.dumps(answer, indent=1, ensure_ascii=False)).splitlines()

@@ -32,7 +32,7 @@ COLUMNS = (EAGER, CAPTURED, "defaults", "graph", "PyNccl", "custom")
 VLLM = {"vllm_pynccl": "PyNccl", "vllm_custom": "custom"}
 SIZES = (8 * KIB, MIB)
 """What the page tells beside the largest; with -v of kinds other than the all-reduce, too."""
-BOUND = "times of small messages are NCCL's, an upper bound: engines reduce those with kernels of their own"
+BOUND = "NCCL's times of small messages are an upper bound: engines reduce those with kernels of their own"
 
 Cell = tuple[str, str, int]
 """Collective, column, bytes."""
@@ -99,9 +99,9 @@ def together_texts(snapshot: Snapshot) -> Iterable[str]:
         told = _briefly(group)
         if told:
             yield f"all-reduce of {_ranks(group.one)} in {_places(group.nodes)}: {'; '.join(told)}"
-            bound = bound or group.one.backend == "nccl"
+            bound = bound or (group.one.backend == "nccl" and group.sizes(ALL_REDUCE)[0] <= SMALL_BYTES)
     if bound:
-        yield f"these {BOUND}"
+        yield BOUND
     yield from ladder_texts(snapshot)
     yield from left_out_texts(snapshot)
 
@@ -221,7 +221,7 @@ def _digits(value: float) -> str:
 
 
 def _step(rung: Rung) -> str:
-    """``NVLS off: busbw 370.0 GB/s, 64 KiB in 30 µs``"""
+    """``NVLS off: busbw 370.0 GB/s, a small one in 30 µs``"""
     told = []
     if rung.busbw_bytes_per_s is not None:
         told.append(f"busbw {gb_per_s(rung.busbw_bytes_per_s)}")

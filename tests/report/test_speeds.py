@@ -86,7 +86,7 @@ def test_the_page_tells_small_messages_eager_and_captured_as_an_upper_bound():
         "all-reduce of 8 GPUs in gpu[01-04]: 8.0 KiB 24 µs, in a CUDA graph 20 µs, vLLM's own 10 µs;"
     )
     assert told.endswith("1.0 GiB 476.0 GB/s (expected 478.0)")
-    assert "NCCL's, an upper bound: engines" in bound
+    assert "NCCL's times of small messages are an upper bound" in bound
 
 
 def test_a_hundred_nodes_that_are_alike_make_as_many_lines_as_one():
