@@ -4,15 +4,19 @@ import pytest
 
 from diag.facts.derived import has_accelerator, has_nvidia, nvidia_gpus, of_gpus
 from diag.facts.device import Gpu
+from diag.facts.islands import LINK, is_joined, joined, largest
 from diag.facts.node import Node
 from diag.facts.peers import Peers
+from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 REPLAYS_A_MINUTE = 8
 """DCGM's own limit: DCGM_LIMIT_MAX_PCIREPLAY_RATE in its dcgm_gpu_hardware_limits.h."""
 MINUTE_S = 60
-P2P_LINKED = "link"
 
+has_links_between = pytest.mark.applies(
+    lambda node: any(pair.path == LINK for pair in node.between), reason="no links between its GPUs"
+)
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 of_nvidia = pytest.mark.applies(lambda gpu: gpu.vendor == "nvidia", reason="not an NVIDIA GPU")
 on_nvidia = pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
@@ -203,7 +207,7 @@ def check_fabric_manager_runs(node: Node) -> None:
 
 
 @on_nvidia
-@pytest.mark.applies(lambda node: any(pair.path == P2P_LINKED for pair in node.between), reason="no NVLinks")
+@has_links_between
 @pytest.mark.cause("p2p_not_supported")
 def check_linked_gpus_reach_each_other(node: Node) -> None:
     """NCCL and the engines' own all-reduce use NVLink only where the driver permits peer access; else all goes by PCIe.
@@ -211,7 +215,27 @@ def check_linked_gpus_reach_each_other(node: Node) -> None:
     Do: look for a registry key of the driver that disables it, MIG, or a virtual machine's setting.
     $ ssh {node} 'nvidia-smi topo -p2p r; nvidia-smi topo -m'
     """
-    linked = [pair for pair in node.between if pair.path == P2P_LINKED]
+    linked = [pair for pair in node.between if pair.path == LINK]
     apart = [f"{pair.a} and {pair.b}: {pair.p2p}" for pair in linked if pair.p2p not in ("ok", None)]
     more = f"; and {len(apart) - 3} more" if len(apart) > 3 else ""
     assert not apart, finding("; ".join(apart[:3]) + more, "peer access between all that are linked")
+
+
+@on_gpus
+@has_links_between
+@pytest.mark.optional
+@pytest.mark.advice
+def check_gpus_that_links_join_follow_each_other(node: Node) -> None:
+    """Ranks take GPUs by their numbers: where links join every other one, each tensor-parallel group crosses islands.
+
+    Do: start engines with the GPUs in this order: MACA_VISIBLE_DEVICES (MetaX), CUDA_VISIBLE_DEVICES; plans write it.
+    $ diag plan --model MODEL
+    """
+    usual = tuple(sorted(gpu.index for gpu in node.gpus))
+    pairs = joined(node)
+    if pairs is None:
+        raise NotMeasured("no pair that links join delivers what was sent")
+    size, ordered = largest(usual, pairs)
+    assert is_joined(usual, pairs, size), finding(
+        f"links join {size} GPUs each, not neighbours in number", f"the order {','.join(map(str, ordered))}"
+    )

@@ -4,6 +4,7 @@ import pytest
 
 from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.expected import expected
+from diag.facts.islands import LINK, paths
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rates import models, slow_pairs
@@ -60,9 +61,11 @@ def check_links_between_gpus_are_fast(node: Node, peers: Peers) -> None:
     for (source, target), found in peers.once(slow_pairs).get(node.name, {}).items():
         said = f"gpu:{source} to gpu:{target} {gb_per_s(found.value)}, {found.share:.1%} below"
         raise AssertionError(finding(said, f"{gb_per_s(found.others)} ({found.count} peers)"))
-    names = models(node)
+    names, ways = models(node), paths(node)
     for row in node.speed.p2p:
-        wanted = expected(names.get(row.source, ""), "p2p") if row.direct else None
+        way = ways.get(frozenset((row.source, row.target)))
+        by_link = row.direct and (way is None or way.path == LINK)
+        wanted = expected(names.get(row.source, ""), "p2p") if by_link else None
         assert wanted is None or row.bytes_per_s >= wanted.least, finding(
             f"gpu:{row.source} to gpu:{row.target} {gb_per_s(row.bytes_per_s)}",
             f"at least {gb_per_s(wanted.least)} ({wanted.source})" if wanted else "",

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from diag.facts.islands import paths
 from diag.facts.node import Node
 from diag.facts.outliers import Slow, slow
 from diag.facts.record import is_known
@@ -54,13 +55,15 @@ def slow_copies(cluster: Snapshot) -> dict[Kind, dict[Place, Slow]]:
 
 
 def slow_pairs(cluster: Snapshot) -> dict[str, dict[tuple[int, int], Slow]]:
-    """Node -> (source, target), of those that reach each other directly."""
-    rates: dict[str, dict[tuple[str, int, int], float]] = {}
+    """Node -> (source, target), of those that reach each other directly; beside pairs that are joined as they are."""
+    rates: dict[tuple[str, str, int], dict[tuple[str, int, int], float]] = {}
     for node in measured(cluster.nodes):
-        names = models(node)
+        names, ways = models(node), paths(node)
         for row in node.speed.p2p if is_known(node.speed, "p2p") else ():
             if row.verified and row.direct:
-                rates.setdefault(names.get(row.source, ""), {})[node.name, row.source, row.target] = row.bytes_per_s
+                way = ways.get(frozenset((row.source, row.target)))
+                kind = (names.get(row.source, ""), way.path if way else "", way.links if way else 0)
+                rates.setdefault(kind, {})[node.name, row.source, row.target] = row.bytes_per_s
     found: dict[str, dict[tuple[int, int], Slow]] = {}
     for each in rates.values():
         for (name, source, target), late in slow(each).items():

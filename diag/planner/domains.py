@@ -7,17 +7,19 @@ large messages: small ones wait longer. A pipeline hands the same on once a stag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from diag import hardware
 from diag.facts.collective import Collective
+from diag.facts.islands import Order
 from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.planner import islands
 from diag.planner.accelerators import Accelerators
 from diag.planner.deployment import Deployment
+from diag.planner.islands import Islands
 from diag.planner.model.architecture import Architecture
 from diag.planner.model.families.config import DTYPE_BYTES
 from diag.planner.network.groups import Groups, grouped
@@ -42,6 +44,8 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
     between_bytes_per_s: float | None
     nodes: tuple[str, ...] = ()
     rates: Rates | None = None
+    joined: Islands | None = None
+    """The islands as measured; None: nobody measured them."""
 
     def groups(self, deployment: Deployment) -> Groups:
         """Which nodes form each replica."""
@@ -64,7 +68,13 @@ class Domains(msgspec.Struct, frozen=True, kw_only=True):
         ranks = deployment.tp * deployment.dp
         if ranks > self.per_node:
             return ACROSS_NODES
-        return ACROSS_ISLANDS if ranks > self.island else INSIDE
+        crosses = self.island < self.per_node and (ranks > self.island or self.island % ranks)
+        return ACROSS_ISLANDS if crosses else INSIDE
+
+    def orders(self, deployment: Deployment) -> Mapping[str, Order]:
+        """Of the nodes whose GPUs its ranks must take in another order than by their numbers, to stay on links."""
+        inside = self.joined is not None and self.tier(deployment) == INSIDE
+        return self.joined.needed(deployment.tp * deployment.dp) if self.joined and inside else {}
 
     def cost(self, deployment: Deployment, architecture: Architecture) -> str:
         """One line; empty: it crosses nothing."""
@@ -86,7 +96,8 @@ def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
     names = tuple(node.name for node in found.nodes)
     pairs = rates(snapshot, names)
     between, rate = between_nodes(snapshot, names, pairs)
-    island, why = islands.measured(found) or _by_name(found.smallest.name)
+    joined = islands.measured(found)
+    island, why = (joined.size, joined.why) if joined is not None else _by_name(found.smallest.name)
     narrower = 0 < island < found.per_node
     return Domains(
         per_node=found.per_node,
@@ -96,6 +107,7 @@ def domains(snapshot: Snapshot, found: Accelerators) -> Domains:
         between_bytes_per_s=rate,
         nodes=names,
         rates=pairs,
+        joined=joined,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -13,11 +13,8 @@ from diag.facts.snapshot import Snapshot
 from diag.facts.speed import Speed
 from diag.inventory import fold
 from diag.inventory.gpusets import Part, folded
-from diag.planner.network.variables import Variable
 
 OPTION = "--exclude"
-BY_NUMBER = {"nvidia": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "{}"}}
-"""Vendor -> what lets a program see GPUs by the numbers that diag shows. Of others the order is not known for sure."""
 
 
 def without(snapshot: Snapshot, excluded: tuple[Part, ...]) -> Snapshot:
@@ -37,25 +34,6 @@ def require_nodes(excluded: Iterable[Part], names: list[str]) -> None:
     unknown = next((part.node for part in excluded if part.node not in names), None)
     if unknown is not None:
         raise DiagError(OPTION, f"{unknown!r} is no node of it", do=f"expected one of {fold(names)}")
-
-
-def visible(nodes: Sequence[Node], first: Sequence[str], vendor: str) -> tuple[Variable, ...]:
-    """Where GPUs lack between others, ranks would be counted wrongly: those that stay, by node.
-
-    ``first``: the nodes of the command that is written out; its values stand for all, so all get theirs.
-    """
-    lists = {node.name: [gpu.index for gpu in node.gpus] for node in nodes}
-    gaps = {name for name, gpus in lists.items() if gpus != list(range(len(gpus)))}
-    told = lists if first[0] in gaps else gaps
-    return tuple(
-        Variable(
-            name=name,
-            values=tuple((node, text.format(",".join(map(str, lists[node])))) for node in lists if node in told),
-            why="without the GPUs that were excluded, numbered as on the bus",
-        )
-        for name, text in BY_NUMBER.get(vendor, {}).items()
-        if gaps
-    )
 
 
 def _emptied(node: Node, excluded: Iterable[Part]) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from diag import hardware
 from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
 from diag.facts.snapshot import Snapshot
-from diag.planner import accelerators, alternatives, drafting, exclusion, gpu_words, measurements
+from diag.planner import accelerators, alternatives, drafting, gpu_words, measurements
 from diag.planner.backends import backed
 from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
@@ -27,6 +27,7 @@ from diag.planner.selection import chosen
 from diag.planner.trial import Trial
 from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
+from diag.planner.visible import visible
 from diag.planner.wanted import Wanted
 from diag.units import gbit_per_s
 
@@ -248,7 +249,7 @@ def _place(case: Case, best: Trial, network: NetworkEnvironment) -> Place:
         addresses=tuple(node.address for node in nodes),
         network=network.variables,
         vendor=case.device.vendor,
-        visible=exclusion.visible(case.found.nodes, group, case.device.vendor),
+        visible=visible(case.found.nodes, group, case.device.vendor, case.domains.orders(best.deployment)),
         wrong_pairs=measurements.wrong_pairs(case.found.nodes) if best.deployment.gpus > 1 else "",
         address_why=", to be filled in" if declared else " that diag connected to",
     )

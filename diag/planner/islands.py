@@ -1,43 +1,48 @@
-"""Which GPUs of a node do the vendor's own links join all to all, as measured?
-
-Ranks take GPUs in their order, so an island counts only as far as its GPUs are neighbours in number: of 0-3 and 4-7
-islands have 4 GPUs, of the even and the odd ones 1.
-"""
+"""Which GPUs of each node do the vendor's own links join all to all, and which order do ranks need to stay on them?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import msgspec
 
-from diag.facts.node import Node
-from diag.facts.record import is_known
+from diag.facts import islands
+from diag.facts.islands import Order, Pairs
 from diag.planner.accelerators import Accelerators
+from diag.planner.visible import ORDERED
 
-LINK = "link"
+
+class Islands(msgspec.Struct, frozen=True, kw_only=True):
+    """``size``: GPUs of each; ``why``: who says so; ``orders``: node -> its GPUs, island after island."""
+
+    size: int
+    why: str
+    orders: dict[str, Order]
+    pairs: dict[str, Pairs]
+
+    def needed(self, ranks: int) -> dict[str, Order]:
+        """The orders of those nodes where groups of ``ranks`` leave their links in the usual one."""
+        return {
+            name: ordered
+            for name, ordered in self.orders.items()
+            if 1 < ranks <= self.size and not islands.is_joined(tuple(sorted(ordered)), self.pairs[name], ranks)
+        }
 
 
-def measured(found: Accelerators) -> tuple[int, str] | None:
-    """GPUs of the smallest island of all nodes, and who says so. None: no node knows, or none has such links."""
-    linked = {node.name: _linked(node) for node in found.nodes if is_known(node, "between")}
-    if not any(linked.values()):
+def measured(found: Accelerators) -> Islands | None:
+    """None: no node knows of a link. Where ranks cannot be told an order, their usual one decides."""
+    joined = {node.name: islands.joined(node) for node in found.nodes}
+    pairs = {name: known for name, known in joined.items() if known is not None}
+    gpus = {node.name: tuple(sorted(gpu.index for gpu in node.gpus))[: found.per_node] for node in found.nodes}
+    if not pairs:
         return None
-    sizes = {name: _neighbours(pairs, found.per_node) for name, pairs in linked.items()}
-    smallest = min(sizes, key=lambda name: sizes[name])
-    return sizes[smallest], f"measured on {smallest}: links join {sizes[smallest]}"
+    sizes = (size for size in range(found.per_node, 0, -1) if found.per_node % size == 0)
+    for size in sizes:
+        orders = {name: islands.order(gpus[name], known, size) for name, known in pairs.items()}
+        if all(_is_possible(ordered, found.smallest.vendor) for ordered in orders.values()):
+            break
+    worst = min(pairs, key=lambda name: islands.largest(gpus[name], pairs[name])[0])
+    why = f"measured on {worst}: links join {size}"
+    return Islands(size=size, why=why, pairs=pairs, orders={name: each for name, each in orders.items() if each})
 
 
-def _linked(node: Node) -> frozenset[frozenset[str]]:
-    return frozenset(frozenset((pair.a, pair.b)) for pair in node.between if pair.path == LINK)
-
-
-def _neighbours(linked: frozenset[frozenset[str]], per_node: int) -> int:
-    """The largest part of a node such that all GPUs of each part are joined."""
-    return next(
-        size
-        for size in range(per_node, 0, -1)
-        if per_node % size == 0 and all(_joined(range(at, at + size), linked) for at in range(0, per_node, size))
-    )
-
-
-def _joined(gpus: Iterable[int], linked: frozenset[frozenset[str]]) -> bool:
-    names = [f"gpu:{index}" for index in gpus]
-    return all(frozenset((one, other)) in linked for one in names for other in names if one < other)
+def _is_possible(ordered: Order | None, vendor: str) -> bool:
+    return ordered is not None and (vendor in ORDERED or ordered == tuple(sorted(ordered)))

@@ -36,3 +36,18 @@ def test_copies_of_far_memory_alone_say_why_there_are_no_near_ones(change: Chang
     (reason,) = said(change(gpu_cluster(2))).values()
     assert reason is not None
     assert why in reason
+
+
+def test_pairs_that_links_do_not_join_are_no_slow_links():
+    """Of islands: what goes by the host is compared with what goes by the host."""
+    cluster = gpu_cluster(2)
+    across = {("gpu:1", f"gpu:{gpu}") for gpu in range(8)} | {(f"gpu:{gpu}", "gpu:1") for gpu in range(8)}
+    numbers = {(int(a[-1]), int(b[-1])) for a, b in across}
+    for name in ("gpu01", "gpu02"):
+        cluster = on(
+            name,
+            between=item(lambda row: (row.a, row.b) in across, having(path="NODE", links=0)),
+            speed=having(p2p=item(lambda row: (row.source, row.target) in numbers, having(times_s=(0.03, 0.03)))),
+        )(cluster)
+    wrong = [one for one in judge(cluster).verdicts if one.outcome == "failed"]
+    assert wrong == []

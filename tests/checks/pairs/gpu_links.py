@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diag.facts.device import Between
 from tests.checks.changes import Change, having, item, on
 from tests.checks.pair import two
 from tests.checks.pairs.gpu_health import every_gpu, gpu
@@ -12,6 +13,12 @@ DOWN = having(active=False)
 def pair(**fields: object) -> Change:
     """Of GPUs 0 and 1 of the second node."""
     return on("gpu02", between=item(0, having(**fields)))
+
+
+def of_two_islands(row: Between) -> bool:
+    """A pair of GPUs of which one has an even number, the other an odd one."""
+    ends = [row.a.partition("gpu:"), row.b.partition("gpu:")]
+    return all(end[1] for end in ends) and sum(int(end[2]) for end in ends) % 2 == 1
 
 
 PAIRS = (
@@ -39,5 +46,10 @@ PAIRS = (
     ),
     two("fabric_manager_runs", on("gpu02", gpu_system=having(fabric_manager="failed")), "Fabric Manager failed"),
     two("fabric_manager_runs", on("gpu02", gpu_system=having(fabric_manager=None)), "not installed"),
+    two(
+        "gpus_that_links_join_follow_each_other",
+        on("gpu02", between=item(of_two_islands, having(path="NODE", links=0))),
+        "links join 4 GPUs each, not neighbours in number",
+    ),
     two("linked_gpus_reach_each_other", pair(p2p="chipset not supported"), "gpu:0 and gpu:1: chipset"),
 )
