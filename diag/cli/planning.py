@@ -102,6 +102,7 @@ def plan_beside(
     snapshot: Snapshot, model: str | None, engine: tuple[str, str | None], wanted: Wanted, beside: Beside
 ) -> Plan:
     """The plan, and first of its notes what must be known before it is read. Raises DiagError."""
+    wanted = msgspec.structs.replace(wanted, excluded=beside.excluded)
     plan = plan_launch(without(snapshot, beside.excluded), model, *engine, wanted)
     told = (*example(model, snapshot), *beside.said)
     told += cautions(plan, beside.excluded, beside.verdicts, beside.command)

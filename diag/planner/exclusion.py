@@ -16,8 +16,13 @@ from diag.inventory.gpusets import Part, folded
 from diag.planner.network.variables import Variable
 
 OPTION = "--exclude"
-BY_NUMBER = {"nvidia": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "{}"}}
-"""Vendor -> what lets a program see GPUs by the numbers that diag shows. Of others the order is not known for sure."""
+BY_NUMBER = {
+    "nvidia": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "{}"},
+    "amd": {"HIP_VISIBLE_DEVICES": "{}"},
+}
+"""Vendor -> what lets a program see GPUs by the numbers that diag shows."""
+ASSUMED = {"amd": "that HIP numbers GPUs as amd-smi does is taken as given (amd-smi list -e of ROCm 6.4 tells)"}
+"""Vendors whose programs may count in another order."""
 
 
 def without(snapshot: Snapshot, excluded: tuple[Part, ...]) -> Snapshot:
@@ -39,23 +44,43 @@ def require_nodes(excluded: Iterable[Part], names: list[str]) -> None:
         raise DiagError(OPTION, f"{unknown!r} is no node of it", do=f"expected one of {fold(names)}")
 
 
-def visible(nodes: Sequence[Node], first: Sequence[str], vendor: str) -> tuple[Variable, ...]:
-    """Where GPUs lack between others, ranks would be counted wrongly: those that stay, by node.
+def lacking(excluded: Iterable[Part]) -> frozenset[str]:
+    """Nodes of which some GPUs were excluded."""
+    return frozenset(part.node for part in excluded if part.gpu >= 0)
+
+
+def hidden(nodes: Sequence[Node], every: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Nodes on which ranks have to be kept from GPUs: those that lack some between others; and of ``every``, those
+    whose engine takes all that it sees, also those that lack the last ones.
+    """
+    gaps = {node.name for node in nodes if [gpu.index for gpu in node.gpus] != list(range(len(node.gpus)))}
+    return frozenset(gaps | (every & {node.name for node in nodes}))
+
+
+def visible(nodes: Sequence[Node], first: Sequence[str], vendor: str, kept: frozenset[str]) -> tuple[Variable, ...]:
+    """Which GPUs programs may see, by node; ``kept``: those that ``hidden`` names.
 
     ``first``: the nodes of the command that is written out; its values stand for all, so all get theirs.
     """
     lists = {node.name: [gpu.index for gpu in node.gpus] for node in nodes}
-    gaps = {name for name, gpus in lists.items() if gpus != list(range(len(gpus)))}
-    told = lists if first[0] in gaps else gaps
+    told = lists if first[0] in kept else kept
     return tuple(
         Variable(
             name=name,
             values=tuple((node, text.format(",".join(map(str, lists[node])))) for node in lists if node in told),
-            why="without the GPUs that were excluded, numbered as on the bus",
+            why="without the GPUs that were excluded, numbered as diag shows them",
         )
         for name, text in BY_NUMBER.get(vendor, {}).items()
-        if gaps
+        if kept
     )
+
+
+def doubt(vendor: str, kept: frozenset[str]) -> str:
+    """Why ranks may see an excluded GPU all the same; empty: they do not."""
+    if not kept:
+        return ""
+    unread = f"what keeps programs from GPUs of {vendor} was not read: the command may take those that were excluded"
+    return ASSUMED.get(vendor, "") if vendor in BY_NUMBER else f"{unread} on {fold(kept)}"
 
 
 def _emptied(node: Node, excluded: Iterable[Part]) -> bool:

@@ -147,6 +147,7 @@ def _planned(case: Case, run: Running, result: Found) -> Planned:
         notes=(
             *gpu_words.notes(case, best),
             *network.notes,
+            *((doubt,) if (doubt := exclusion.doubt(case.device.vendor, _hidden(case))) else ()),
             *(one.note for one in others if one.note),
             *case.notes,
         ),
@@ -248,10 +249,16 @@ def _place(case: Case, best: Trial, network: NetworkEnvironment) -> Place:
         addresses=tuple(node.address for node in nodes),
         network=network.variables,
         vendor=case.device.vendor,
-        visible=exclusion.visible(case.found.nodes, group, case.device.vendor),
+        visible=exclusion.visible(case.found.nodes, group, case.device.vendor, _hidden(case)),
         wrong_pairs=measurements.wrong_pairs(case.found.nodes) if best.deployment.gpus > 1 else "",
         address_why=", to be filled in" if declared else " that diag connected to",
     )
+
+
+def _hidden(case: Case) -> frozenset[str]:
+    """Ollama takes every GPU that it sees."""
+    every = exclusion.lacking(case.wanted.excluded) if case.rules.by_layers else frozenset()
+    return exclusion.hidden(case.found.nodes, every)
 
 
 def _network(case: Case, best: Trial) -> NetworkEnvironment:
