@@ -21,6 +21,7 @@ from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Verdicts
 from diag.inventory import gpusets
 from diag.inventory.gpusets import Part
+from diag.planner.backends import OtherEngineError
 from diag.planner.exclusion import OPTION, without
 from diag.planner.model.models import example
 from diag.planner.plan import STABLE
@@ -90,7 +91,8 @@ def plan_for(path: Path | None, order: Order) -> int:
         raise DiagError("--model", "names nothing", do="name what is to be planned for, e.g. --model Qwen/Qwen3-32B")
     verdicts = _judged(path, snapshot) if order.hardware is None else None
     beside = Beside(excluded=excluded, verdicts=verdicts, command=_again(path, order))
-    plans = [plan_beside(snapshot, order.model, engine, wanted, beside) for engine in engines]
+    plan_one = plan_beside if order.engine != ALL else _plan_or_lost
+    plans = [plan_one(snapshot, order.model, engine, wanted, beside) for engine in engines]
     if order.engine == ALL:
         _tell_all(plans, order)
     else:
@@ -102,10 +104,24 @@ def plan_beside(
     snapshot: Snapshot, model: str | None, engine: tuple[str, str | None], wanted: Wanted, beside: Beside
 ) -> Plan:
     """The plan, and first of its notes what must be known before it is read. Raises DiagError."""
+    wanted = msgspec.structs.replace(wanted, excluded=beside.excluded)
     plan = plan_launch(without(snapshot, beside.excluded), model, *engine, wanted)
     told = (*example(model, snapshot), *beside.said)
     told += cautions(plan, beside.excluded, beside.verdicts, beside.command)
     return msgspec.structs.replace(plan, notes=(*told, *plan.notes), cautions=told)
+
+
+def _plan_or_lost(
+    snapshot: Snapshot, model: str | None, engine: tuple[str, str | None], wanted: Wanted, beside: Beside
+) -> Plan:
+    """Of several engines one that does not know what was set is no answer to it."""
+    try:
+        return plan_beside(snapshot, model, engine, wanted, beside)
+    except OtherEngineError as why:
+        name, version = engine
+        return Plan(
+            verdict="NO", reason=f"cannot be: {why.what}", lever=why.do, engine=EngineName(name=name, version=version)
+        )
 
 
 def _judged(path: Path | None, snapshot: Snapshot) -> Verdicts | None:

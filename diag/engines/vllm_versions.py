@@ -17,7 +17,7 @@ from diag.engines.flags import NEVER
 from diag.planner.captures import Captures
 from diag.planner.memory.paging.versions import vllm_paging
 from diag.planner.memory.platforms import UNIFIED
-from diag.planner.rules import NOTHING, BatchRow, EngineRules, SecondRunner, Spread, gib
+from diag.planner.rules import HIP_GRAPHS, NOTHING, BatchRow, EngineRules, SecondRunner, Spread, gib
 from diag.units import GIB, MIB
 
 _SMALL = BatchRow(total_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256, offline_batched_tokens=8192)
@@ -50,6 +50,9 @@ _POOL = gib(0.06, 0.14, 0.22, "a pool of graphs: 140 MiB in 47 logs of V1, 10th 
 _GRAPH = Spread(low=135 * 1024, mid=165 * 1024, high=200 * 1024, source="165 KiB × captures × layers in 47 logs of V1")
 _EXPERT_CAPTURE = Spread(
     low=0, mid=3.3 * MIB, high=6 * MIB, source="with experts 3.3 MiB more a capture: 15 logs since 0.11, 9 of 0 to 6"
+)
+_HIP_GRAPHS = Spread(
+    low=6, mid=5.6, high=5.2, source="graphs of HIP, times those of CUDA: 1.0 to 1.4 MiB each and layer in 4 logs"
 )
 _GRAPH_BEFORE = Spread(
     low=160 * 1024,
@@ -98,6 +101,7 @@ _V0_33 = EngineRules(
     graph_pool=_POOL,
     graph_per_layer=_GRAPH,
     graph_per_expert_capture=_EXPERT_CAPTURE,
+    hip_graphs=_HIP_GRAPHS,
     split_kinds=("full", "latent"),
     few_graphs=gib(0.02, 0.33, 0.65, "15 logs of at most 16 captures: median 0.33, 10th and 90th percentile"),
     captures=Captures(most=512, full=True),
@@ -204,6 +208,7 @@ _V0_10_2 = _since(
     captures_of=(("GptOssForCausalLM", Captures(most=1024, per_seq=0)),),
     graph_per_layer=_GRAPH_BEFORE,
     graph_per_expert_layer=_EXPERT_GRAPH_BEFORE,
+    hip_graphs=HIP_GRAPHS,
     split_kinds=(),
     communicator=NOTHING,
     non_torch_several=gib(0.2, 1.15, 2.2, "8 logs of 2 to 16 GPUs before 0.11: median 1.15, 10th and 90th percentile"),

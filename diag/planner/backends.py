@@ -21,6 +21,10 @@ VENDORS = ("nvidia", UNDESCRIBED)
 PINNED = "as you set it"
 
 
+class OtherEngineError(DiagError):
+    """What was set is known to other engines."""
+
+
 def backed(rules: EngineRules, architecture: Architecture, device: Device, pinned: Parameters) -> EngineRules:
     """``rules`` as they are where the engine has one backend. ``pinned`` names one of those that there are."""
     other = rules.other
@@ -42,7 +46,7 @@ def named(name: str, rules: EngineRules) -> EngineRules:
             return msgspec.structs.replace(one, backend_why=PINNED, note=rules.note)
     if not known:
         what = f"backend={name}: {rules.engine} has no backends to choose from"
-        raise DiagError("--set", what, do="leave it out; of the engines only lmdeploy has some")
+        raise OtherEngineError("--set", what, do="leave it out; of the engines only lmdeploy has some")
     names = " or ".join(one.backend for one in known)
     raise DiagError("--set", f"backend={name}: found no such backend of {rules.engine}, expected {names}")
 

@@ -36,6 +36,11 @@ def require_nodes(excluded: Iterable[Part], names: list[str]) -> None:
         raise DiagError(OPTION, f"{unknown!r} is no node of it", do=f"expected one of {fold(names)}")
 
 
+def lacking(excluded: Iterable[Part]) -> frozenset[str]:
+    """Nodes of which some GPUs were excluded."""
+    return frozenset(part.node for part in excluded if part.gpu >= 0)
+
+
 def _emptied(node: Node, excluded: Iterable[Part]) -> bool:
     """It has no GPU left: it is no node without any."""
     return is_known(node, "gpus") and not node.gpus and any(part.node == node.name for part in excluded)

@@ -7,7 +7,7 @@ import msgspec
 from diag import hardware
 from diag.facts.plan import Discarded, EngineName, KvCache, MemorySplit, Parameters, Plan
 from diag.facts.snapshot import Snapshot
-from diag.planner import accelerators, alternatives, drafting, gpu_words, measurements
+from diag.planner import accelerators, alternatives, drafting, exclusion, gpu_words, measurements, visible
 from diag.planner.backends import backed
 from diag.planner.candidates import Cluster, parameters
 from diag.planner.case import Case
@@ -27,7 +27,6 @@ from diag.planner.selection import chosen
 from diag.planner.trial import Trial
 from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
-from diag.planner.visible import visible
 from diag.planner.wanted import Wanted
 from diag.units import gbit_per_s
 
@@ -148,6 +147,7 @@ def _planned(case: Case, run: Running, result: Found) -> Planned:
         notes=(
             *gpu_words.notes(case, best),
             *network.notes,
+            *((doubt,) if (doubt := visible.doubt(case.device.vendor, _hidden(case))) else ()),
             *(one.note for one in others if one.note),
             *case.notes,
         ),
@@ -249,10 +249,22 @@ def _place(case: Case, best: Trial, network: NetworkEnvironment) -> Place:
         addresses=tuple(node.address for node in nodes),
         network=network.variables,
         vendor=case.device.vendor,
-        visible=visible(case.found.nodes, group, case.device.vendor, case.domains.orders(best.deployment)),
+        visible=visible.variables(
+            case.found.nodes,
+            group,
+            case.device.vendor,
+            kept=_hidden(case),
+            orders=case.domains.orders(best.deployment),
+        ),
         wrong_pairs=measurements.wrong_pairs(case.found.nodes) if best.deployment.gpus > 1 else "",
         address_why=", to be filled in" if declared else " that diag connected to",
     )
+
+
+def _hidden(case: Case) -> frozenset[str]:
+    """Ollama takes every GPU that it sees."""
+    every = exclusion.lacking(case.wanted.excluded) if case.rules.by_layers else frozenset()
+    return visible.hidden(case.found.nodes, every)
 
 
 def _network(case: Case, best: Trial) -> NetworkEnvironment:

@@ -53,6 +53,9 @@ def gib(low: float, mid: float, high: float, source: str) -> Spread:
 
 
 NOTHING = Spread(low=0, mid=0, high=0, source="none")
+HIP_GRAPHS = Spread(
+    low=1, mid=4.6, high=3.5, source="graphs of HIP, times those of CUDA: not logged; as vLLM's, or no more than CUDA's"
+)
 _NO_BATCH = BatchRow(total_bytes=0, max_num_batched_tokens=0, max_num_seqs=0)
 
 
@@ -160,6 +163,8 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     """The same of a model with experts, without a pool; nothing: as of any layer."""
     graph_per_expert_capture: Spread = NOTHING
     """More of each capture of a model with experts."""
+    hip_graphs: Spread = HIP_GRAPHS
+    """How many times as much all of them take on AMD."""
     split_kinds: tuple[TokenKind, ...] = ()
     """Attention of these kinds keeps its parts beside each other in graphs of whole decode batches (``graphs.py``)."""
     captures: Captures = Captures()

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from diag.facts.plan import Parameters
+from diag.inventory.gpusets import Part
 
 Goal = Literal["stable", "latency", "throughput", "context"]
 GOALS: tuple[Goal, ...] = ("stable", "latency", "throughput", "context")
@@ -21,13 +22,14 @@ FEWER_SEQS = (256, 64, 16)
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """``context`` in tokens, ``concurrency`` in requests at once; None: the goal decides.
 
-    ``pinned``: what may not vary.
+    ``pinned``: what may not vary. ``excluded``: what the Snapshot that is planned for does not hold any more.
     """
 
     goal: Goal = "stable"
     context: int | None = None
     concurrency: int | None = None
     pinned: Parameters = Parameters()
+    excluded: tuple[Part, ...] = ()
 
     @property
     def fixed_context(self) -> int | None:

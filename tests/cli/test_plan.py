@@ -151,6 +151,18 @@ def test_of_all_engines_the_best_verdict_is_the_status(diag):
     assert diag("plan", "--hardware", "8xH100", "--engine", "all", "--model", "/nosuch").status == 2
 
 
+def test_engines_that_do_not_know_what_was_set_lose_and_the_others_are_planned(diag):
+    done = diag("plan", "--hardware", "8xH100", *ALL, "--set", "backend=turbomind", "--json")
+    plans = {plan["engine"]["name"]: plan for plan in json.loads(done.out)}
+    assert done.status == 0
+    assert {name: plan["verdict"] for name, plan in plans.items()} == dict.fromkeys(ENGINES, "NO") | {
+        "lmdeploy": "FITS"
+    }
+    assert plans["vllm"]["reason"] == "cannot be: backend=turbomind: vllm has no backends to choose from"
+    assert diag("plan", "--hardware", "8xH100", *ALL, "--set", "backend=nosuch").status == 2
+    assert diag("plan", "--hardware", "8xH100", "--model", MODEL, "--set", "backend=turbomind").status == 2
+
+
 def test_explain_tells_every_candidate_with_its_reason(diag, planned):
     done = diag("plan", "--hardware", "8xH100", "--model", "Qwen/Qwen3-32B", "--explain")
     plain = " ".join(done.out.split())

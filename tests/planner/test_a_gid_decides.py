@@ -77,6 +77,14 @@ def test_a_gid_is_named_only_after_nccls_own_choice_was_proven_wrong(planned):
     assert "NCCL_IB_ADDR_RANGE" in told(plan)
 
 
+def test_a_failure_with_a_node_that_is_not_in_the_launch_proves_no_gid_wrong():
+    nodes = on_roce(1, "10.6.0", "10.5.0"), on_roce(2, "10.5.0"), on_roce(3, "10.5.0")
+    wrong = failed("gpu01", "gpu03", "transport retry counter exceeded", "roce_gid_index", rail="mlx5_0")
+    found = cluster(*nodes, links=links((wrong,), flows(TWO, TCP_RATE)))
+    assert [one.name for one in environment(nodes, found, "nvidia").variables] == ["NCCL_IB_ADDR_RANGE"]
+    assert environment(nodes[:2], found, "nvidia").variables == ()
+
+
 def test_nccls_log_proves_a_gid_wrong(planned):
     right = planned(cluster(on_roce(1, "10.5.0", speed=logged(3)), on_roce(2, "10.5.0")))
     wrong = planned(cluster(on_roce(1, "10.5.0", speed=logged(1)), on_roce(2, "10.5.0")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from diag.engines import plan_launch
@@ -13,7 +14,9 @@ from diag.facts.verdict import Culprit, Verdict, Verdicts
 from diag.inventory.gpusets import Part, parts
 from diag.planner.exclusion import without
 from diag.planner.unfit import cautions, unfit
-from tests.planner.clusters import eight_h100, snapshot, write_model
+from diag.planner.wanted import Wanted
+from diag.units import GIB
+from tests.planner.clusters import eight_h100, eight_mxc500, gpu_node, snapshot, write_model
 
 
 def excluded(cluster: Snapshot, text: str) -> Snapshot:
@@ -50,6 +53,35 @@ def test_every_engine_is_kept_from_it(tmp_path, engine):
 def test_the_last_gpus_need_no_variable(tmp_path):
     plan = plan_launch(excluded(two_nodes(), "gpu[01-02]:[6-7]"), write_model(tmp_path, "qwen3-32b"))
     assert plan.recipe.env == {}
+
+
+def test_ollama_takes_all_gpus_that_it_sees_so_the_last_ones_are_hidden_too(tmp_path):
+    model, wanted = write_model(tmp_path, "qwen3-8b"), Wanted(excluded=parts("gpu02:[6-7]", "--exclude"))
+    env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5"}
+    cluster = excluded(two_nodes(), "gpu02:[6-7]")
+    assert plan_launch(cluster, model, "ollama", wanted=wanted).recipe.env_of_nodes == {"gpu02": env}
+    assert plan_launch(cluster, model, "vllm", wanted=wanted).recipe.env_of_nodes == {}
+
+
+def test_gpus_of_amd_are_hidden_by_their_numbers_and_the_assumed_order_is_told(tmp_path):
+    mi300x = gpu_node("gpu01", free_gib=(190,) * 8, total=192 * GIB, kind="AMD Instinct MI300X")
+    plan = plan_launch(excluded(snapshot(mi300x), "gpu01:2"), write_model(tmp_path, "qwen3-32b"), "vllm", "0.17.0")
+    assert plan.recipe.env["HIP_VISIBLE_DEVICES"] == "0,1,3,4,5,6,7"
+    assert any("HIP numbers GPUs as amd-smi does is taken as given" in note for note in plan.notes)
+
+
+def test_gpus_of_metax_are_hidden_by_both_variables(tmp_path):
+    plan = plan_launch(excluded(snapshot(eight_mxc500()), "mx01:2"), write_model(tmp_path, "qwen3-32b"))
+    left = "0,1,3,4,5,6,7"
+    assert plan.recipe.env == {"MACA_VISIBLE_DEVICES": left, "CUDA_VISIBLE_DEVICES": left}
+
+
+def test_where_ranks_cannot_be_kept_from_an_excluded_gpu_that_is_said(tmp_path):
+    npus = tuple(msgspec.structs.replace(gpu, vendor="ascend") for gpu in eight_mxc500().gpus)
+    model, cluster = write_model(tmp_path, "qwen3-32b"), snapshot(eight_mxc500(gpus=npus))
+    plan = plan_launch(excluded(cluster, "mx01:2"), model)
+    assert "the command may take those that were excluded on mx01" in " ".join(plan.notes)
+    assert "excluded" not in " ".join(plan_launch(cluster, model).notes)
 
 
 def test_a_node_without_any_gpu_left_is_left_out():

@@ -247,3 +247,21 @@ def test_a_rail_that_is_slow_between_two_is_told_of_both():
 
 def test_one_pair_that_is_a_little_slower_leaves_no_rail_out():
     assert ring_of_four(("gpu02", "gpu03"), share=0.7) == ""
+
+
+THREE = ("gpu01", "gpu02", "gpu03")
+
+
+def test_links_to_a_node_that_is_not_in_the_launch_leave_no_rail_out():
+    slow = {"gpu03": 0.1 * RAIL_RATE}
+    measured = [flows(THREE, RAIL_RATE, "ib_write_bw", rail) for rail in ("mlx5_0", "mlx5_1")]
+    measured += [flows(THREE, RAIL_RATE, "ib_write_bw", "mlx5_2", slow)]
+    measured += [(failed("gpu01", "gpu03", "no completion", "ib_link_flapping", rail="mlx5_3"),)]
+    nodes = tuple(node(number, hcas=rails()) for number in (1, 2, 3))
+    found = cluster(*nodes, links=links(*measured))
+
+    def left_out(of: tuple[Node, ...]) -> list[str]:
+        return [one.values[0][1] for one in environment(of, found, "nvidia").variables if one.name == "NCCL_IB_HCA"]
+
+    assert left_out(nodes) == ["=mlx5_0,mlx5_1"]
+    assert left_out(nodes[:2]) == []

@@ -278,13 +278,6 @@ def test_the_first_start_compiles_and_may_take_more():
     assert compiled.high == eager.high + int(rules.compiling.high)
 
 
-def test_graphs_of_hip_take_several_times_those_of_cuda():
-    amd = replace(H100, name="AMD Instinct MI300X", vendor="amd", capability=(9, 4))
-    graphs = start(a_start(device=amd)).terms.graphs
-    cuda = start(a_start(device=replace(H100, capability=(8, 0)))).terms.graphs
-    assert (graphs.low, graphs.mid, graphs.high) == (6 * cuda.low, int(5.6 * cuda.mid), int(5.2 * cuda.high))
-
-
 @pytest.mark.parametrize("version", ["0.13.0", "0.30.0", "0.33.0"])
 def test_where_memory_is_shared_with_the_host_vllm_takes_small_batches(version):
     batch = vllm.rules(version).batch("NVIDIA GB10", 120 * GIB)

@@ -32,12 +32,12 @@ def graphs(  # noqa: PLR0917 - what graphs follow from
     rules: EngineRules | None = None,
     pp: int = 1,
     captures: int | None = 86,
-    capability: tuple[int, int] = (8, 0),
+    hopper: bool = False,
     tp: int = 1,
     batch: Batch | None = None,
 ) -> Term:
     batch = batch or Batch(max_num_seqs=256, max_num_batched_tokens=2048, captures=captures)
-    return terms(families.read(config), rules or vllm.rules("0.20"), batch, Ranks(tp=tp, pp=pp), capability).graphs
+    return terms(families.read(config), rules or vllm.rules("0.20"), batch, Ranks(tp=tp, pp=pp), hopper=hopper).graphs
 
 
 def test_captures_share_a_pool_and_each_takes_memory_for_each_layer():
@@ -97,7 +97,7 @@ LOGGED = [
 @pytest.mark.parametrize(("config", "tp", "pp", "logged"), LOGGED)
 def test_what_logs_print_of_8_to_80_layers_on_hopper(config: dict[str, object], tp: int, pp: int, logged: float):
     batch = Batch(max_num_seqs=1024, max_num_batched_tokens=8192)
-    found = graphs(config, vllm.rules("0.19.0"), pp=pp, tp=tp, capability=(9, 0), batch=batch)
+    found = graphs(config, vllm.rules("0.19.0"), pp=pp, tp=tp, hopper=True, batch=batch)
     assert found.low <= logged * 2**30 <= found.high
     assert found.mid / 2**30 == pytest.approx(logged, rel=0.15)
 
@@ -106,12 +106,11 @@ def test_attention_in_parts_is_that_of_hopper_in_16_bit_and_of_graphs_of_whole_b
     batch = Batch(max_num_seqs=512, max_num_batched_tokens=8192)
     plain = graphs(LLAMA, batch=batch)
     parts = 32 * 512 * 32 * 129 * 4
-    assert graphs(LLAMA, batch=batch, capability=(9, 0)).mid - plain.mid == parts
-    assert graphs(LLAMA, batch=batch, capability=(10, 0)) == plain
+    assert graphs(LLAMA, batch=batch, hopper=True).mid - plain.mid == parts
     wide = msgspec.structs.replace(families.read(LLAMA), dtype="float32")
-    assert terms(wide, vllm.rules("0.20"), batch, Ranks(tp=1), (9, 0)).graphs == plain
+    assert terms(wide, vllm.rules("0.20"), batch, Ranks(tp=1), hopper=True).graphs == plain
     old = vllm.rules("0.10.2")
-    assert graphs(LLAMA, old, batch=batch, capability=(9, 0)) == graphs(LLAMA, old, batch=batch)
+    assert graphs(LLAMA, old, batch=batch, hopper=True) == graphs(LLAMA, old, batch=batch)
 
 
 GPT_OSS = {
@@ -137,18 +136,18 @@ def test_gpt_oss_is_captured_further_than_others_however_few_its_sequences(versi
 @pytest.mark.parametrize(("tp", "logged"), [(1, 1.84), (2, 1.55)])
 def test_graphs_of_gpt_oss_take_what_its_logs_print(tp: int, logged: float):
     batch = Batch(max_num_seqs=1024, max_num_batched_tokens=8192)
-    found = graphs(GPT_OSS, vllm.rules("0.19.0"), tp=tp, capability=(9, 0), batch=batch)
+    found = graphs(GPT_OSS, vllm.rules("0.19.0"), tp=tp, hopper=True, batch=batch)
     assert found.mid / 2**30 == pytest.approx(logged, rel=0.05)
 
 
 def test_what_gpt_oss_leaves_unusable_on_hopper_counts():
-    def kept(version: str, capability: tuple[int, int]) -> float:
+    def kept(version: str, *, hopper: bool) -> float:
         batch = Batch(max_num_seqs=256, max_num_batched_tokens=8192)
-        found = terms(families.read(GPT_OSS), vllm.rules(version), batch, Ranks(tp=1), capability)
+        found = terms(families.read(GPT_OSS), vllm.rules(version), batch, Ranks(tp=1), hopper=hopper)
         return found.fragmentation.high / 2**30
 
-    assert kept("0.19.0", (9, 0)) == pytest.approx(1.8)
-    assert kept("0.19.0", (8, 0)) == kept("0.11.2", (9, 0)) == 0
+    assert kept("0.19.0", hopper=True) == pytest.approx(1.8)
+    assert kept("0.19.0", hopper=False) == kept("0.11.2", hopper=True) == 0
 
 
 def test_no_more_is_captured_than_a_batch_has_tokens():

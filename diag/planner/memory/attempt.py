@@ -10,6 +10,8 @@ from diag.planner.model.architecture import Architecture
 from diag.planner.model.drafts import Draft
 from diag.planner.rules import EngineRules
 
+HOPPER = (9, 0)
+
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """The GPU with the least of all that take part. ``total_bytes`` and ``free_bytes`` as the driver reports them."""
@@ -23,6 +25,16 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     vendor: str = "nvidia"
     usable_bytes: int | None = None
     """What a runtime library calls total, less than the driver does by what that keeps; None: not known."""
+
+    @property
+    def hopper(self) -> bool:
+        """AMD numbers MI250X alike."""
+        return self.vendor == "nvidia" and self.capability == HOPPER
+
+    @property
+    def kernels(self) -> tuple[int, int]:
+        """The compute capability by which engines choose among NVIDIA's kernels; others' devices run none of them."""
+        return (self.capability or HOPPER) if self.vendor == "nvidia" else (0, 0)
 
     @property
     def seen_bytes(self) -> int:

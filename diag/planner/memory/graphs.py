@@ -20,7 +20,6 @@ from diag.planner.rules import FEW, NOTHING, EngineRules, Spread
 
 SPLITS, SPLIT_ROWS = 32, 992
 FLOAT32 = 4
-HOPPER = (9, 0)
 FLASH_HEAD = 256
 """Of the largest heads that FlashAttention takes; where a layer has others, all run in another kernel."""
 OTHER_KERNEL = ("bagel", "gemma3", "molmo2", "paligemma")
@@ -28,13 +27,11 @@ OTHER_KERNEL = ("bagel", "gemma3", "molmo2", "paligemma")
 HALF = ("float16", "bfloat16")
 
 
-def captured(
-    architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks, capability: tuple[int, int] | None
-) -> Spread:
+def captured(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks, *, hopper: bool) -> Spread:
     if batch.enforce_eager:
         return NOTHING
     found = scaled(_counted(architecture, rules, batch, ranks), ranks.pp if rules.captures_each_stage else 1)
-    split = split_bytes(architecture, rules, batch, ranks, capability) if found.high else 0
+    split = split_bytes(architecture, rules, batch, ranks) if hopper and found.high else 0
     source = f"{found.source}; attention in {SPLITS} parts" if split else found.source
     return Spread(low=found.low + split, mid=found.mid + split, high=found.high + split, source=source)
 
@@ -86,10 +83,9 @@ def _in_chunks(architecture: Architecture) -> bool:
     return any(cache.chunk for cache in _attention(architecture))
 
 
-def split_bytes(
-    architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks, capability: tuple[int, int] | None
-) -> int:
-    if capability != HOPPER or architecture.dtype not in HALF or architecture.model_type in OTHER_KERNEL:
+def split_bytes(architecture: Architecture, rules: EngineRules, batch: Batch, ranks: Ranks) -> int:
+    """On Hopper."""
+    if architecture.dtype not in HALF or architecture.model_type in OTHER_KERNEL:
         return 0
     if _in_chunks(architecture) or any(cache.head_dim > FLASH_HEAD for cache in _attention(architecture)):
         return 0

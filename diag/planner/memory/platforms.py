@@ -14,7 +14,7 @@ import msgspec
 from diag.hardware import joined_by
 from diag.planner.memory.attempt import Device
 from diag.planner.memory.terms import Term, Terms
-from diag.planner.rules import Spread
+from diag.planner.rules import EngineRules, Spread
 from diag.units import GIB
 
 UNIFIED = ("gb10", "orin", "thor")
@@ -30,23 +30,20 @@ SHARED_NON_TORCH = Spread(
 SHARED_GRAPHS = Spread(
     low=0, mid=1.5 * GIB, high=5.2 * GIB, source="memory shared with the host: 0.05 and 5.1 GiB in logs of two GB10"
 )
-HIP_GRAPHS = Spread(
-    low=6, mid=5.6, high=5.2, source="graphs of HIP, times those of CUDA: 1.0 to 1.4 MiB each and layer in 4 logs"
-)
 OTHER_STEPS = (0.4, 1.4)
 """Of the activations: 0.4 and 1.3 in logs of two Ascend devices."""
 OTHER_NON_TORCH_BYTES = GIB // 2
 """At most as much more: 0.42 GiB in a log of an Intel GPU, 0.03 in one of Ascend."""
 
 
-def elsewhere(terms: Terms, device: Device, joined: Mapping[str, Spread]) -> Terms:
+def elsewhere(terms: Terms, device: Device, rules: EngineRules, joined: Mapping[str, Spread]) -> Terms:
     """The terms as they are on this device. ``joined``: of several ranks' libraries, by what joins their GPUs."""
     if (libraries := joined.get(joined_by(device.name))) is not None:
         terms = msgspec.structs.replace(terms, non_torch=Term.of(libraries))
     if device.vendor == "nvidia" and any(name in device.name.lower() for name in UNIFIED):
         return _shared(terms)
     if device.vendor == "amd":
-        return msgspec.structs.replace(terms, graphs=_times(terms.graphs, HIP_GRAPHS))
+        return msgspec.structs.replace(terms, graphs=_times(terms.graphs, rules.hip_graphs))
     return terms if device.vendor in TAKEN_FROM else _foreign(terms, device.vendor)
 
 

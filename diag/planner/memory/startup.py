@@ -197,9 +197,9 @@ def _terms(  # noqa: PLR0917 - the key of a cache
     device: Device,
     stage: int,
 ) -> Terms:
-    found = overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage), device.capability)
+    found = overhead.terms(architecture.value, rules.value, batch, deployment.ranks(stage), hopper=device.hopper)
     several = deployment.tp * deployment.dp > 1
-    found = elsewhere(found, device, dict(rules.value.non_torch_joined) if several else {})
+    found = elsewhere(found, device, rules.value, dict(rules.value.non_torch_joined) if several else {})
     return _dividing_tokens(found, architecture.value, rules.value, deployment) if deployment.dcp > 1 else found
 
 

@@ -13,7 +13,7 @@ import msgspec
 from diag.facts.plan import Estimate
 from diag.planner.memory import steps
 from diag.planner.memory.batch import Batch
-from diag.planner.memory.graphs import HOPPER, captured
+from diag.planner.memory.graphs import captured
 from diag.planner.memory.steps import Ranks
 from diag.planner.model.architecture import Architecture
 from diag.planner.rules import NOTHING, EngineRules, Spread, TermName
@@ -91,7 +91,8 @@ def terms(
     rules: EngineRules,
     batch: Batch,
     ranks: Ranks,
-    capability: tuple[int, int] | None = None,
+    *,
+    hopper: bool = False,
 ) -> Terms:
     """Of the rank that ``ranks`` describes; ``batch`` is what the engine works on at once."""
     second = rules.second_runner if rules.second_runner and rules.second_runner.runs(architecture) else None
@@ -106,9 +107,9 @@ def terms(
         experts=Term.of(experts),
         vision=Term.of(steps.vision(architecture, batch)),
         kept=Term.of(steps.kept(architecture, second.kept if second else 0, batch, ranks)),
-        graphs=Term.of(captured(architecture, rules, batch, ranks, capability)),
+        graphs=Term.of(captured(architecture, rules, batch, ranks, hopper=hopper)),
         non_torch=Term.of(rules.non_torch_several if ranks.tp * ranks.dp > 1 else rules.non_torch_alone),
-        fragmentation=Term.of(_fragmentation(architecture, rules, (sampler, forward), capability)),
+        fragmentation=Term.of(_fragmentation(architecture, rules, (sampler, forward), hopper=hopper)),
         context=Term.of(_context(rules, ranks)),
     )
 
@@ -120,11 +121,11 @@ def runtime_bytes(rules: EngineRules, batch: Batch, vocab: int) -> int:
 
 
 def _fragmentation(
-    architecture: Architecture, rules: EngineRules, tried: tuple[Spread, ...], capability: tuple[int, int] | None
+    architecture: Architecture, rules: EngineRules, tried: tuple[Spread, ...], *, hopper: bool
 ) -> Spread:
     more = rules.reserved_more
     if not more.high:
-        of_name = dict(rules.fragmentation_of).get(architecture.name) if capability == HOPPER else None
+        of_name = dict(rules.fragmentation_of).get(architecture.name) if hopper else None
         return of_name or rules.fragmentation
     peak = max(tried, key=lambda one: one.mid)
     return Spread(low=more.low * peak.mid, mid=more.mid * peak.mid, high=more.high * peak.mid, source=more.source)

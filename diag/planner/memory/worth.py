@@ -29,7 +29,6 @@ POLICIES = {"auto": 0, "int4": 4, "int8": 8, "fp8": 16, "fp8_e4m3": 16, "fp8_e5m
 """LMDeploy's quant_policy by the dtype of the KV cache."""
 CACHE_TYPES = {"auto": "f16", "fp8": "q8_0", "int8": "q8_0", "int4": "q4_0"}
 """Ollama's."""
-HOPPER = (9, 0)
 
 
 def worth(start: Start, kv_bytes: Sequence[int]) -> Paged:
@@ -65,7 +64,7 @@ def _layouts(start: Start) -> list[vllm.Layout]:
         max_num_batched_tokens=start.batch.max_num_batched_tokens,
         kv_cache_dtype=start.kv_cache_dtype,
         block_size=start.block_size,
-        compute_capability=start.device.capability or HOPPER,
+        compute_capability=start.device.kernels,
         drafted=start.draft.tokens if start.draft else 0,
     )
     tp, pp, dcp = deployment.tp, deployment.pp, deployment.dcp
@@ -130,7 +129,7 @@ def _sglang(start: Start) -> SglangSettings:
         kv_cache_dtype="fp8_e4m3" if start.kv_cache_dtype == "fp8" else start.kv_cache_dtype,
         page_size=start.block_size or 1,
         max_running_requests=start.batch.max_num_seqs,
-        compute_capability=start.device.capability or HOPPER,
+        compute_capability=start.device.kernels,
         drafted=start.draft.tokens if start.draft else 0,
         draft_layers=len(start.draft.layers) if start.draft else 0,
     )

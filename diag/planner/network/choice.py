@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from diag.facts.derived import setting
 from diag.facts.links import TCP, Links
 from diag.facts.node import Node
@@ -15,13 +17,18 @@ from diag.planner.network.ports import Out, Port, active, carries_rdma, left_out
 from diag.planner.network.variables import Library, Variable
 
 
-def links_of(snapshot: Snapshot) -> Links | None:
-    return snapshot.links if is_known(snapshot, "links") else None
+def links_among(nodes: Sequence[Node], snapshot: Snapshot) -> Links | None:
+    """What was measured between ``nodes``: a link to another one says nothing of a launch without it."""
+    if not is_known(snapshot, "links"):
+        return None
+    names = {node.name for node in nodes}
+    inside = tuple(flow for flow in snapshot.links.flows if {flow.source, flow.target} <= names)
+    return msgspec.structs.replace(snapshot.links, flows=inside)
 
 
 def hcas(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Iterator[Variable | str]:
     """And notes of what is set already, or cannot be said. Raises NotMeasured where they are not known."""
-    out = left_out(nodes, links_of(snapshot))
+    out = left_out(nodes, links_among(nodes, snapshot))
     kept = {node.name: [port for port in active(node) if port.key not in out.get(node.name, {})] for node in nodes}
     wrong = {node.name: why for node in nodes if (why := _takes_none(node, kept[node.name], library))}
     values = {
@@ -93,16 +100,14 @@ def _words(ports: Sequence[Port], meant: set[tuple[str, int]]) -> list[str]:
 
 def broken(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> Variable | None:
     """RDMA off: only where every pair test of a node failed, the collective did not end, and sockets work."""
-    links = links_of(snapshot)
+    links = links_among(nodes, snapshot)
     if links is None or not is_known(snapshot, "collective") or snapshot.collective.finished:
         return None
-    names = {node.name for node in nodes}
-    inside = [one for one in links.flows if {one.source, one.target} <= names]
-    over_tcp = [one for one in inside if one.method == TCP]
+    over_tcp = [one for one in links.flows if one.method == TCP]
     if not over_tcp or not all(is_known(one, "bytes_per_s") for one in over_tcp):
         return None
-    for name in sorted(names):
-        own = [one for one in inside if name in (one.source, one.target) and carries_rdma(one)]
+    for name in sorted(node.name for node in nodes):
+        own = [one for one in links.flows if name in (one.source, one.target) and carries_rdma(one)]
         if own and all(one.cause and not is_known(one, "bytes_per_s") for one in own):
             told = f"every RDMA test of {name} failed ({why_failed(own[0])}), all {len(over_tcp)} flows over TCP passed"
             why = f"{told}, and the collective did not end: {snapshot.collective.summary}"

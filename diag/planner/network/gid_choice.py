@@ -15,7 +15,7 @@ from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.inventory.nodesets import fold
 from diag.planner.network import gids
-from diag.planner.network.choice import links_of
+from diag.planner.network.choice import links_among
 from diag.planner.network.ports import ETHERNET, Port, active, left_out, why_failed
 from diag.planner.network.variables import Library, Variable
 
@@ -43,7 +43,7 @@ def variables(nodes: Sequence[Node], snapshot: Snapshot, library: Library) -> It
 
 
 def _roce(nodes: Sequence[Node], snapshot: Snapshot) -> dict[str, list[Port]]:
-    out = left_out(nodes, links_of(snapshot))
+    out = left_out(nodes, links_among(nodes, snapshot))
     return {
         node.name: [
             port
@@ -77,7 +77,7 @@ def _proven_wrong(nodes: Sequence[Node], snapshot: Snapshot, roce: Mapping[str, 
         right = {gid.index for gid in wanted[node.name].values()}
         if (used := _logged(node, snapshot)) and right and not set(used) & right:
             return f"NCCL's log on {node.name} shows GID {used[0]}, {_told(node.name, wanted)}"
-    links = links_of(snapshot)
+    links = links_among(nodes, snapshot)
     for flow in links.flows if links is not None else ():
         for name in (flow.source, flow.target):
             if flow.cause == CAUSE and name in roce and _differs(roce[name], wanted[name]):
