@@ -15,12 +15,23 @@ from diag.inventory import fold
 ALONE_RANKS = 2
 """What a single node needs for a collective of GLOO."""
 ONE_GPU = "gloo: one GPU, and NCCL needs one for each of two ranks"
+CUDA = "CUDA_VISIBLE_DEVICES"
+SHOWN_BY: Mapping[str, tuple[str, ...]] = {
+    "amd": ("HIP_VISIBLE_DEVICES", CUDA),
+    "metax": ("MACA_VISIBLE_DEVICES", CUDA),
+}
+"""Vendor -> the variables that show a program its GPUs, the first that is set counts; all others: CUDA's."""
+BUILDS = ("rocm", "metax", "das")
+"""In the versions of torch that compute through torch.cuda and may name no CUDA: AMD's, MetaX's, Hygon's."""
 OTHER_PYTHON = "name another with --python"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Participants:
-    """``places`` and ``ranks`` (a count for each) are in the order of the nodes; the first one is the master."""
+    """``places``, ``ranks`` (a count for each) and ``shown`` are in the order of the nodes; the first is the master.
+
+    ``shown``: variables by which ranks take GPUs in the order of the vendor's tool; empty: they do by themselves.
+    """
 
     backend: str
     backend_why: str
@@ -28,6 +39,7 @@ class Participants:
     ranks: tuple[int, ...]
     interface_why: str
     excluded: Mapping[str, str]
+    shown: tuple[Mapping[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,7 +75,15 @@ def participants(nodes: Sequence[Node], excluded: Mapping[str, str], ranks_per_n
         ranks=tuple(ranks),
         interface_why=choice.why,
         excluded=left_out,
+        shown=tuple(map(_shown, there)) if gpus else (),
     )
+
+
+def _shown(node: Node) -> Mapping[str, str]:
+    """MetaX's library takes the fastest first unless it is told; what the node's environment says is left as it is."""
+    if any(gpu.vendor != "metax" for gpu in node.gpus) or not is_known(node, "settings") or seen_gpus(node)[1]:
+        return {}
+    return dict.fromkeys(SHOWN_BY["metax"], ",".join(str(gpu.index) for gpu in seen_gpus(node)[0]))
 
 
 def _gloo_ranks(nodes: Sequence[Node]) -> int:
@@ -129,20 +149,23 @@ def _visible(node: Node) -> int:
 
 
 def seen_gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
-    """The GPUs that a program there sees, and why not all: CUDA_VISIBLE_DEVICES, read as CUDA does. NotMeasured."""
-    named = next(
-        (s.value for s in node.settings if s.name == "CUDA_VISIBLE_DEVICES" and s.source == "environment"), None
-    )
-    if named is None:
+    """The GPUs that a program there sees, and why not all: CUDA_VISIBLE_DEVICES or its like, read as CUDA does.
+
+    Raises NotMeasured where the settings or the GPUs are not known.
+    """
+    given = {each.name: each.value for each in node.settings if each.source == "environment"}
+    vendor = node.gpus[0].vendor if node.gpus else ""
+    name = next((name for name in SHOWN_BY.get(vendor, (CUDA,)) if name in given), None)
+    if name is None:
         return node.gpus, ""
     seen: list[Gpu] = []
-    for name in (part.strip() for part in named.split(",")):
-        found = [gpu for place, gpu in enumerate(node.gpus) if _is_named(gpu, place, name)]
+    for part in (part.strip() for part in given[name].split(",")):
+        found = [gpu for place, gpu in enumerate(node.gpus) if _is_named(gpu, place, part)]
         if len(found) != 1 or found[0] in seen:  # what CUDA cannot read ends its list
             break
         seen += found
     left_out = len(node.gpus) - len(seen)
-    return tuple(seen), f"CUDA_VISIBLE_DEVICES={named} hides {left_out} of {len(node.gpus)} GPUs" if left_out else ""
+    return tuple(seen), f"{name}={given[name]} hides {left_out} of {len(node.gpus)} GPUs" if left_out else ""
 
 
 def _is_named(gpu: Gpu, place: int, name: str) -> bool:
@@ -152,7 +175,7 @@ def _is_named(gpu: Gpu, place: int, name: str) -> bool:
 
 def _why_not_nccl(node: Node) -> str:
     torch = str(node.software.torch)
-    if peek(node.software, "cuda") is None and "rocm" not in torch:
+    if peek(node.software, "cuda") is None and not any(build in torch for build in BUILDS):
         return f"torch {torch} has no CUDA"
     if reason := without_gpus(node):
         return reason

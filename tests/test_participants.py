@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from diag.facts.device import Gpu, TorchView
@@ -9,7 +10,7 @@ from diag.facts.network import Interface
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import Missing, NotMeasured
 from diag.facts.software import Setting, Software
-from diag.participants import participants
+from diag.participants import participants, seen_gpus
 
 LO = Interface(name="lo", kind="loopback", state="unknown", mtu_bytes=65536, addresses=("127.0.0.1/8",))
 PYTHON = "/opt/venv/bin/python3"
@@ -78,6 +79,24 @@ def test_gpus_that_the_environment_hides_get_no_rank():
     hidden = (Setting(name="CUDA_VISIBLE_DEVICES", value="0,1", source="environment"),)
     nodes = [a_node(n, torch="2.13.0", cuda="12.8", gpus=8, settings=hidden if n == 2 else ()) for n in (1, 2)]
     assert participants(nodes, {}).ranks == (8, 2)
+
+
+def metax(*settings: Setting) -> Node:
+    node = a_node(1, torch="2.8.0+metax3.7.2.0", gpus=4, settings=settings)
+    return msgspec.structs.replace(node, gpus=tuple(msgspec.structs.replace(gpu, vendor="metax") for gpu in node.gpus))
+
+
+def test_ranks_on_gpus_of_metax_are_told_the_order_of_its_tool():
+    who = participants([metax()], {})
+    assert who.backend == "nccl"
+    assert who.shown == ({"MACA_VISIBLE_DEVICES": "0,1,2,3", "CUDA_VISIBLE_DEVICES": "0,1,2,3"},)
+
+
+def test_what_the_environment_of_metax_hides_stays_hidden():
+    hidden = metax(Setting(name="MACA_VISIBLE_DEVICES", value="2,1", source="environment"))
+    assert [gpu.index for gpu in seen_gpus(hidden)[0]] == [2, 1]
+    who = participants([hidden], {})
+    assert (who.ranks, who.shown) == ((2,), ({},))
 
 
 def test_what_cuda_cannot_read_in_the_environment_ends_its_list():

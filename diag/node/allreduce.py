@@ -43,7 +43,7 @@ LOG_WORD = 2
 """In argv."""
 STEERING = (
     "NCCL_", "GLOO_", "TORCH_NCCL_", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "UCX_",
-    "TORCH_CPP_LOG_LEVEL",
+    "TORCH_CPP_LOG_LEVEL", "MCCL_", "MACA_",
 )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 torch is imported once, before the children are forked; none of its devices is touched here, so each child makes a
 context of its own and takes it along when it is killed. A child says what it found in lines that carry its number; this
 process says how each one ended. argv: {"rounds": [[child, …], …], "seconds": …, "watch": {…} or null}; a child:
-{"id", "call": "gemm:measure", "arguments", "devices", "visible", "deadline_s", "delay_s", "wedge", "uuids"}.
+{"id", "call": "gemm:measure", "arguments", "devices", "visible", "numbered", "deadline_s", "delay_s", "wedge",
+"uuids"}.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Stand:
     """What a measurement is given: torch, its ``devices``, how it says what it found and meets the others."""
 
     def __init__(self, torch: Any, spec: dict[str, Any], place: Place) -> None:
-        self.torch, self.devices, self._child = torch, spec["devices"], spec["id"]
+        self.torch, self.devices, self._child = torch, _devices(torch, spec), spec["id"]
         self.meet = place.meet
 
     def say(self, **found: Any) -> None:
@@ -172,6 +173,13 @@ class Leader:
             time.sleep(LOOK_S)
         if wedged and child.spec.get("wedge"):
             self.wedged[child.spec["wedge"]] = f"not begun: {child.spec['call']} on {child.spec['devices']} had {why}"
+
+
+def _devices(torch: Any, spec: dict[str, Any]) -> list[str]:
+    """By their places among those that are shown; by number where all are, because this library read it earlier."""
+    shown, numbered = spec["devices"], spec.get("numbered")
+    masked = not spec.get("visible") or not numbered or torch.cuda.device_count() <= len(shown)
+    return shown if masked else numbered
 
 
 def _become(torch: Any, spec: dict[str, Any], gate: Gate) -> None:

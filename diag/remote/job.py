@@ -151,6 +151,7 @@ class Job:
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, and as each GPU by itself was measured
             "TORCH_CPP_LOG_LEVEL": "ERROR",
             **RECORDER,
+            **(self.who.shown[node] if self.who.shown else {}),
             **self.more,
         }
 

@@ -17,7 +17,8 @@ from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.speed import Lost
-from diag.participants import seen_gpus, without_gpus, without_torch
+from diag.participants import BUILDS, seen_gpus, without_gpus, without_torch
+from diag.remote.child import Child, sight
 from diag.remote.watched import stop_c, watched
 from diag.units import GIB, MIB
 
@@ -45,25 +46,6 @@ GEMMS_S: Mapping[str, Mapping[str, float]] = {
     "normal": {"bf16": 4.0, "fp16": 2.0, "fp8": 2.0, "tf32": 2.0, "fp32": 1.0},
 }
 """Level -> dtype -> seconds of load; burn: as normal, and bf16 for its minutes."""
-
-
-class Child(msgspec.Struct, frozen=True, kw_only=True):
-    """One process: what it calls, on which devices, until when. ``topic`` and ``gpus`` are for whoever reads it.
-
-    ``delay_s``: after the round began; ``deadline_s``: after it began itself, its wait for the others not counted.
-    """
-
-    id: int
-    topic: str
-    gpus: tuple[int, ...]
-    call: str
-    arguments: dict[str, Any] = {}
-    devices: tuple[str, ...]
-    visible: dict[str, str] = {}
-    uuids: tuple[str, ...] = ()
-    deadline_s: float
-    delay_s: float = 0.0
-    wedge: str = ""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +92,7 @@ def _gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
     if reason := without_torch(node):
         raise NotMeasured(reason)
     torch = str(node.software.torch)
-    if peek(node.software, "cuda") is None and "rocm" not in torch:
+    if peek(node.software, "cuda") is None and not any(build in torch for build in BUILDS):
         raise NotMeasured(f"torch {torch} has no CUDA")
     gpus, hidden = seen_gpus(node)
     if not gpus:
@@ -234,17 +216,17 @@ class _Plan:
         delay_s: float = 0.0, wedge: str = "",
     ) -> Child:  # fmt: skip
         self._number += 1
-        named = [gpu for gpu in gpus if gpu.vendor == "nvidia" and is_known(gpu, "uuid")]
-        by_name = len(named) == len(gpus)
+        seen = sight(gpus)
         return Child(
             id=self._number,
             topic=topic,
             gpus=tuple(gpu.index for gpu in gpus),
             call=call,
             arguments=dict(arguments),
-            devices=tuple(f"cuda:{place if by_name else gpu.index}" for place, gpu in enumerate(gpus)),
-            visible={"CUDA_VISIBLE_DEVICES": ",".join(map(_name, gpus))} if by_name else {},
-            uuids=tuple(gpu.uuid for gpu in named),
+            devices=seen.devices,
+            numbered=seen.numbered,
+            visible=seen.visible,
+            uuids=seen.uuids,
             deadline_s=round(_deadline_s(lasts_s), 1),
             delay_s=delay_s,
             wedge=wedge,
@@ -267,12 +249,6 @@ def _deadline_s(lasts_s: float) -> float:
 
 def _burn_s(seconds: float, late_s: float, gpus: int) -> float:
     return late_s + STAGGER_S * gpus + seconds + LONG_GRACE_S
-
-
-def _name(gpu: Gpu) -> str:
-    """By which the driver finds it; of a divided GPU the first slice."""
-    slices = gpu.mig_instances if peek(gpu, "mig") is True and is_known(gpu, "mig_instances") else ()
-    return slices[0].uuid if slices else gpu.uuid
 
 
 def _address(gpu: Gpu) -> str:

@@ -9,7 +9,8 @@ import msgspec
 
 from diag.facts.record import unknown
 from diag.facts.speed import Bandwidth, Context, Fill, Fingerprint, Gemm, Lost, P2p, Speed
-from diag.remote.schedule import Child, Schedule
+from diag.remote.child import Child
+from diag.remote.schedule import Schedule
 from diag.remote.session import JobEnd
 
 FIELDS: Mapping[str, tuple[str, ...]] = {

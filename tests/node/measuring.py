@@ -10,7 +10,23 @@ from typing import Any
 import pytest
 
 NODE = Path(__file__).parents[2] / "diag" / "node"
-NAMES = ("gemm", "copies", "p2p", "fill", "fingerprint", "stopwatch", "numa", "context", "proc", "markers", "settings")
+NAMES = (
+    "gemm",
+    "copies",
+    "p2p",
+    "fill",
+    "fingerprint",
+    "stopwatch",
+    "numa",
+    "context",
+    "proc",
+    "markers",
+    "settings",
+    "measure",
+    "alive",
+    "heat",
+    "gate",
+)
 MIB = 1 << 20
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,3 +147,17 @@ def test_the_agent_s_end_ends_every_child(workshop: Workshop):
     assert until(lambda: any(line.get("found") for line in lines if isinstance(line, dict)), 30)
     os.kill(session.hello.pid, 9)
     workshop.assert_nothing_is_left(10)
+
+
+@pytest.mark.parametrize(("count", "taken"), [(2, ["cuda:0", "cuda:1"]), (8, ["cuda:0", "cuda:3"])])
+def test_where_a_library_hides_nothing_gpus_are_taken_by_their_numbers(count, taken, programs):
+    """Read before the variables were set, all are seen: the first two would be measured in place of others."""
+    devices = programs("measure")._devices
+    torch = SimpleNamespace(cuda=SimpleNamespace(device_count=lambda: count))
+    spec = {
+        "devices": ["cuda:0", "cuda:1"],
+        "numbered": ["cuda:0", "cuda:3"],
+        "visible": {"MACA_VISIBLE_DEVICES": "0,3"},
+    }
+    assert devices(torch, spec) == taken
+    assert devices(torch, {"devices": ["cuda:3"]}) == ["cuda:3"]

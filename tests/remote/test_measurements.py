@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from diag.errors import NodeError
+from diag.remote.child import Child
 from diag.remote.inside import InnerSession
 from diag.remote.measurements import measure
-from diag.remote.schedule import Child, Schedule
+from diag.remote.schedule import Schedule
 from diag.remote.session import JobEnd
 from tests.remote.agents import Workshop, workshop
 

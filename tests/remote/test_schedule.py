@@ -89,6 +89,12 @@ def test_where_a_driver_gives_no_uuid_the_place_is_named():
     assert (child.devices, child.visible) == (("cuda:3",), {})
 
 
+def test_gpus_of_metax_are_shown_by_the_numbers_of_their_tool():
+    child = of(schedule(having(4, vendor="metax"), "normal"), "p2p")[2]
+    assert child.visible == {"MACA_VISIBLE_DEVICES": "0,3", "CUDA_VISIBLE_DEVICES": "0,3"}
+    assert (child.devices, child.numbered) == (("cuda:0", "cuda:1"), ("cuda:0", "cuda:3"))
+
+
 def test_fp8_is_for_those_that_have_it():
     assert any(child.arguments["dtype"] == "fp8" for child in of(schedule(having(), "normal"), "gemm"))
     old = schedule(having(compute_capability="8.0"), "normal")

@@ -6,7 +6,8 @@ gpustack (issue 4832), ms-swift, PaddleX and MetaX's fork of rmm, ``topo`` in vL
 GPU that is not available, of sGPU switched on, of ``--show-pcie``, ``--show-clock`` and ``--show-clk-tr``: nothing is
 guessed from those. Memory is in MiB; what is free is what is not used. Utilisation is that of the moment.
 
-torch counts these GPUs through torch.cuda; that its order is that of mx-smi is not said anywhere.
+torch counts these GPUs through torch.cuda, the fastest first; ``MACA_VISIBLE_DEVICES`` takes mx-smi's numbers and is an
+order, too (MetaX's page on environment variables: MACA_DEVICE_ORDER, MACA_VISIBLE_DEVICES). Never run on them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ READ = (
         tool="mx-smi",
         real="tables of 2.1.6, 2.1.12, 2.2.4, 2.2.6, 2.2.9, 2.3.1; topo -m of 2.1.7 and 2.2.9, topo -n, -L, "
         "--count-ecc and --show-temperature of 2.2.9",
-        only_documented="a GPU that is not available, sGPU switched on; torch's order of devices",
+        only_documented="a GPU that is not available, sGPU switched on; MACA_VISIBLE_DEVICES, by which torch is "
+        "told the order of its devices",
     ),
     Read(
         vendor="ascend",
