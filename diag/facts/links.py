@@ -74,6 +74,8 @@ class PortMatrix(Record, frozen=True, kw_only=True):
 
     ports: tuple[int, ...]
     tried: int
+    nodes: tuple[str, ...] = ()
+    """Those that tried; some may have been left alone afterwards."""
     closed: tuple[ClosedPorts, ...] = ()
     not_tried: tuple[tuple[str, str], ...] = ()
     """What, e.g. ``n001:8000``, and why: in use there already, no time left, …"""
@@ -133,6 +135,11 @@ class Links(Record, frozen=True, kw_only=True):
     @property
     def nodes_through(self) -> tuple[str, ...]:
         return self.nodes
+
+    @property
+    def knocking(self) -> tuple[str, ...]:
+        """Those that tried the ports of the others; where that was not kept, those that took part."""
+        return self.ports.nodes or self.nodes
 
     @property
     def summary(self) -> str:
