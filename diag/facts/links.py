@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diag.facts.record import UNASKED, Known, Record, is_known
 from diag.units import gbit_per_s
 
@@ -44,6 +46,20 @@ class Flow(Record, frozen=True, kw_only=True):
     def figure(self) -> str:
         """The field that its tool fills."""
         return "latency_s" if self.method.endswith("_lat") else "bytes_per_s"
+
+
+WRONG = "wrong_results"
+"""Cause of a flow whose bytes were not those that were sent: once is enough."""
+
+
+def usual(repeats: Sequence[Flow]) -> Flow:
+    """The one with the median rate; where half of them or more failed, or bytes were wrong, the last that says why."""
+    carried = sorted((flow for flow in repeats if is_known(flow, "bytes_per_s")), key=lambda flow: flow.bytes_per_s)
+    failed = [flow for flow in repeats if flow.cause and not is_known(flow, flow.figure)]
+    wrong = [flow for flow in failed if flow.cause == WRONG]
+    if wrong or 2 * len(failed) >= len(repeats):
+        return (wrong or failed)[-1]
+    return carried[(len(carried) - 1) // 2] if carried else repeats[-1]
 
 
 class Round(Record, frozen=True, kw_only=True):
