@@ -104,8 +104,9 @@ def check_link_is_as_fast_as_the_others(link: Link, peers: Peers) -> None:
 
 def closed_for(node: Node, cluster: Snapshot, peers: Peers) -> list[str]:
     """What is closed at this node, or for it, in words. Raises NotMeasured where nobody knocked, or it took no part."""
-    if node.name not in cluster.links.nodes:
-        raise NotMeasured(dict(cluster.links.excluded).get(node.name, "took no part"))
+    links = cluster.links
+    if node.name not in links.knocking:
+        raise NotMeasured({**dict(links.ports.not_tried), **dict(links.excluded)}.get(node.name, "took no part"))
     return peers.once(closed_ports).get(node.name, [])
 
 

@@ -32,7 +32,7 @@ def of_ports(verdicts: Sequence[Verdict], snapshot: Snapshot) -> Iterable[Culpri
     rows: dict[frozenset[str], list[ClosedPorts]] = defaultdict(list)
     for row in between(snapshot.links) if verdicts else ():
         ends = frozenset((*row.sources, *row.targets))
-        rows[ends].extend([row] if ends <= failed else [])
+        rows[ends].extend([row] if ends & failed else [])
     for alike in filter(None, rows.values()):
         nodes = tuple(dict.fromkeys(name for row in alike for name in (*row.sources, *row.targets)))
         yield Culprit(
@@ -41,7 +41,7 @@ def of_ports(verdicts: Sequence[Verdict], snapshot: Snapshot) -> Iterable[Culpri
             cause="firewall_blocks_ports",
             summary="; ".join(told(row) for row in alike[:SAID]),
             confidence=CONCLUDED,
-            evidence=tuple(f"{PORTS}@{name}" for name in nodes),
+            evidence=tuple(f"{PORTS}@{name}" for name in nodes if name in failed),
         )
 
 

@@ -284,7 +284,7 @@ def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
     judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
     assert (judged.exit_status, judged.culprits) == (0, ())
     assert {verdict.check for verdict in wrong(judged, "not_measured")} == {
-        "rails_carry_data", "rails_reach_their_line_rate"
+        "rails_carry_data", "rails_reach_their_line_rate", "rails_carry_as_much_from_gpus"
     }  # fmt: skip
 
 

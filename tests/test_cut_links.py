@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diag.facts.record import Missing
-from tests.checks.changes import both, having, item, named, of_cluster, on
+from tests.checks.changes import both, having, item, named, of_cluster, on, without
 from tests.checks.healthy import gpu_cluster
 from tests.checks.pairs.collective import cut_off
 from tests.checks.pairs.links import by_rdma, closed
@@ -39,6 +39,29 @@ def test_a_border_between_two_groups_names_no_node(split):
     names = tuple(f"gpu{number:02}" for number in range(1, 9))
     (culprit,) = found(closed(names[:split], names[split:], 8000), gpu_cluster(8))
     assert (culprit.kind, {*culprit.nodes}) == ("link", {*names})
+
+
+def test_who_was_left_alone_after_the_knocking_counts_among_those_that_are_reached():
+    """Of 8 nodes gpu01 is cut off from 3; that others use the interfaces of 3 nodes was seen afterwards."""
+    left_alone = of_cluster(links=having(nodes=lambda names: names[:5]))
+    (culprit,) = found(both(closed(("gpu01",), ("gpu02", "gpu03", "gpu04"), 8000), left_alone), gpu_cluster(8))
+    assert (culprit.kind, culprit.nodes) == ("link", ("gpu01", "gpu02", "gpu03", "gpu04"))
+
+
+def test_who_has_closed_ports_and_was_left_alone_afterwards_is_named():
+    others = ("gpu01", "gpu03", "gpu04", "gpu05")
+    left_alone = of_cluster(links=having(nodes=without(lambda name: name == "gpu02")))
+    (culprit,) = found(both(closed(others, ("gpu02",), 8000), left_alone), gpu_cluster(5))
+    assert (culprit.kind, culprit.nodes, culprit.evidence) == (
+        "node", ("gpu02",), ("ports_are_open_between_nodes@gpu02",)
+    )  # fmt: skip
+
+
+def test_a_closed_link_is_named_also_where_one_end_was_lost_afterwards():
+    gone = on("gpu02", reach=having(outcome="agent_silent", summary="no answer"), agent=Missing("no answer"))
+    culprits = found(both(closed(("gpu01",), ("gpu02",), 8000), gone), gpu_cluster(4))
+    (link,) = [culprit for culprit in culprits if culprit.kind == "link"]
+    assert (link.nodes, link.evidence) == (("gpu01", "gpu02"), ("ports_are_open_between_nodes@gpu01",))
 
 
 def test_two_nodes_behind_firewalls_are_named_and_their_partners_are_not():

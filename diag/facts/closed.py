@@ -13,7 +13,7 @@ from diag.facts.links import ClosedPorts, Links
 
 def at_fault(links: Links) -> frozenset[str]:
     """Nodes that are cut off from most others, as long as they are few and not a group that only reaches itself."""
-    others = len(links.nodes) - 1
+    others = len(links.knocking) - 1
     cut_off = _cut_off(links.ports.closed)
     left = {name: set(ends) for name, ends in cut_off.items()}
     found: list[str] = []
@@ -24,7 +24,7 @@ def at_fault(links: Links) -> frozenset[str]:
         found.append(name)
         for end in left.pop(name):
             left.get(end, set()).discard(name)
-    are_few = 2 * len(found) < len(links.nodes)
+    are_few = 2 * len(found) < len(links.knocking)
     are_alone = all(two in cut_off[one] for one, two in combinations(found, 2))
     return frozenset(found) if are_few and are_alone else frozenset()
 

@@ -11,7 +11,7 @@ import msgspec
 
 from diag.facts.collective import Blocked
 from diag.facts.device import Gpu, PciDevice
-from diag.facts.links import TCP, Flow, Links
+from diag.facts.links import TCP, Flow, Links, usual
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.rails import End, ends
@@ -191,19 +191,13 @@ def links(node: Node, cluster: Snapshot) -> tuple[Link, ...]:
 
 
 def _flows_from(node: Node, cluster: Snapshot) -> dict[tuple[str, str, str | None], Flow]:
-    """By target, method and rail; of repeats the one with the median rate."""
+    """By target, method and rail."""
     if not is_known(cluster, "links"):
         return {}
     repeats: dict[tuple[str, str, str | None], list[Flow]] = {}
     for flow in _by_source(cluster.links).get(node.name, ()):
         repeats.setdefault((flow.target, flow.method, flow.rail), []).append(flow)
-    return {way: _usual(flows) for way, flows in repeats.items()}
-
-
-def _usual(repeats: Sequence[Flow]) -> Flow:
-    """What was carried once is carried; of what never was, the last says why."""
-    carried = sorted((flow for flow in repeats if is_known(flow, "bytes_per_s")), key=lambda flow: flow.bytes_per_s)
-    return carried[(len(carried) - 1) // 2] if carried else repeats[-1]
+    return {way: usual(flows) for way, flows in repeats.items()}
 
 
 _sorted: list[tuple[Links, dict[str, list[Flow]]]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diag.facts.record import UNASKED, Known, Record, is_known
 from diag.units import gbit_per_s
 
@@ -46,6 +48,20 @@ class Flow(Record, frozen=True, kw_only=True):
         return "latency_s" if self.method.endswith("_lat") else "bytes_per_s"
 
 
+WRONG = "wrong_results"
+"""Cause of a flow whose bytes were not those that were sent: once is enough."""
+
+
+def usual(repeats: Sequence[Flow]) -> Flow:
+    """The one with the median rate; where half of them or more failed, or bytes were wrong, the last that says why."""
+    carried = sorted((flow for flow in repeats if is_known(flow, "bytes_per_s")), key=lambda flow: flow.bytes_per_s)
+    failed = [flow for flow in repeats if flow.cause and not is_known(flow, flow.figure)]
+    wrong = [flow for flow in failed if flow.cause == WRONG]
+    if wrong or 2 * len(failed) >= len(repeats):
+        return (wrong or failed)[-1]
+    return carried[(len(carried) - 1) // 2] if carried else repeats[-1]
+
+
 class Round(Record, frozen=True, kw_only=True):
     """Disjoint pairs measured at once. ``why``: ``ring 1/2``, ``all 3/15``, ``suspects against proven-good``, …
 
@@ -74,6 +90,8 @@ class PortMatrix(Record, frozen=True, kw_only=True):
 
     ports: tuple[int, ...]
     tried: int
+    nodes: tuple[str, ...] = ()
+    """Those that tried; some may have been left alone afterwards."""
     closed: tuple[ClosedPorts, ...] = ()
     not_tried: tuple[tuple[str, str], ...] = ()
     """What, e.g. ``n001:8000``, and why: in use there already, no time left, …"""
@@ -133,6 +151,11 @@ class Links(Record, frozen=True, kw_only=True):
     @property
     def nodes_through(self) -> tuple[str, ...]:
         return self.nodes
+
+    @property
+    def knocking(self) -> tuple[str, ...]:
+        """Those that tried the ports of the others; where that was not kept, those that took part."""
+        return self.ports.nodes or self.nodes
 
     @property
     def summary(self) -> str:

@@ -120,7 +120,7 @@ class GpuRise(Record, frozen=True, kw_only=True):
     """In words: ``corrected memory errors``, ``Xid 74 in the kernel log``."""
     by: int
     grave: bool
-    """Whether it is a fault: corrected errors, few PCIe packets sent again, and a program's own Xids are none."""
+    """Whether it is a fault: corrected errors, few packets sent again or damaged, a program's own Xids are none."""
 
 
 class CollectiveTime(Record, frozen=True, kw_only=True):

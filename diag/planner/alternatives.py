@@ -44,7 +44,7 @@ def alternatives(case: Case, best: Trial) -> tuple[Alternative, ...]:
 def _in_8_bit(case: Case, best: Trial) -> Alternative | None:
     for name, changed in _quantized(case):
         trial = best_of(changed, best.deployment)
-        if trial.rank == 0:
+        if trial.rank < RANK["RISKY"]:
             return None
         told = f"with weights in 8 bit ({name}) {best.deployment.told} holds {trial.tokens:,} tokens of KV cache"
         told += f", in {case.architecture.dtype} {best.tokens:,}"
@@ -79,7 +79,7 @@ def _kv_in_8_bit(case: Case, best: Trial) -> Alternative | None:
         trial = attempt(case, msgspec.structs.replace(best.way, kv_cache_dtype="fp8"))
     except NotKnown:
         return None
-    if trial.tokens <= best.tokens:
+    if trial.rank < RANK["RISKY"] or trial.tokens <= best.tokens:
         return None
     reason = f"a decision of its own, it changes answers a little: {trial.tokens:,} tokens instead of {best.tokens:,}"
     return Alternative(case=case, trial=trial, reason=reason)
@@ -89,7 +89,7 @@ def _for_throughput(case: Case, best: Trial) -> Alternative | None:
     """What the engine's own number of requests would cost."""
     own = case.own_batch(best.way.max_model_len)
     fixed = case.wanted.pinned.max_num_seqs or case.wanted.concurrency
-    if fixed or best.verdict == "NO" or own.max_num_seqs <= best.batch.max_num_seqs:
+    if fixed or best.rank < RANK["RISKY"] or own.max_num_seqs <= best.batch.max_num_seqs:
         return None
     way = msgspec.structs.replace(best.way, max_num_seqs=own.max_num_seqs, max_num_batched_tokens=None)
     trial = attempt(case, way)
@@ -99,13 +99,11 @@ def _for_throughput(case: Case, best: Trial) -> Alternative | None:
         note = f"for throughput: {told} cost no memory"
         return Alternative(case=case, trial=trial, reason=note, note=note)
     cost = f"cost {size(more)} more activation at most" if more > 0 else "cost no more activation"
-    if trial.tokens == best.tokens and trial.verdict == "FITS":
-        note = f"for throughput: {told} {cost}"
-        return Alternative(case=case, trial=trial, reason=note, note=note)
-    left = f"leave {trial.tokens:,} tokens of KV cache instead of {best.tokens:,}"
+    left = f" and leave {trial.tokens:,} tokens of KV cache instead of {best.tokens:,}"
+    left = "" if trial.tokens == best.tokens else left
     at = "at high estimates " if trial.rank == RANK["RISKY"] else ""
     doubt = "" if trial.verdict == "FITS" else f", and it is {trial.verdict} then: {at}{trial.outcome.why}"
-    note = f"for throughput: {told} {cost} and {left}{doubt}"
+    note = f"for throughput: {told} {cost}{left}{doubt}"
     return Alternative(case=case, trial=trial, reason=note, note=note)
 
 
@@ -117,7 +115,7 @@ def _smaller_steps(case: Case, best: Trial) -> Alternative | None:
     if best.batch.max_num_seqs > SMALLER_STEP:
         return None
     trial = attempt(case, msgspec.structs.replace(best.way, max_num_batched_tokens=SMALLER_STEP))
-    if trial.rank < best.rank or trial.tokens < WORTH_IT * best.tokens:
+    if trial.rank < max(best.rank, RANK["RISKY"]) or trial.tokens < WORTH_IT * best.tokens:
         return None
     holds = f"{trial.tokens:,} tokens of KV cache instead of {best.tokens:,}"
     note = f"{{max_num_batched_tokens={SMALLER_STEP}}} leaves {holds}; long prompts then take more steps"

@@ -24,7 +24,7 @@ from diag.planner.rules import EngineRules
 from diag.planner.running import Running, running
 from diag.planner.search import Found, Refused, search, why_lost
 from diag.planner.selection import chosen
-from diag.planner.trial import Trial
+from diag.planner.trial import RANK, Trial
 from diag.planner.trial import parameters as trial_parameters
 from diag.planner.unknown import NotKnown
 from diag.planner.wanted import Wanted
@@ -234,7 +234,7 @@ def _other_ranks(case: Case) -> str:
         return "a number of GPUs that divides the model's heads"
     loose = msgspec.structs.replace(case.wanted, pinned=Parameters(quantization=case.wanted.pinned.quantization))
     best = next(iter(search(msgspec.structs.replace(case, wanted=loose)).trials), None)
-    if best is None or best.verdict == "NO":
+    if best is None or best.rank < RANK["RISKY"]:
         return "other GPUs: without --set it does not fit either"
     return f"leave it to the plan: without --set {best.deployment.told} {best.verdict}"
 

@@ -15,7 +15,7 @@ from diag.planner.model.requantized import ON_LOADING
 from diag.planner.network.groups import grouped
 from diag.planner.rules import EngineRules
 from diag.planner.search import MOST_WEIGHTS, search
-from diag.planner.trial import Trial, attempt
+from diag.planner.trial import RANK, Trial, attempt
 from diag.planner.wanted import Wanted
 from diag.units import gbit_per_s, size
 
@@ -160,7 +160,7 @@ def _with_fewer_ranks(case: Case, best: Trial, ranks: int) -> str:
         return ""
     trial = attempt(case, msgspec.structs.replace(best.way, deployment=narrower))
     everywhere, now = trial.tokens * trial.replicas, best.tokens * best.replicas
-    if trial.verdict == "NO" or everywhere <= now:
+    if trial.rank < max(RANK["RISKY"], best.rank) or everywhere <= now:
         return ""
     return f"; {trial.replicas} replicas of {narrower.told} hold {everywhere:,} tokens instead of {now:,}"
 
@@ -172,7 +172,7 @@ def _unpinned(case: Case, best: Trial) -> str:
         return ""
     free = Wanted(goal=case.wanted.goal, context=best.way.max_model_len, concurrency=case.wanted.concurrency)
     other = next(iter(search(msgspec.structs.replace(case, wanted=free)).trials), None)
-    if other is None or other.deployment == best.deployment:
+    if other is None or other.rank < RANK["RISKY"] or other.deployment == best.deployment:
         return ""
     holds = f"{other.tokens * other.replicas:,} tokens instead of {best.tokens * best.replicas:,}"
     return f"without --set: {other.deployment.told}, {_replicas(case, other)}, {holds}"

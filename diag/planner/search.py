@@ -3,7 +3,8 @@
 Best is what fits for sure, then what does not cross a slower link with every layer, then what the goal asks for:
  - stable: weights of at most 80 % of memory; then a KV cache as large as the weights (from there on reading it bounds
    decoding, not they) on the fewest GPUs;
- - where requests at once are named: as many as can be; what the estimates do not tell apart is alike;
+ - where requests at once are named: all of them, or else as many as can be; what the estimates do not tell apart is
+   alike;
  - latency: the most GPUs for one request; throughput: the most tokens of KV cache on the whole cluster;
  - context: the longest one.
 """
@@ -124,12 +125,18 @@ def _batched_tokens(pinned: int | None, own: int) -> Sequence[int | None]:
 
 
 def _worth(case: Case, trial: Trial, enough: int) -> tuple[float, ...]:
-    held = min(enough, _held(trial))
-    return (trial.rank, -case.domains.tier(trial.deployment), held, *_aim(case, trial))
+    tier = case.domains.tier(trial.deployment)
+    return (trial.rank, -tier, _counted(case, trial, enough), *_aim(case, trial))
 
 
 def _held(trial: Trial) -> int:
     return int(trial.requests * trial.replicas)
+
+
+def _counted(case: Case, trial: Trial, enough: int) -> int:
+    """Of what it holds. All that the user named are always more than less of them."""
+    named = case.wanted.concurrency or 0
+    return named if _held(trial) >= named else min(enough, _held(trial))
 
 
 def _alike_from(case: Case, trials: Sequence[Trial]) -> int:
@@ -180,7 +187,7 @@ def why_lost(case: Case, trial: Trial, best: Trial, enough: int = 0) -> str:
         return f"fits only while overheads stay below their high estimates: {trial.outcome.why}"
     if case.domains.tier(trial.deployment) > case.domains.tier(best.deployment):
         return cost
-    if min(enough, _held(trial)) < min(enough, _held(best)):
+    if _counted(case, trial, enough) < _counted(case, best, enough):
         return f"holds {trial.requests * trial.replicas:.0f} of {case.wanted.concurrency} requests at once"
     return _why_aimed_worse(case, trial, best, told)
 

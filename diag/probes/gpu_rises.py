@@ -26,6 +26,9 @@ REQUESTS = tuple(
 CORRECTED, REPLAYS = "corrected memory errors", "PCIe packets sent again"
 REPLAYS_PER_MINUTE = 8
 """DCGM's limit, above which its health check warns (DCGM_LIMIT_MAX_PCIREPLAY_RATE)."""
+DAMAGED = "damaged packets on link"
+DAMAGED_PER_S = 100
+"""From there on DCGM's health check fails a link; they are sent again (DCGM_LIMIT_MAX_NVLINK_CRC_ERROR)."""
 
 
 def between(node: Node, answers: Answers, seconds: float) -> tuple[GpuRise, ...]:
@@ -38,17 +41,25 @@ def between(node: Node, answers: Answers, seconds: float) -> tuple[GpuRise, ...]
     counted = [
         rise for gpu in after if is_known(gpu, "uuid") and gpu.uuid in before for rise in _of(before, gpu, seconds)
     ]
-    return (*counted, *_logged(node, answers, after))
+    return (*counted, *_logged(node, answers))
 
 
 def _of(before: Mapping[str, Gpu], gpu: Gpu, seconds: float) -> Iterator[GpuRise]:
-    few = REPLAYS_PER_MINUTE * max(1.0, seconds / 60)
-    earlier = counters(before[gpu.uuid])
+    """By its number of before: where one is gone, those behind it move up."""
+    same = before[gpu.uuid]
+    earlier = counters(same)
     for name, value in counters(gpu).items():
         by = value - earlier.get(name, value)
         if by > 0:
-            harmless = name == CORRECTED or (name == REPLAYS and by <= few)
-            yield GpuRise(gpu=gpu.index, counter=name, by=by, grave=not harmless)
+            yield GpuRise(gpu=same.index, counter=name, by=by, grave=not _is_harmless(name, by, seconds))
+
+
+def _is_harmless(counter: str, by: int, seconds: float) -> bool:
+    if counter == REPLAYS:
+        return by <= REPLAYS_PER_MINUTE * max(1.0, seconds / 60)
+    if counter.startswith(DAMAGED):
+        return by < DAMAGED_PER_S * max(1.0, seconds)
+    return counter == CORRECTED
 
 
 def counters(gpu: Gpu) -> dict[str, int]:
@@ -73,7 +84,7 @@ def _of_link(link: NvLink) -> dict[str, object]:
     return {
         f"packets sent again on link {link.index}": link.replays,
         f"recoveries of link {link.index}": link.recoveries,
-        f"damaged packets on link {link.index}": link.crc_errors,
+        f"{DAMAGED} {link.index}": link.crc_errors,
     }
 
 
@@ -81,15 +92,15 @@ def _sum(one: object, other: object) -> object:
     return one + other if isinstance(one, int) and isinstance(other, int) else None
 
 
-def _logged(node: Node, answers: Answers, after: tuple[Gpu, ...]) -> Iterator[GpuRise]:
-    """New lines of the kernel log; where it cannot be read there are none to compare."""
+def _logged(node: Node, answers: Answers) -> Iterator[GpuRise]:
+    """New lines of the kernel log, also of a GPU that is gone; where it cannot be read there are none to compare."""
     if not is_known(node, "xids"):
         return
     try:
         now = xids.read(answers)
     except NotMeasured:
         return
-    places = {gpu.pci_address: gpu.index for gpu in after if is_known(gpu, "pci_address")}
+    places = {gpu.pci_address: gpu.index for gpu in node.gpus if is_known(gpu, "pci_address")}
     old = list(node.xids)
     for xid in now:
         if xid in old:

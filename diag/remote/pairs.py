@@ -16,7 +16,7 @@ import msgspec
 
 from diag.data_interface import Place
 from diag.errors import NodeError
-from diag.facts.links import Flow
+from diag.facts.links import WRONG, Flow
 from diag.facts.record import NotMeasured, unknown
 from diag.probes.verbs import Answer, Ask, Request
 from diag.remote import fanout
@@ -182,7 +182,7 @@ def _flow(  # noqa: PLR0917 - of one call
     mtu = sender.path_mtu
     why, cause = ("", "") if receiver.rate is not None else _why_not(ends, sender, receiver, spots)
     if receiver.wrong:
-        why, cause = "the bytes that arrived are not those sent", "wrong_results"
+        why, cause = "the bytes that arrived are not those sent", WRONG
     return Flow(
         source=source,
         target=target,

@@ -74,6 +74,7 @@ def measure(
     matrix = PortMatrix(
         ports=tuple(ports),
         tried=sum(one.tried for one in told.values()),
+        nodes=tuple(told),
         closed=_folded(told, unopened, set(told)),
         not_tried=tuple(not_tried),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from diag import localise
-from diag.facts.links import TCP, Flow, Links
+from diag.facts.links import TCP, Flow, Links, usual
 from diag.facts.record import is_known, peek
 from diag.facts.snapshot import Snapshot
 from diag.units import gbit_per_s, seconds
@@ -63,23 +63,21 @@ def _carried(flows: list[Flow]) -> str:
 
 
 def _rates(flows: list[Flow]) -> dict[Way, float]:
-    """Each direction once, with the median of its repeats."""
-    repeats: dict[Way, list[float]] = defaultdict(list)
+    """Each direction that carries something once, with the median of its repeats."""
+    return {way: flow.bytes_per_s for way, flow in _usual(flows).items() if is_known(flow, "bytes_per_s")}
+
+
+def _usual(flows: list[Flow]) -> dict[Way, Flow]:
+    repeats: dict[Way, list[Flow]] = defaultdict(list)
     for flow in flows:
-        if is_known(flow, "bytes_per_s"):
-            repeats[_way(flow)].append(flow.bytes_per_s)
-    return {way: median(rates) for way, rates in repeats.items()}
-
-
-def _way(flow: Flow) -> Way:
-    return flow.source, flow.target, flow.rail
+        repeats[flow.source, flow.target, flow.rail].append(flow)
+    return {way: usual(each) for way, each in repeats.items()}
 
 
 def _lost(flows: list[Flow]) -> dict[str, int]:
-    """Why -> how many directions that no repeat carried."""
-    carried = _rates(flows)
-    reasons = {_way(flow): peek(flow, "bytes_per_s").why for flow in flows if _way(flow) not in carried}
-    return dict(Counter(reasons.values()).most_common())
+    """Why -> how many directions."""
+    lost = [flow for flow in _usual(flows).values() if not is_known(flow, "bytes_per_s")]
+    return dict(Counter(peek(flow, "bytes_per_s").why for flow in lost).most_common())
 
 
 def _ports(links: Links) -> Iterable[str]:

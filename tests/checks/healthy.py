@@ -84,7 +84,7 @@ def _links(names, interface, bytes_per_s, line, mtu) -> Links:
         background=tuple(
             Background(node=name, interface=interface, bytes_per_s=1200.0, line_bytes_per_s=line) for name in names
         ),
-        ports=PortMatrix(ports=ports, tried=len(ports) * len(names) * (len(names) - 1)),
+        ports=PortMatrix(ports=ports, tried=len(ports) * len(names) * (len(names) - 1), nodes=names),
     )
 
 

@@ -124,3 +124,22 @@ def test_of_a_link_that_was_measured_again_the_median_counts_and_not_the_last(la
              for of in (before, cluster)]  # fmt: skip
     assert rates[0]
     assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize(
+    ("causes", "cause"),
+    [
+        (("", "firewall_blocks_ports"), "firewall_blocks_ports"),
+        (("firewall_blocks_ports", "mtu_mismatch", ""), "mtu_mismatch"),
+        (("", "", "firewall_blocks_ports"), ""),
+        (("", "", "wrong_results", ""), "wrong_results"),
+    ],
+)
+def test_a_link_that_failed_as_often_as_it_carried_has_failed_and_wrong_bytes_are_one_time_enough(causes, cause):
+    def repeated(flows):
+        failed = [having(bytes_per_s=Missing("nothing came"), cause=each) if each else having() for each in causes]
+        return tuple(wish(flow) for wish in failed for flow in flows)
+
+    cluster = of_cluster(links=having(flows=repeated))(cpu_cluster(4))
+    told = [link.flow.cause for link in derived.links(cluster.nodes[0], cluster) if link.flow is not None]
+    assert set(told) == {cause}

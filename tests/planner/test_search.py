@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from diag.declared import declared_snapshot
 from diag.engines import plan_launch
 from diag.facts.plan import Discarded, Parameters, Plan
 from diag.planner.wanted import Wanted
@@ -166,6 +167,19 @@ def test_more_requests_than_all_gpus_hold_are_told(qwen3_32b):
     plan = plan_launch(ONE_NODE, qwen3_32b, wanted=Wanted(concurrency=400))
     assert plan.parameters.tensor_parallel_size * plan.parameters.pipeline_parallel_size == 8  # holds the most
     assert any(note.endswith("of 400 requests of 8,192 tokens at once; the others wait") for note in plan.notes)
+
+
+def test_who_holds_all_requests_that_were_asked_for_wins_over_who_holds_nearly_all():
+    """TP 4 holds 200 requests, with whole experts 206: alike, unless it is 204 that are to be held."""
+    hardware = declared_snapshot("4xL40S", None)
+    exact, more = (
+        plan_launch(hardware, "openai/gpt-oss-120b", wanted=Wanted(concurrency=count)) for count in (204, 220)
+    )
+    assert exact.parameters.expert_parallel
+    assert exact.kv.max_concurrency >= 204
+    lost = {layout(one.parameters): one.reason for one in other_layouts(exact)}
+    assert lost[4, 1, 1, False] == "holds 200 of 204 requests at once"
+    assert not more.parameters.expert_parallel
 
 
 def test_a_few_more_requests_than_estimates_tell_apart_are_worth_no_pipeline_stages(qwen3_32b):

@@ -60,6 +60,16 @@ def test_packets_sent_again_over_pcie_are_a_fault_above_dcgms_rate(monkeypatch, 
     assert (found.counter, found.by, found.grave) == (gpu_rises.REPLAYS, by, grave)
 
 
+@pytest.mark.parametrize(("by", "grave"), [(2_999, False), (3_000, True)])
+def test_damaged_packets_on_a_link_are_a_fault_from_dcgms_rate_on(monkeypatch, by, grave):
+    links = HERE.gpus[2].links
+    damaged = msgspec.structs.replace(links[1], crc_errors=(links[1].crc_errors or 0) + by)
+    row = msgspec.structs.replace(HERE.gpus[2], links=(links[0], damaged, *links[2:]))
+    after = msgspec.structs.replace(HERE, gpus=(*HERE.gpus[:2], row, *HERE.gpus[3:]))
+    (found,) = risen(monkeypatch, HERE, after, seconds=30.0)
+    assert (found.by, found.grave) == (by, grave)
+
+
 def test_each_link_counts_for_itself(monkeypatch):
     links = list(HERE.gpus[2].links)
     links[1] = msgspec.structs.replace(links[1], replays=(links[1].replays or 0) + 2)
@@ -84,6 +94,18 @@ def test_new_lines_of_the_kernel_log_are_told_and_our_own_ends_are_no_fault(monk
         ("Xid 74 in the kernel log", True),
         ("Xid 45 in the kernel log", False),
         ("SXid 24007 in the kernel log", True),
+    ]
+
+
+def test_a_gpu_that_is_gone_is_named_and_those_behind_it_keep_their_numbers(monkeypatch):
+    counted = changed(ecc={"volatile_corrected": 9}).gpus[2]
+    moved_up = msgspec.structs.replace(counted, index=1)
+    lost = str(HERE.gpus[1].pci_address)
+    gone = Xid(code=79, pci_address=lost, at_s=99.0, said="GPU has fallen off the bus.")
+    after = msgspec.structs.replace(logged(gone), gpus=(HERE.gpus[0], moved_up))
+    assert [(rise.gpu, rise.counter) for rise in risen(monkeypatch, HERE, after)] == [
+        (2, gpu_rises.CORRECTED),
+        (1, "Xid 79 in the kernel log"),
     ]
 
 
