@@ -161,8 +161,8 @@ def test_a_bus_that_cannot_be_read_proves_no_absence(ask_tools: Ask):
 
 
 def test_a_command_for_each_id_is_asked_for_those_that_the_table_names(ask_tools: Ask, tool):
-    row = "| {}     910B3               | OK            | 92.1        41                0    / 0             |"
-    rows = "\\n".join(row.format(npu) for npu in (0, 10))
+    row = "| {}     910B3               | {}            | 92.1        41                0    / 0             |"
+    rows = "\\n".join(row.format(npu, health) for npu, health in ((0, "OK"), (10, "Not Ready")))
     tool("npu-smi", f'[ "$*" = info ] && printf "{rows}\\n" || echo "$*"')
     tree = {"sys/bus/pci/devices/": "", "dev/davinci0": ""}
     said = ask_tools(tree)["vendors"][0]["said"]
