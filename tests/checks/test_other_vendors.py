@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from diag.facts.device import PciDevice
+from diag.facts.device import UNSAID, PciDevice, Retired
+from diag.facts.record import Missing
 from diag.facts.snapshot import Snapshot
 from diag.judge import judge
 from diag.units import MIB
@@ -69,6 +70,63 @@ def test_one_that_does_not_answer_is_missed(metax: Snapshot):
 def test_one_that_its_tool_calls_unavailable_fails(metax: Snapshot):
     ill = on("gpu02", gpus=item(4, having(health="Unavailable")))(metax)
     assert ("gpu02", "failed") in outcomes(ill, "gpu_is_well_as_its_vendor_says")
+
+
+SOUND = Retired(kind="pages", corrected=UNSAID, uncorrected=0, pending=False, failed=False)
+"""As amd-smi tells it."""
+
+
+def of_amd(**changed: Any) -> Snapshot:
+    """The second of two nodes with 8 GPUs of AMD has one of which its tool says this."""
+    own = {"vendor": "amd", "retired": SOUND, "throttled_by": (), "temperature_c": 43, "slowdown_c": 100}
+    theirs = having(gpus=item(lambda _: True, having(**own)), devices=item(lambda _: True, having(vendor="amd")))
+    nodes = tuple(map(theirs, gpu_cluster(2).nodes))
+    return on("gpu02", gpus=item(4, having(**changed)))(msgspec.structs.replace(gpu_cluster(2), nodes=nodes))
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ("no_memory_waits_to_be_taken_out_of_use", {"retired": having(pending=True)}),
+        ("faulty_memory_could_be_taken_out_of_use", {"retired": having(failed=True)}),
+        ("gpu_is_not_slowed_down_by_its_board", {"throttled_by": ("hw_thermal_slowdown",)}),
+        ("gpu_is_cooler_than_where_it_slows_down", {"temperature_c": 104}),
+    ],
+)
+def test_a_fault_that_their_tool_tells_is_judged_as_one_of_nvidia(check: str, fault: dict[str, Any]):
+    assert outcomes(of_amd(**fault), check) == {("gpu01", "passed"), ("gpu02", "passed"), ("gpu02", "failed")}
+
+
+@pytest.mark.parametrize(
+    ("check", "unsaid"),
+    [
+        ("no_memory_waits_to_be_taken_out_of_use", {"retired": UNSAID}),
+        ("no_memory_waits_to_be_taken_out_of_use", {"retired": having(pending=UNSAID)}),
+        ("faulty_memory_could_be_taken_out_of_use", {"retired": having(failed=None)}),
+        ("gpu_is_not_slowed_down_by_its_board", {"throttled_by": UNSAID}),
+        ("gpu_is_cooler_than_where_it_slows_down", {"slowdown_c": UNSAID}),
+    ],
+)
+def test_what_their_tool_never_says_is_neither_health_nor_a_gap(check: str, unsaid: dict[str, Any]):
+    assert outcomes(of_amd(**unsaid), check) == {("gpu01", "passed"), ("gpu02", "passed"), ("gpu02", "skipped")}
+
+
+def test_what_their_tool_could_have_said_is_not_measured():
+    lost = of_amd(retired=Missing("amd-smi (bad pages) ended with status 2"))
+    assert ("gpu02", "not_measured") in outcomes(lost, "no_memory_waits_to_be_taken_out_of_use")
+
+
+@pytest.mark.parametrize("vendor", ["amd", "hygon", "metax", "ascend"])
+def test_a_device_file_of_theirs_that_is_closed_to_us_fails(vendor: str):
+    closed = ("/dev/kfd: permission denied (group render, gid 109; this user's: 1000)",)
+    theirs = {name: item(lambda _: True, having(vendor=vendor)) for name in TOPICS}
+    cluster = on("gpu02", gpu_system=having(files=closed))(on("*", **theirs)(gpu_cluster(2)))
+    assert outcomes(cluster, "device_files_are_open_to_us") == {("gpu01", "passed"), ("gpu02", "failed")}
+
+
+def test_a_device_of_which_no_file_is_known_has_none_that_is_open():
+    theirs = {name: item(lambda _: True, having(vendor="mthreads")) for name in TOPICS}
+    assert outcomes(on("*", **theirs)(gpu_cluster(1)), "device_files_are_open_to_us") == {("gpu01", "skipped")}
 
 
 def copying(gb_per_s: float, slot: str) -> Snapshot:

@@ -45,6 +45,11 @@ PAIRS = (
         gpu(throttled_by=("hw_slowdown", "hw_power_brake")),
         "cut by hw_slowdown, hw_power_brake",
     ),
+    two(
+        "faulty_memory_could_be_taken_out_of_use",
+        gpu(retired=having(kind="pages", failed=True)),
+        "a page could not be reserved",
+    ),
     two("gpus_are_not_slowed_down_by_their_driver", gpu(throttled_by=("sw_power_cap",)), "gpu:3: sw_power_cap"),
     two("power_caps_are_the_default", gpu(power_cap_w=350.0), "gpu:3: a cap of 350.0 W"),
     two(
