@@ -1,4 +1,4 @@
-"""Does a GPU get too hot under load, or does somebody else begin to use it? Asked of NVML, once a second.
+"""Does a GPU get too hot under load, or does somebody else begin to use it? Asked of NVML, twice a second.
 
 NVML is asked in a process of its own, as it may hang: then nothing is heard, and that is an answer too.
 """
@@ -16,6 +16,7 @@ import descendants
 import gpus
 import own_code
 import proc
+import under_load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 """The machine's own, of which NVML's pids are (PROC_PID_INIT_INO, linux/proc_ns.h)."""
-EVERY_S = 1.0
+EVERY_S = 0.5
+"""A level quick loads each GPU for a second."""
 SILENT_S = 6.0
 BELOW_SLOWDOWN_C = 5
 
@@ -44,6 +46,8 @@ class Watch:
         self.known = None if wish.get("known") is None else set(wish["known"])
         self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
+        self.heard: list[list[dict[str, Any]]] = []
+        """What was heard of the GPUs; whoever reads it empties it."""
         self._lines, self.pid = b"", 0
         self._heard = time.monotonic()
         self._out, end = os.pipe()
@@ -73,6 +77,7 @@ class Watch:
             if self.stop_c:
                 yield "", f"the temperature cannot be watched: {said['why']}"
             return
+        self.heard.append(said["gpus"])
         for row in said["gpus"]:
             if row.get("uuid") in self.stop_c and (why := self._too_hot(row)):
                 yield row["uuid"], why
@@ -145,7 +150,7 @@ def _become(out: int) -> None:
 
 
 def look(nv: Any) -> None:
-    """In the child: a line a second, or one that says why there is none."""
+    """In the child: two lines a second, or one that says why there is none."""
     import alive
     import nvml_health
     import nvml_identity
@@ -158,6 +163,7 @@ def look(nv: Any) -> None:
         "processes": nvml_identity.READS["processes"],
         "temperature_c": nvml_health.READS["temperature_c"],
         "margin_c": nvml_health.margin,
+        **under_load.reads(),
     }
     try:
         nv.nvmlInit()

@@ -28,10 +28,10 @@ def watch(monkeypatch) -> Any:
     assert heat.CHILD == CHILD
     one = heat.Watch.__new__(heat.Watch)
     one.stop_c, one.newcomers, one.known, one.ours = {"GPU-a": 82}, True, None, set()
-    one.token, one.inside = "", False
+    one.token, one.inside, one.heard = "", False, []
     monkeypatch.setattr(heat, "lives", lambda _: True)
     yield one
-    for name in ("heat", "descendants", "gpus", "own_code", "pci", "verbs", "proc"):
+    for name in ("heat", "descendants", "gpus", "own_code", "pci", "verbs", "proc", "under_load"):
         sys.modules.pop(name, None)
 
 
@@ -160,7 +160,8 @@ def test_the_real_bindings_tell_temperature_and_processes_of_every_gpu(library, 
     assert [len(line["gpus"]) for line in lines] == [8, 8]
     assert lines[0]["gpus"][0] == {
         "uuid": "GPU-00000000-0000-0000-0000-000000000000", "processes": [], "temperature_c": 31,
-        "margin_c": margin_c,
+        "margin_c": margin_c, "busy": False, "sm_mhz": 345, "throttle": 1, "power_w": 76.5, "generation": 5,
+        "width": 16,
     }  # fmt: skip
 
 
