@@ -280,6 +280,24 @@ def test_of_many_nodes_the_verdicts_of_their_run_count(diag, with_ecc_errors, mo
     assert "1 check failed on gpu03:5" in diag("plan", with_ecc_errors).out
 
 
+def test_many_nodes_that_nobody_judged_are_said_to_be_so(diag, with_ecc_errors, monkeypatch):
+    monkeypatch.setattr("diag.cli.planning.MOST_JUDGED", 3)
+    file = with_ecc_errors / "verdicts.json"
+    (line,) = json.loads(diag("plan", with_ecc_errors, "--json").out)["cautions"]
+    assert line.startswith(f"whether its nodes and GPUs are fit was not judged: {file} holds no verdicts of this run")
+    assert line.endswith(f"diag check {with_ecc_errors} --json > {file}")
+    file.write_text(json.dumps(json.loads(diag("check", with_ecc_errors, "--json").out) | {"run_id": "another"}))
+    assert json.loads(diag("plan", with_ecc_errors, "--json").out)["cautions"] == [line]
+
+
+def test_verdicts_of_some_checks_do_not_judge_all(diag, with_ecc_errors, monkeypatch):
+    monkeypatch.setattr("diag.cli.planning.MOST_JUDGED", 3)
+    (with_ecc_errors / "verdicts.json").write_text(diag("check", with_ecc_errors, "-k", "clock", "--json").out)
+    said = "whether its nodes and GPUs are fit was not judged by all checks: -k clock left some out"
+    assert json.loads(diag("plan", with_ecc_errors, "--json").out)["cautions"] == [said]
+    assert json.loads(diag("plan", "--hardware", "8xH100", "--model", MODEL, "--json").out)["cautions"] == []
+
+
 @pytest.mark.parametrize("text", ["gpu09", "gpu03:9", "", "gpu03:x"])
 def test_a_wrong_exclusion_is_one_line(diag, text):
     done = diag("plan", RECORDED, "--exclude", text)
