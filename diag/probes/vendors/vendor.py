@@ -49,6 +49,8 @@ class Found(msgspec.Struct, frozen=True):
     said: dict[str, Printed] = {}
     devices: dict[str, dict[str, str]] = {}
     """PCI address -> what sysfs says of its link and place, by the name of the file."""
+    above: dict[str, tuple[dict[str, str], ...]] = {}
+    """PCI address -> the same of each bridge above it, from the root down to its slot: what it can at most."""
     closed: tuple[str, ...] = ()
     """Device files that this user may not open, each with why."""
 
