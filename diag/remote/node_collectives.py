@@ -20,7 +20,7 @@ from diag.errors import NodeError
 from diag.facts.derived import package
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, unknown
-from diag.facts.speed import NO_TIME, CollectiveTime, NodeCollectives, Speed
+from diag.facts.speed import NO_TIME, CollectiveTime, NodeCollectives, Speed, why_no_more
 from diag.participants import ONE_GPU, Participants, participants
 from diag.probes import nccl_log
 from diag.remote import node_times, onlookers
@@ -68,13 +68,9 @@ def measure(
     if seconds < LEAST_S:
         too_late: NodeCollectives = unknown("no time was left for it")
         return too_late
-    if found.stopped:
-        not_begun: NodeCollectives = unknown(f"not run after this: {found.stopped}")
+    if why := why_no_more(found):
+        not_begun: NodeCollectives = unknown(f"not run after this: {why}")
         return not_begun
-    wedged = next((lost.why for lost in found.lost if lost.topic == "p2p" and lost.how == "killed"), "")
-    if wedged:
-        not_run: NodeCollectives = unknown(f"not run after a pair of GPUs that hung: {wedged}")
-        return not_run
     try:
         who = among(node)
     except NotMeasured as why:

@@ -125,7 +125,7 @@ def test_after_a_wedge_no_collective_is_begun(here):
         level="normal", seconds=1.0, lost=(Lost(topic="p2p", gpus=(0, 1), how="killed", why="no end within 11 s"),)
     )
     assert peek(_holder(measure(session, node, hung, EngineEnvironment())), "collectives").why.startswith(
-        "not run after a pair of GPUs that hung"
+        "not run after this: gpu:0 and gpu:1 hung: "
     )
 
 
