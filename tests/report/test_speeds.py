@@ -62,8 +62,8 @@ def test_the_table_of_gpus_holds_every_figure_that_was_measured():
     lines = gpu_lines(gpu_cluster(), ink(80))
     figures = [line.strip().partition("  ")[0] for line in lines[2:]]
     assert figures == [
-        *(f"GEMM {dtype}" for dtype in ("bf16", "fp16", "fp8", "tf32", "fp32")), "clock in bf16", "memory", "H2D", "D2H",
-        "H2D, far NUMA node", "D2H, far NUMA node", "H2D, all GPUs at once", "D2H, all GPUs at once", "GPU to GPU",
+        *(f"GEMM {dtype}" for dtype in ("bf16", "fp16", "fp8", "tf32", "fp32")), "clock in bf16", "memory",
+        "H2D", "D2H", "H2D, far NUMA node", "D2H, far NUMA node", "H2D, all GPUs at once", "D2H, all GPUs at once", "GPU to GPU",
     ]  # fmt: skip
 
 
