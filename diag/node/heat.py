@@ -35,7 +35,8 @@ class Watch:
     And of an onlooker: "token", which all of ours carry in their environment; "inside": some of them are in a
     container, so what cannot be read may be ours.
 
-    ``ours``: every process of ours that there ever was: NVML may speak of one that has ended meanwhile.
+    ``ours``: every process of ours that there ever was: NVML may speak of one that has ended meanwhile. ``looks``:
+    NVML told of the GPUs at least once.
     """
 
     def __init__(self, wish: dict[str, Any]) -> None:
@@ -44,6 +45,7 @@ class Watch:
         self.known = None if wish.get("known") is None else set(wish["known"])
         self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
+        self.looks = False
         self._lines, self.pid = b"", 0
         self._heard = time.monotonic()
         self._out, end = os.pipe()
@@ -77,6 +79,7 @@ class Watch:
             if row.get("uuid") in self.stop_c and (why := self._too_hot(row)):
                 yield row["uuid"], why
         yield from self._strangers(said["gpus"])
+        self.looks = True
 
     def _too_hot(self, row: dict[str, Any]) -> str:
         """By how far it is to its limit, where it says that; a limit found while it was idle would be another one."""

@@ -79,10 +79,17 @@ def _users(node: Node | None) -> tuple[int, ...] | None:
     return None if pids is None else tuple(pids)
 
 
-def start(onlooker: Onlooker, seconds: float, on_newcomer: Callable[[str], None]) -> None:
-    """In a thread, until somebody comes or it is stopped; what goes wrong with it ends nothing."""
+def start(
+    onlooker: Onlooker, seconds: float, on_newcomer: Callable[[str], None], on_look: Callable[[], None] = lambda: None
+) -> None:
+    """In a thread, until somebody comes or it is stopped; what goes wrong with it ends nothing.
+
+    ``on_look``: it saw who uses the GPUs for the first time, and nobody was new.
+    """
 
     def hear(line: Mapping[str, Any]) -> None:
+        if line.get("looks"):
+            on_look()
         if isinstance(line.get("stopped"), str):
             on_newcomer(line["stopped"])
 

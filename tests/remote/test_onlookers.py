@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from diag.facts.container import Container
 from diag.participants import Participants, participants
 from diag.remote.node_collectives import among, together
-from diag.remote.onlookers import HIDDEN, Onlooker, beside, of
+from diag.remote.onlookers import HIDDEN, Onlooker, beside, of, start
 from diag.remote.session import Session
 from diag.wishes import EngineEnvironment
 from tests.checks.machines import gpu_node
@@ -99,6 +100,15 @@ def test_who_used_the_gpus_before_is_known(watched, stranger):
     onlooker = replace(watched.onlooker, known=(stranger,))
     ended = Running({"n1": watched.session}, max_size_bytes=8192, watched={"n1": onlooker}).result(60)
     assert ended.finished, ended.summary
+
+
+def test_it_is_told_that_somebody_looks_and_not_before_nvml_answers(watched, tmp_path):
+    seeing, blind = threading.Event(), threading.Event()
+    start(watched.onlooker, 30, print, seeing.set)
+    start(replace(watched.onlooker, environment={"LD_LIBRARY_PATH": str(tmp_path)}), 30, print, blind.set)
+    assert seeing.wait(15)
+    assert not blind.wait(1)
+    watched.session.end(5)
 
 
 HOST = msgspec.structs.replace(gpu_node(1), container=Container(kind=None))
