@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -267,7 +268,29 @@ def test_an_agent_that_is_gone_is_told_and_the_flow_keeps_its_place(workshop: Wo
     nodes = {name: node(name) for name in sessions}
     flows = measure(wanted, WRITE, sessions, nodes, 30, lambda name, _: lost.append(name))
     assert lost == ["n1"]
-    assert [is_known(flow, "bytes_per_s") for flow in flows] == [False]
+    assert [(flow.rail, is_known(flow, "bytes_per_s")) for flow in flows] == [("rxe0", False)] * 2
+
+
+@pytest.mark.parametrize("later_s", [0.0, 1.0])
+def test_what_is_needed_by_others_meanwhile_at_the_clients_node_ends_the_run(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch, later_s: float
+):
+    """While the server begins to listen, when there is no job yet that could be stopped; or later."""
+    ended: dict[str, str] = {}
+    listens = perftest_run._listens
+
+    def slowly(*words: Any) -> bool:
+        found = listens(*words)
+        threading.Timer(later_s, ended.setdefault, ("a", "another process began to use a GPU (pid 7)")).start()
+        time.sleep(0.0 if later_s else 0.2)
+        return found
+
+    monkeypatch.setattr(perftest_run, "_listens", slowly)
+    began = time.monotonic()
+    flows = replay(HANGS, HANGS, ended=ended)
+    assert {peek(flow, "bytes_per_s").why for flow in flows} == {"a: another process began to use a GPU (pid 7)"}
+    assert [call[0] for call in calls(replay)] == ["server", "client"][: 2 if later_s else 1]
+    assert time.monotonic() - began < 10
 
 
 def test_the_real_perftest_without_a_device_is_named(workshop: Workshop):
