@@ -195,17 +195,27 @@ def _is_slow(flow: Flow, rail: Rail, *, on_gpu: bool) -> bool:
 def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | None:
     """Why it is not even tried; None: it is."""
     over_ipv6 = any(":" in wanted.addresses[node.name] for node in pair)
-    for node, end in zip(pair, (rail.one, rail.other), strict=True):
+    for node in pair:
         system = node.rdma_system if is_known(node, "rdma_system") else None
         if system is not None and is_known(system, "perftest") and system.perftest is None:
             return Failure(why=NOT_INSTALLED.format(node=node.name))
         if over_ipv6 and not (system is not None and system.perftest_ipv6):
             return Failure(why=ONLY_IPV4.format(node=node.name))
-        if why := wanted.spared.get(node.name, {}).get(end.name):
-            return Failure(why=f"{node.name}: {why}")
+    return _down(pair, rail) or _left_alone(wanted, pair, rail)
+
+
+def _down(pair: tuple[Node, Node], rail: Rail) -> Failure | None:
+    for node, end in zip(pair, (rail.one, rail.other), strict=True):
         if end.port.state != "active":
             state = f"{end.name} of {node.name} is {end.port.state}"
             return Failure(why=state, cause="rdma_bad_hca_selected", at=node.name)
+    return None
+
+
+def _left_alone(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | None:
+    for node, end in zip(pair, (rail.one, rail.other), strict=True):
+        if why := wanted.spared.get(node.name, {}).get(end.name):
+            return Failure(why=f"{node.name}: {why}")
         if wanted.on_gpu and (why := why_not_on_gpu(Place(node, end))):
             return Failure(why=why)
     return None
