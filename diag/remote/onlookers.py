@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from diag.errors import NodeError
-from diag.facts.derived import gpu_users
+from diag.facts.derived import gpu_users, sees_strangers
 from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import is_known
@@ -63,8 +63,9 @@ def beside(
 def of(session: Session, node: Node) -> Onlooker | str:
     if isinstance(session, InnerSession):
         side = node.host_side if is_known(node, "host_side") else None
-        return Onlooker(session=session.outer, known=_users(side), inside=True)
-    if not is_known(node, "container") or node.container.kind is not None:
+        blind = side is not None and not sees_strangers(side)
+        return HIDDEN if blind else Onlooker(session=session.outer, known=_users(side), inside=True)
+    if not sees_strangers(node):
         return HIDDEN
     gpus: tuple[Gpu, ...] = node.gpus if is_known(node, "gpus") else ()
     if not all(gpu.vendor == "nvidia" for gpu in gpus):

@@ -46,7 +46,7 @@ class Watched:
             first=f"import os;os.environ.update(LD_LIBRARY_PATH={str(library)!r},FAKE_PID_FILE={str(self.told)!r})"
         )
         tree = {name: text for at in ADDRESSES for name, text in pci_device(at, H200).items()}
-        root = plant(folder, {**tree, "proc/self/ns/pid": "-> pid:[4026531836]"})
+        root = plant(folder, tree)
         self.onlooker = Onlooker(session=self.session, known=(), root=str(root))
 
     def uses(self, pid: int) -> None:
@@ -111,7 +111,7 @@ def test_it_is_told_that_somebody_looks_and_not_before_nvml_answers(watched, tmp
     watched.session.end(5)
 
 
-HOST = msgspec.structs.replace(gpu_node(1), container=Container(kind=None))
+HOST = msgspec.structs.replace(gpu_node(1), container=Container(kind=None, pids_of_machine=True))
 
 
 def in_nccl(node) -> Participants:
@@ -126,5 +126,6 @@ def test_each_node_whose_gpus_are_used_is_watched():
 
 
 def test_in_a_container_that_nobody_entered_from_its_host_it_is_said_that_nobody_looks():
-    inside = msgspec.structs.replace(HOST, container=Container(kind="docker"))
-    assert of(object(), inside) == HIDDEN  # type: ignore[arg-type]
+    for container in (Container(kind="docker", pids_of_machine=True), Container(kind=None, pids_of_machine=False)):
+        inside = msgspec.structs.replace(HOST, container=container)
+        assert of(object(), inside) == HIDDEN  # type: ignore[arg-type]
