@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.node.asking import zipped
-from tests.node.trees import plant
 from tests.remote.agents import until
 
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
@@ -91,18 +90,6 @@ def test_a_pid_that_is_nobody_s_is_no_stranger(watch, monkeypatch):
     watch.known = set()
     assert alarms(watch, row("GPU-a", 40, 4000004)) == []
     assert alarms(watch, row("GPU-a", 40, os.getppid())) != []
-
-
-@pytest.mark.parametrize(("link", "looks"), [("pid:[4026531836]", True), ("pid:[4026532999]", False), ("", False)])
-@pytest.mark.usefixtures("watch")
-def test_newcomers_are_looked_for_where_nvml_s_pids_are_ours(tmp_path, link, looks):
-    """In a container, by whatever runtime, the driver may tell the host's pids: our own would seem to have come."""
-    import heat  # noqa: PLC0415 - as above
-
-    root = plant(tmp_path, {"sys/bus/pci/devices/none": "", **({"proc/self/ns/pid": f"-> {link}"} if link else {})})
-    one = heat.Watch({"stop_c": {}, "newcomers": True, "known": [], "root": str(root)})
-    one.end()
-    assert one.newcomers is looks
 
 
 def test_a_measurement_that_has_just_ended_is_no_stranger(watch):
