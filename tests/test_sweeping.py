@@ -16,6 +16,7 @@ from diag.errors import NodeError
 from diag.facts.device import GpuProcess
 from diag.facts.links import Flow, Links
 from diag.probes.verbs import Answer, Request
+from tests.checks.changes import having, item, named
 from tests.checks.machines import cpu_node, gpu_node
 
 SILENT = NodeError("node2", "agent_silent", "no answer within 7.5 s")
@@ -208,6 +209,23 @@ def test_a_rail_that_counts_no_bytes_is_not_loaded():
         f"RDMA over {', '.join(hca.name for hca in gpu_node(2).hcas)} of gpu02"
     ]
     assert "counts no bytes" in links.left_out[0][1]
+
+
+@pytest.mark.usefixtures("by_rdma")
+def test_of_a_rail_that_is_down_nobody_asks_whether_others_use_it():
+    def one_down(number: int) -> Any:
+        node = gpu_node(number)
+        down = having(ports=item(0, having(state="down")))
+        return having(hcas=item(named("mlx5_1"), down))(node) if number == 2 else node
+
+    counted = counting()
+    silent = lambda asked: {**(said := counted(asked)), "hcas": without_port("mlx5_1/1", said["hcas"])}  # noqa: E731
+    links, _ = swept(4, {"gpu02": {"nic_counters:read": silent}}, one_down, level="normal")
+    assert links.left_out == ()
+
+
+def without_port(gone: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in counts.items() if name != gone}
 
 
 @pytest.mark.usefixtures("by_rdma")

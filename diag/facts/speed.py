@@ -123,6 +123,29 @@ class GpuRise(Record, frozen=True, kw_only=True):
     """Whether it is a fault: corrected errors, few packets sent again or damaged, a program's own Xids are none."""
 
 
+class Load(Record, frozen=True, kw_only=True):
+    """What a GPU said of itself while something was measured on it. None: it did not say, or was not seen busy."""
+
+    gpu: int
+    during: str
+    """``gemm bf16``, ``hbm``, ``host copies``, …"""
+    looks: int
+    """So often NVML was asked, twice a second."""
+    busy: int
+    """Looks at which kernels ran 90 % of the time; clocks, power and ``slowed_by`` are of those."""
+    sm_mhz: int | None = None
+    """In the middle of them."""
+    power_w: float | None = None
+    """At most."""
+    temperature_c: int | None = None
+    """At most."""
+    slowed_by: tuple[tuple[str, int], ...] = ()
+    """Reason, as ``Gpu.throttled_by`` names it -> looks."""
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    """The most that its link was seen at."""
+
+
 class CollectiveTime(Record, frozen=True, kw_only=True):
     """One collective of one size among the GPUs of a node. busbw as nccl-tests define it, from the median."""
 
@@ -241,6 +264,8 @@ class Speed(Record, frozen=True, kw_only=True):
     collectives: Known[NodeCollectives] = UNASKED
     dcgm_failures: Known[tuple[str, ...] | None] = UNASKED
     """What DCGM's short diagnosis found wrong, a line each; None: DCGM is not installed."""
+    loads: Known[tuple[Load, ...]] = UNASKED
+    """Of NVIDIA's GPUs."""
     rises: Known[tuple[GpuRise, ...]] = UNASKED
     """Errors that its GPUs counted while they were measured; empty: none."""
     lost: tuple[Lost, ...] = ()

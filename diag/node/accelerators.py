@@ -30,7 +30,8 @@ OF_FILES = {"kfd": ("hygon", "amd"), "mxcd": ("metax",), "davinci": ("ascend",),
 """Device file -> vendors; of several the first one whose tool is here, else the last."""
 NEEDS = {"amd": ("kfd",), "hygon": ("kfd",), "metax": ("mxcd",), "ascend": ("davinci",)}
 """Device files without which nothing is computed on them; amd and hygon also open /dev/dri/renderD*."""
-LINK = ("current_link_speed", "current_link_width", "max_link_speed", "max_link_width")
+AT_MOST = ("max_link_speed", "max_link_width")
+LINK = ("current_link_speed", "current_link_width", *AT_MOST)
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import torch_devices; torch_devices.main()"
 SERIAL = re.compile(r"(serial[\w ]*\"?\s*:\s*\"?|\bSN\s*:\s*)([\w-]+)", re.IGNORECASE)
 SHOWN = 4
@@ -70,14 +71,15 @@ def _there(found: dict[str, Any], vendors: dict[str, Any]) -> list[str]:
 def _vendor(
     name: str, known: list[dict[str, Any]], found: dict[str, Any], deadline: float, root: str
 ) -> dict[str, Any]:
-    addresses = [row["address"] for row in found["devices"] if row["vendor"] == name and row["kind"] == "accelerator"]
+    rows = [row for row in found["devices"] if row["vendor"] == name and row["kind"] == "accelerator"]
     answer: dict[str, Any] = {
         "vendor": name,
         "tool": None,
         "looked_for": [tool["name"] for tool in known],
         "places": _folders([place for tool in known for place in tool["places"]]),
         "said": {},
-        "devices": {address: _link(root, address) for address in addresses},
+        "devices": {row["address"]: _link(root, row["address"], LINK) for row in rows},
+        "above": {row["address"]: [_link(root, bridge, AT_MOST) for bridge in row["path"]] for row in rows},
         "closed": closed(name, found["files"], root),
     }
     for tool in known:
@@ -154,9 +156,9 @@ def _masked(text: str) -> str:
     return SERIAL.sub(lambda found: found[1] + "…" + found[2][-SHOWN:] if len(found[2]) > SHOWN else found[0], text)
 
 
-def _link(root: str, address: str) -> dict[str, str]:
+def _link(root: str, address: str, files: tuple[str, ...]) -> dict[str, str]:
     here = os.path.join(root, "sys/bus/pci/devices", address)
-    read = {name: proc.line(os.path.join(here, name)) for name in LINK}
+    read = {name: proc.line(os.path.join(here, name)) for name in files}
     return {name: text for name, text in read.items() if text}
 
 

@@ -5,6 +5,7 @@ A new topic is a module with a PROBE, and a line in PROBES.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -65,6 +66,11 @@ PROBES: tuple[Probe, ...] = (
 TOPICS = (*(probe.topic for probe in PROBES), "clock", "read_speed", "speed", "increases")
 """Fields of ``facts.Node`` that a measurement fills; the last four are not asked for in the facts' frame."""
 
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a reader raises that meets what its author did not foresee."""
+FAULT = "a fault of diag, not of the node: its reader"
+SHOWN = 80
+
 RAW_AT_MOST = 65536
 """Evidence of one topic on one node; what is longer is cut, its full length kept."""
 RAW_OF_A_NODE_AT_MOST = 200_000
@@ -93,6 +99,14 @@ def _read(probe: Probe, answers: Answers) -> Any:
         return probe.read(answers)
     except NotMeasured as why:
         return Missing(str(why))
+    except BROKEN as error:
+        return Missing(f"{FAULT} of {probe.topic} broke on what the node answered: {_where(error)}")
+
+
+def _where(error: Exception) -> str:
+    """``KeyError: 'used' (metax.py:110)``, the innermost line; one cell of a tool must not cost the whole Snapshot."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {str(error)[:SHOWN]} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
 
 
 def evidence(answers: Sequence[Answer]) -> Iterator[tuple[str, bytes, int]]:

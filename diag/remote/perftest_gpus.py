@@ -5,6 +5,7 @@ At a newcomer the runs on that node end; where nobody can look, there are none.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,8 +23,10 @@ from diag.remote.perftest import Pairs
 from diag.remote.perftest_run import RUN_S
 from diag.remote.session import Session
 
-FIRST_LOOK_S = 1.5
-"""So long an onlooker has to see who came since the facts were taken."""
+FIRST_LOOK_S = 8.0
+"""So long an onlooker has to see who came since the facts were taken: NVML may have to wake the GPUs."""
+LOOK_S = 0.1
+BLIND = "nobody saw who uses its GPUs"
 
 
 def measure(  # noqa: PLR0917 - what to measure, with whom, for how long
@@ -48,16 +51,26 @@ def measure(  # noqa: PLR0917 - what to measure, with whom, for how long
             ended[name] = "who uses its GPUs is not known"
         else:
             looking[name] = onlooker
+    looks = {name: threading.Event() for name in looking}
     try:
         for name, onlooker in looking.items():
-            onlookers.start(onlooker, deadline_s + RUN_S, partial(_end, name, sessions[name], ended))
-        time.sleep(FIRST_LOOK_S if looking else 0)
+            end = partial(_end, name, sessions[name], ended)
+            onlookers.start(onlooker, deadline_s + RUN_S, end, looks[name].set)
+        _await_looks(looks, ended, min(until, time.monotonic() + FIRST_LOOK_S))
         wanted = msgspec.structs.replace(wanted, on_gpu=True, ended=ended)
         flows = perftest.measure(wanted, test, sessions, nodes, until - time.monotonic(), lose)
     finally:
         for onlooker in looking.values():
             onlooker.stop()
     return flows, tuple((f"RDMA from the GPUs of {name}", why) for name, why in ended.items())
+
+
+def _await_looks(looks: Mapping[str, threading.Event], ended: dict[str, str], until: float) -> None:
+    """Where nobody is seen to look by then, nothing is run."""
+    for name, look in looks.items():
+        while name not in ended and not look.wait(LOOK_S):
+            if time.monotonic() >= until:
+                ended.setdefault(name, f"{BLIND} within {FIRST_LOOK_S:.0f} s")
 
 
 def has_cuda(node: Node) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from diag.facts.device import PciDevice
 from diag.facts.snapshot import Snapshot
 from diag.judge import judge
+from diag.units import MIB
 from tests.checks.changes import having, item, on
 from tests.checks.healthy import gpu_cluster
 from tests.probes.recorded import read
@@ -68,6 +69,24 @@ def test_one_that_does_not_answer_is_missed(metax: Snapshot):
 def test_one_that_its_tool_calls_unavailable_fails(metax: Snapshot):
     ill = on("gpu02", gpus=item(4, having(health="Unavailable")))(metax)
     assert ("gpu02", "failed") in outcomes(ill, "gpu_is_well_as_its_vendor_says")
+
+
+def copying(gb_per_s: float, slot: str) -> Snapshot:
+    """A node of 8 MetaX GPUs of PCIe 5 in slots of this speed, with copies from and to the host of so many GB/s."""
+    answers = eight_metax()
+    found = answers["accelerators"]["vendors"][0]
+    found["above"] = {address: ({"max_link_speed": slot, "max_link_width": "16"},) for address in found["devices"]}
+    slow = item(
+        lambda row: row.kind in ("h2d", "d2h") and row.near, having(times_s=(256 * MIB / (gb_per_s * 1e9),) * 3)
+    )
+    facts: dict[str, Any] = {topic: read(topic, **answers) for topic in TOPICS}
+    return on("*", speed=having(bandwidths=slow), **facts)(gpu_cluster(1))
+
+
+def test_a_card_in_an_older_slot_is_not_accused_of_the_slot():
+    check = "pcie_carries_its_width_under_load"
+    assert outcomes(copying(25.5, "16.0 GT/s PCIe"), check) == {("gpu01", "passed")}
+    assert outcomes(copying(25.5, "32.0 GT/s PCIe"), check) == {("gpu01", "failed")}
 
 
 def test_a_processors_own_graphics_is_no_gpu_that_fell_off_the_bus():

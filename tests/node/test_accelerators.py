@@ -78,6 +78,23 @@ def test_its_link_is_read_from_sysfs(ask_tools: Ask, tool):
     assert found["devices"]["0000:21:00.0"] == {"current_link_speed": "16.0 GT/s PCIe", "current_link_width": "16"}
 
 
+def test_what_its_slot_and_the_bridges_above_can_is_read_beside_it(ask_tools: Ask, tool):
+    tool("mx-smi", "true")
+    root, slot, bus = "0000:20:01.0", "0000:22:00.0", "sys/bus/pci/devices"
+    tree = {
+        f"{bus}/0000:23:00.0": f"-> ../../../devices/pci0000:20/{root}/{slot}/0000:23:00.0",
+        f"sys/devices/pci0000:20/{root}/{slot}/0000:23:00.0/modalias": METAX,
+        f"{bus}/{root}/max_link_speed": "16.0 GT/s PCIe\n",
+        f"{bus}/{slot}/max_link_speed": "32.0 GT/s PCIe\n",
+        f"{bus}/{slot}/max_link_width": "16\n",
+        f"{bus}/{slot}/current_link_speed": "2.5 GT/s PCIe\n",
+        "dev/mxcd": "",
+    }
+    (found,) = ask_tools(tree)["vendors"]
+    nearest = {"max_link_speed": "32.0 GT/s PCIe", "max_link_width": "16"}
+    assert found["above"] == {"0000:23:00.0": [{}, {"max_link_speed": "16.0 GT/s PCIe"}, nearest]}
+
+
 def test_a_tool_that_fails_is_told_with_its_words(ask_tools: Ask, tool):
     tool("mx-smi", "echo no driver >&2; exit 3")
     (found,) = ask_tools(metax_node())["vendors"]
@@ -161,8 +178,8 @@ def test_a_bus_that_cannot_be_read_proves_no_absence(ask_tools: Ask):
 
 
 def test_a_command_for_each_id_is_asked_for_those_that_the_table_names(ask_tools: Ask, tool):
-    row = "| {}     910B3               | OK            | 92.1        41                0    / 0             |"
-    rows = "\\n".join(row.format(npu) for npu in (0, 10))
+    row = "| {}     910B3               | {}            | 92.1        41                0    / 0             |"
+    rows = "\\n".join(row.format(npu, health) for npu, health in ((0, "OK"), (10, "Not Ready")))
     tool("npu-smi", f'[ "$*" = info ] && printf "{rows}\\n" || echo "$*"')
     tree = {"sys/bus/pci/devices/": "", "dev/davinci0": ""}
     said = ask_tools(tree)["vendors"][0]["said"]

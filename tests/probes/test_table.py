@@ -68,7 +68,25 @@ def test_an_answer_of_another_form_never_breaks_a_reader(request_: probes.Reques
     told = answers()
     name = request_.name.replace("/models/Qwen3", "/tmp/models/Qwen3-tiny")
     told[name] = Answer(name=name, value=value)
-    assert set(probes.facts_from(tuple(told.values()))) == {probe.topic for probe in probes.PROBES}
+    found = probes.facts_from(tuple(told.values()))
+    assert set(found) == {probe.topic for probe in probes.PROBES}
+    assert [fact.why for fact in found.values() if isinstance(fact, Missing) and probes.FAULT in fact.why] == []
+
+
+def test_a_reader_that_breaks_costs_its_topic_only_and_says_whose_fault_it_is(monkeypatch: pytest.MonkeyPatch):
+    def breaks(_: object) -> object:
+        return {}["used"]
+
+    spoiled = tuple(
+        msgspec.structs.replace(probe, read=breaks) if probe.topic == "gpus" else probe for probe in probes.PROBES
+    )
+    whole = probes.facts_from(tuple(answers().values()))
+    monkeypatch.setattr(probes, "PROBES", spoiled)
+    cut = probes.facts_from(tuple(answers().values()))
+    assert {topic for topic in whole if cut[topic] != whole[topic]} == {"gpus"}
+    assert cut["gpus"].why.startswith(
+        f"{probes.FAULT} of gpus broke on what the node answered: KeyError: 'used' (test_"
+    )
 
 
 def test_without_a_model_none_is_asked_for_and_the_reason_says_so():

@@ -153,8 +153,9 @@ def test_what_cannot_be_watched_is_not_burnt_in():
 
 def test_newcomers_are_looked_for_where_pids_can_be_known():
     assert schedule(having(), "normal").watch["newcomers"] is True
-    inside = msgspec.structs.replace(gpu_node(1).container, kind="docker")
-    assert schedule(msgspec.structs.replace(having(), container=inside), "normal").watch["newcomers"] is False
+    for fields in ({"kind": "docker"}, {"pids_of_machine": False}, {"pids_of_machine": Missing("cannot be read")}):
+        apart = msgspec.structs.replace(gpu_node(1).container, **fields)
+        assert schedule(msgspec.structs.replace(having(), container=apart), "normal").watch["newcomers"] is False
 
 
 def test_who_used_a_gpu_when_the_facts_were_taken_is_no_newcomer():

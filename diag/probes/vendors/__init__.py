@@ -7,7 +7,7 @@ A new vendor is a module with TOOLS, ``gpus`` and ``between``, and a line in VEN
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,6 +35,7 @@ REQUEST = Request(
 )
 GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 """GT/s of PCIe -> its generation."""
+WIDEST = 32
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -87,26 +88,39 @@ def _gpus(found: Found) -> Iterator[Gpu]:
 
 def _told(gpu: Gpu, found: Found) -> Gpu:
     """With its link as sysfs has it; what nobody was asked for says so."""
-    address = peek(gpu, "pci_address")
-    link = found.devices.get(address, {}) if isinstance(address, str) else {}
+    address = str(peek(gpu, "pci_address"))
+    pcie = _pcie(found.devices.get(address, {}), found.above.get(address, ()))
     source = f"{found.tool or 'torch'} does not say, or is not asked for it"
     unasked: dict[str, Any] = {name: gap(source) for name in gpu.__struct_fields__ if peek(gpu, name) == UNASKED}
-    return msgspec.structs.replace(gpu, **{**unasked, "pcie": _pcie(link)})
+    return msgspec.structs.replace(gpu, **{**unasked, "pcie": pcie})
 
 
-def _pcie(link: Mapping[str, str]) -> Pcie | Missing:
+def _pcie(link: Mapping[str, str], above: Sequence[Mapping[str, str]]) -> Pcie | Missing:
     """As the link is now; ``16.0 GT/s PCIe`` and ``16``. A link that sleeps is slower on purpose."""
-    now, most = _generation(link.get("current_link_speed", "")), _generation(link.get("max_link_speed", ""))
-    width, width_max = link.get("current_link_width", ""), link.get("max_link_width", "")
-    if now is None or not width.isdigit():
+    now, width = _generation(link.get("current_link_speed", "")), _lanes(link.get("current_link_width", ""))
+    if now is None or width is None:
         return Missing("sysfs does not tell its link")
+    own, lanes = _generation(link.get("max_link_speed", "")), _lanes(link.get("max_link_width", ""))
     return Pcie(
         generation=now,
-        width=int(width),
-        generation_max=gap("sysfs does not tell") if most is None else most,
-        width_max=int(width_max) if width_max.isdigit() else gap("sysfs does not tell"),
+        width=width,
+        generation_max=_in_its_slot(own, [_generation(each.get("max_link_speed", "")) for each in above]),
+        width_max=_in_its_slot(lanes, [_lanes(each.get("max_link_width", "")) for each in above]),
+        device_generation_max=gap("sysfs does not tell") if own is None else own,
         replays=gap("sysfs does not count them"),
     )
+
+
+def _in_its_slot(own: int | None, above: Sequence[int | None]) -> Any:
+    """The least of the device and the bridges above it, the last of which is its slot."""
+    if own is None or not above or above[-1] is None:
+        return gap("sysfs does not tell what the device and its slot can")
+    return min(own, *(each for each in above if each is not None))
+
+
+def _lanes(width: str) -> int | None:
+    """Emulated ones say 0, 63 or 255."""
+    return int(width) if width.isdecimal() and 0 < int(width) <= WIDEST else None
 
 
 def _generation(speed: str) -> int | None:

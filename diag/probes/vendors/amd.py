@@ -7,6 +7,7 @@ ROCm 6 and 7 stands in the tests of public monitors. No whole session was seen. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,6 +189,8 @@ def _throttled(row: Row) -> tuple[str, ...]:
         if word not in {"THROTTLED", "UNTHROTTLED"}:
             raise not_understood("throttle_status", word) from None
         return ("hw_slowdown",) if word == "THROTTLED" else ()
+    if not isinstance(said, dict):
+        raise not_understood("amd-smi metric: throttle", str(said))
     states = {name: list(_leaves(said.get(f"{name}_violation_status"))) for name in VIOLATIONS}
     if not any(state in {"ACTIVE", "NOT ACTIVE"} for found in states.values() for state in found):
         raise NotMeasured("amd-smi tells no violation of any limit on this GPU")
@@ -218,7 +221,7 @@ def _holders(found: Found) -> dict[int, tuple[GpuProcess, ...]]:
 
 
 def _process(info: Any) -> GpuProcess:
-    if not isinstance(info, dict) or not str(info.get("pid", "")).isdigit():
+    if not isinstance(info, dict) or not str(info.get("pid", "")).isdecimal():
         raise not_understood("amd-smi process", str(info))
     memory = info.get("memory_usage")
     held = memory.get("vram_mem") if isinstance(memory, dict) else info.get("mem_usage")
@@ -231,16 +234,30 @@ def _process(info: Any) -> GpuProcess:
     )
 
 
-def _pairs(index: int, row: Row) -> Iterator[Between]:
-    """Links of one GPU to those after it; ``links``, before ROCm 6.1.2 a mapping for each property."""
+def _links(row: Row) -> list[dict[str, Any]]:
     links = row.get("links")
     if links is None:
+        kinds, hops, states = (_by_gpu(row, name) for name in ("link_type", "hops", "link_accessibility"))
         links = [
-            {"gpu": int(key[4:]), "link_type": kind, "num_hops": row.get("hops", {}).get(key),
-             "link_status": row.get("link_accessibility", {}).get(key)}
-            for key, kind in row.get("link_type", {}).items()
-        ]  # fmt: skip
-    for link in links:
+            {"gpu": other, "link_type": kind, "num_hops": hops.get(other), "link_status": states.get(other)}
+            for other, kind in kinds.items()
+        ]
+    if not isinstance(links, list) or not all(isinstance(link, dict) for link in links):
+        raise not_understood("amd-smi topology", str(links))
+    return links
+
+
+def _by_gpu(row: Row, name: str) -> dict[int, Any]:
+    """``{"gpu_1": "XGMI"}`` by the number of the GPU."""
+    said = row.get(name, {})
+    if not isinstance(said, dict) or not all(re.fullmatch(r"gpu_\d+", key) for key in said):
+        raise not_understood(f"amd-smi topology: {name}", str(said))
+    return {int(key[4:]): value for key, value in said.items()}
+
+
+def _pairs(index: int, row: Row) -> Iterator[Between]:
+    """Links of one GPU to those after it; ``links``, before ROCm 6.1.2 a mapping for each property."""
+    for link in _links(row):
         other, kind = link.get("gpu"), link.get("link_type")
         if not isinstance(other, int) or not isinstance(kind, str):
             raise not_understood("amd-smi topology", str(link))

@@ -28,7 +28,7 @@ TOOLS: tuple[Tool, ...] = (
         name="npu-smi",
         places=("/usr/local/bin", "/usr/local/sbin", "/usr/local/Ascend/driver/tools"),
         libraries=(f"{DRIVER}/driver", f"{DRIVER}/common", DRIVER),
-        ids=r"^\|\s*(\d+)\s+\S*[A-Za-z]\S*\s+\|\s*\w+\s+\|",
+        ids=r"^\|\s*(\d+)\s+\S*[A-Za-z]\S*\s+\|[^|\n]*\|",
         commands={
             "table": ("info",),
             "topology": ("info", "-t", "topo"),
@@ -36,7 +36,7 @@ TOOLS: tuple[Tool, ...] = (
         },
     ),
 )
-FIRST = re.compile(r"\|\s*(\d+)\s+(\S*[A-Za-z]\S*)\s*\|\s*(\w+)\s*\|\s*(\S+)\s+(\S+)\s")
+FIRST = re.compile(r"\|\s*(\d+)\s+(\S*[A-Za-z]\S*)\s*\|\s*([^|]*?)\s*\|\s*(\S+)\s+(?!/\s)(\S+)\s")
 """NPU, name, health, power, temperature."""
 SECOND = re.compile(
     r"\|\s*(\d+)(?:\s+(\d+))?\s*\|\s*([0-9A-Fa-fx:.]+|NA)\s*\|"
@@ -47,6 +47,8 @@ HELD = re.compile(r"\|\s*(\d+)\s+(\d+)\s*\|\s*(\d+)\s*\|\s*(.*?)\s*\|\s*(\d+)\s*
 """NPU, chip, pid, name (often empty), MB."""
 LINKS = frozenset({"HCCS", "SIO", "HCCS_SW"})
 HEALTHY = "OK"
+UNSAID = ("", "-", "--", "NA", "N/A")
+"""For a health that the tool itself does not know."""
 
 
 class _Chip(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +82,13 @@ def between(found: Found) -> tuple[Between, ...]:
 def _chips(text: str) -> Iterator[_Chip]:
     first: re.Match[str] | None = None
     place = 0
-    for line in text.partition("Process id")[0].splitlines():
-        heading, chip = FIRST.match(line), SECOND.match(line)
-        if heading:
-            first = heading
-        elif first and chip and int(chip[6]) + int(chip[8] or 0):
+    for line in _body(text):
+        chip = SECOND.match(line)
+        if first is None:
+            first = FIRST.match(line)
+            if first is None:
+                raise not_understood("the first line of a chip in npu-smi info", line)
+        elif chip and int(chip[6]) + int(chip[8] or 0):
             used, total = (chip[7], chip[8]) if chip[8] and int(chip[8]) else (chip[5], chip[6])
             yield _Chip(
                 npu=int(first[1]), chip=int(chip[1]), index=int(chip[2]) if chip[2] else place, name=first[2],
@@ -92,8 +96,23 @@ def _chips(text: str) -> Iterator[_Chip]:
                 used=int(used) * MIB, total=int(total) * MIB,
             )  # fmt: skip
             first, place = None, place + 1
-        elif first:
+        else:
             raise not_understood("the second line of a chip in npu-smi info", line)
+    if first:
+        raise not_understood("npu-smi info, which ends within a chip,", first[0])
+
+
+def _body(text: str) -> list[str]:
+    """The lines of all chips: those of the first table below its heading."""
+    chips = re.split(r"^.*Process id", text, maxsplit=1, flags=re.MULTILINE)[0]
+    below = re.split(r"^\|\s*Chip\b.*$", chips, maxsplit=1, flags=re.MULTILINE)[-1]
+    return [line for line in below.splitlines() if line.startswith("|")]
+
+
+def _health(said: str) -> str:
+    if said in UNSAID:
+        raise NotMeasured(f"npu-smi info tells no health: {said!r}")
+    return "ok" if said == HEALTHY else said
 
 
 def _gpu(chip: _Chip, driver: Any, holders: Any, found: Found) -> Gpu:
@@ -115,7 +134,7 @@ def _gpu(chip: _Chip, driver: Any, holders: Any, found: Found) -> Gpu:
         mig=False,
         mig_instances=(),
         persistence=None,
-        health="ok" if chip.health == HEALTHY else chip.health,
+        health=maybe(lambda: _health(chip.health)),
         utilisation=maybe(lambda: figure(chip.busy, "AICore") / 100),
         processes=holders if not isinstance(holders, dict) else holders.get((chip.npu, chip.chip), ()),
         ecc=maybe(lambda: _ecc(counts)),

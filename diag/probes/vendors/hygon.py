@@ -122,7 +122,7 @@ def _table(printed: str) -> dict[int, dict[str, str]]:
     top = next((at for at, words in enumerate(lines) if words[:1] in (["HCU"], ["DCU"])), None)
     if top is None:
         raise not_understood("hy-smi", printed)
-    rows = (words for words in lines[top + 1 :] if words and words[0].isdigit() and len(words) == len(lines[top]))
+    rows = (words for words in lines[top + 1 :] if words and words[0].isdecimal() and len(words) == len(lines[top]))
     return {int(words[0]): dict(zip(lines[top], words, strict=True)) for words in rows}
 
 

@@ -88,17 +88,17 @@ def between(found: Found) -> tuple[Between, ...]:
 
 
 def _gpu(row: Row, text: str, listed: Any, holders: Any, errors: Any, sensors: Any) -> Gpu:  # noqa: PLR0917
-    index = int(row["index"])
-    used, total = maybe(lambda: whole(row["used"], "used memory") * MIB), int(row["total"]) * MIB
+    index = int(_cell(row, "index"))
+    used, total = maybe(lambda: _memory_bytes(row, "used")), maybe(lambda: _memory_bytes(row, "total"))
     return Gpu(
         index=index,
-        name=NAMES.sub("MetaX ", row["name"].strip()),
+        name=NAMES.sub("MetaX ", _cell(row, "name").strip()),
         vendor="metax",
         uuid=maybe(lambda: _uuid(row, listed)),
-        pci_address=maybe(lambda: pci_address(row["address"])),
+        pci_address=maybe(lambda: pci_address(_cell(row, "address"))),
         total_bytes=total,
         used_bytes=used,
-        free_bytes=maybe(lambda: total - whole(row["used"], "used memory") * MIB),
+        free_bytes=maybe(lambda: _memory_bytes(row, "total") - _memory_bytes(row, "used")),
         reserved_bytes=None,
         driver=maybe(lambda: _version(text, "Kernel Mode Driver Version")),
         vbios=maybe(lambda: _version(text, "BIOS Version")),
@@ -110,12 +110,12 @@ def _gpu(row: Row, text: str, listed: Any, holders: Any, errors: Any, sensors: A
         mig_instances=gap("mx-smi sgpu was never seen") if _divided(row) is True else (),
         persistence={"On": True, "Off": False}.get(row.get("persistence", ""), gap("mx-smi does not say")),
         health=maybe(lambda: _health(row, listed)),
-        utilisation=maybe(lambda: figure(row["utilisation"], "GPU-Util") / 100),
+        utilisation=maybe(lambda: figure(_cell(row, "utilisation"), "GPU-Util") / 100),
         processes=holders if not isinstance(holders, dict) else holders.get(index, ()),
         ecc=maybe(lambda: _ecc(_of(errors, index, "mx-smi --count-ecc"))),
         retired=maybe(lambda: _retired(_of(errors, index, "mx-smi --count-ecc"))),
         temperature_c=_temperature(row, sensors),
-        power_w=maybe(lambda: figure(row["power"], "power")),
+        power_w=maybe(lambda: figure(_cell(row, "power"), "power")),
         power_cap_w=maybe(lambda: figure(row["cap"], "power cap")) if "cap" in row else gap("mx-smi does not say"),
     )
 
@@ -128,6 +128,8 @@ def _rows(text: str) -> Iterator[Row]:
         cells = [" ".join(cell.split()) for cell in line.strip().strip("|").split("|")]
         if line.startswith("|==="):
             head, pending = pending[-2:], []
+            if len(head) != 2:  # noqa: PLR2004 - the two lines
+                raise not_understood("the heading of mx-smi's table", text)
         elif line.startswith(("+-", "|-")):
             pending = [] if not head else pending
         elif line.startswith("|"):
@@ -149,6 +151,16 @@ def _cells(head: list[str], cells: list[str]) -> Iterator[tuple[str, str]]:
         yield from (read.groupdict() if read else {}).items()
 
 
+def _cell(row: Row, name: str) -> str:
+    if name not in row:
+        raise NotMeasured(f"mx-smi's table is empty where it tells the {name} of a GPU")
+    return row[name]
+
+
+def _memory_bytes(row: Row, name: str) -> int:
+    return whole(_cell(row, name), f"{name} memory") * MIB
+
+
 def _version(text: str, what: str) -> str:
     read = re.search(rf"{what}:\s*(\S+)", text)
     if read is None:
@@ -162,7 +174,7 @@ def _divided(row: Row) -> Any:
 
 
 def _health(row: Row, listed: Any) -> str:
-    said = row.get("state") or _of(listed, int(row["index"]), "mx-smi -L")["state"]
+    said = row.get("state") or _of(listed, int(_cell(row, "index")), "mx-smi -L")["state"]
     return "ok" if said == HEALTHY else said
 
 
@@ -176,9 +188,10 @@ def _listed(text: str) -> dict[int, Row]:
 
 def _uuid(row: Row, listed: Any) -> str:
     """Of the line with the same number, if that speaks of the same device."""
-    line = _of(listed, int(row["index"]), "mx-smi -L")
-    if pci_address(line["address"]) != pci_address(row["address"]):
-        raise NotMeasured(f"mx-smi -L has GPU {row['index']} at {line['address']}, its table at {row['address']}")
+    index, address = int(_cell(row, "index")), _cell(row, "address")
+    line = _of(listed, index, "mx-smi -L")
+    if pci_address(line["address"]) != pci_address(address):
+        raise NotMeasured(f"mx-smi -L has GPU {index} at {line['address']}, its table at {address}")
     return line["uuid"]
 
 
@@ -222,9 +235,9 @@ def _sections(text: str, what: str) -> dict[int, Row]:
 def _temperature(row: Row, sensors: Any) -> Any:
     """Of the table; else of the hottest spot, which a version may name only by its sensor."""
     try:
-        return whole(row["temperature"], "Temp")
+        return whole(_cell(row, "temperature"), "Temp")
     except NotMeasured as why:
-        known = sensors.get(int(row["index"]), {}) if isinstance(sensors, dict) else {}
+        known = sensors.get(int(_cell(row, "index")), {}) if isinstance(sensors, dict) else {}
         hottest = [said for key, said in known.items() if key.startswith("Chip Temperature: hotspot")]
         return maybe(lambda: whole(hottest[0], "hotspot")) if hottest else gap(str(why))
 

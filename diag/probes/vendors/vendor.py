@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any, Protocol
 
@@ -14,6 +13,8 @@ from diag.facts.record import NotMeasured
 
 SHOWN = 80
 MIB = 1024**2
+BEYOND = 10**18
+"""No figure of a device has so many digits."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,8 @@ class Found(msgspec.Struct, frozen=True):
     said: dict[str, Printed] = {}
     devices: dict[str, dict[str, str]] = {}
     """PCI address -> what sysfs says of its link and place, by the name of the file."""
+    above: dict[str, tuple[dict[str, str], ...]] = {}
+    """PCI address -> the same of each bridge above it, from the root down to its slot: what it can at most."""
     closed: tuple[str, ...] = ()
     """Device files that this user may not open, each with why."""
 
@@ -99,10 +102,10 @@ def pci_address(said: str) -> str:
 
 def figure(said: object, what: str) -> float:
     """``97W``, ``"39.00 C"``, ``826``, ``12 %`` as a number. Raises NotMeasured for ``NA``, ``-`` and the like."""
-    if isinstance(said, (int, float)) and not isinstance(said, bool) and math.isfinite(said):
+    if isinstance(said, (int, float)) and not isinstance(said, bool) and abs(said) < BEYOND:
         return float(said)
     words = str(said).strip()
-    read = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(?:%|°?C|W|MHz|MiB|MB)?", words)
+    read = re.fullmatch(r"(-?\d{1,18}(?:\.\d+)?)\s*(?:%|°?C|W|MHz|MiB|MB)?", words)
     if read is None:
         raise NotMeasured(f"{what}: {words[:SHOWN]!r}")
     return float(read[1])

@@ -51,10 +51,11 @@ def eight_metax(**said: Any) -> dict[str, Any]:
     }  # fmt: skip
     printed = {name: {"status": 0, "stdout": synthetic(f"metax/{file}"), "stderr": ""} for name, file in files.items()}
     link = {"current_link_speed": "32.0 GT/s PCIe", "current_link_width": "16", "max_link_speed": "32.0 GT/s PCIe"}
+    slot = {"max_link_speed": "32.0 GT/s PCIe", "max_link_width": "16"}
     found = {
         "vendor": "metax", "tool": "mx-smi", "looked_for": ["mx-smi"], "places": ["/opt/mxdriver/bin"],
         "said": printed | said, "devices": {address: {**link, "max_link_width": "16"} for address in ADDRESSES},
-        "closed": [],
+        "above": {address: [{}, slot] for address in ADDRESSES}, "closed": [],
     }  # fmt: skip
     return {
         "pci": {"devices": devices, "files": ["/dev/mxcd"], "nvswitches": 0},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from diag.facts.device import Between, GpuProcess
@@ -72,6 +74,34 @@ def test_hccs_joins_chips():
 def test_what_is_not_understood_is_quoted(spoiled):
     with pytest.raises(NotMeasured, match="not understood"):
         read(spoiled(synthetic("ascend/910b.txt")))
+
+
+@pytest.mark.parametrize("said", ["Not Ready", "Alarm, minor", "UNKNOWN"])
+def test_a_chip_keeps_whatever_word_its_tool_has_for_its_health(said: str):
+    well, ill = read(synthetic("ascend/910b.txt").replace("Alarm".ljust(13), said.ljust(13)))
+    assert (well.health, ill.health) == ("ok", said)
+
+
+@pytest.mark.parametrize("said", ["--", "N/A", ""])
+def test_a_chip_whose_health_is_not_told_is_there_and_not_called_healthy(said: str):
+    _, chip = read(synthetic("ascend/910b.txt").replace("Alarm".ljust(13), said.ljust(13)))
+    assert peek(chip, "health") == Missing(f"npu-smi info tells no health: {said!r}")
+
+
+@pytest.mark.parametrize("old", ["| 1     910B3 ", "93.0        42", "910B3               | Alarm"])
+def test_a_chip_whose_first_line_is_not_understood_does_not_vanish(old: str):
+    text = synthetic("ascend/910b.txt")
+    assert text.count(old) == 1
+    with pytest.raises(NotMeasured, match="first line of a chip in npu-smi info printed what is not understood"):
+        read(text.replace(old, re.sub(r"[^|]", " ", old)))
+
+
+def test_a_chip_that_lost_a_line_does_not_vanish():
+    lines = synthetic("ascend/910b.txt").splitlines()
+    assert len(read("\n".join(lines[:5] + lines[6:]))) == 2  # the double line below the heading
+    for at in (6, 7, 9, 10):
+        with pytest.raises(NotMeasured, match="not understood"):
+            read("\n".join(lines[:at] + lines[at + 1 :]))
 
 
 def test_an_odd_row_of_processes_leaves_no_false_idleness():

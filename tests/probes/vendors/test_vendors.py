@@ -136,6 +136,31 @@ def test_the_speed_of_a_link_is_its_generation(speed: str, expected: int | None)
     assert found.generation == expected if isinstance(found, Pcie) else expected is None
 
 
+def in_slot(*above: tuple[str, str]) -> Any:
+    """The link of a GPU of generation 5 with 16 lanes, below bridges with these speeds and lanes."""
+    bridges = [{"max_link_speed": speed, "max_link_width": width} for speed, width in above]
+    devices = eight_metax()["accelerators"]["vendors"][0]["devices"]
+    return read("gpus", **with_tool(above={address: [{}, *bridges] for address in devices}))[0].pcie
+
+
+def test_a_card_in_an_older_slot_is_measured_by_the_slot():
+    link = in_slot(("16.0 GT/s PCIe", "16"))
+    assert (link.generation_max, link.device_generation_max, link.width_max) == (4, 5, 16)
+
+
+def test_a_switch_with_a_narrow_way_up_counts_as_much_as_the_slot_itself():
+    link = in_slot(("32.0 GT/s PCIe", "8"), ("16.0 GT/s PCIe", "16"), ("32.0 GT/s PCIe", "16"))
+    assert (link.generation_max, link.width_max, link.device_width_max) == (4, 8, None)
+
+
+@pytest.mark.parametrize("above", [(), (("Unknown", "255"),), (("16.0 GT/s PCIe", "16"), ("", ""))])
+def test_what_the_slot_can_is_not_guessed_from_the_card(above: tuple[tuple[str, str], ...]):
+    link = in_slot(*above)
+    assert isinstance(peek(link, "generation_max"), Missing)
+    assert isinstance(peek(link, "width_max"), Missing)
+    assert (link.generation, link.device_generation_max) == (5, 5)
+
+
 def test_every_vendor_has_what_the_table_says_is_known_of_its_tool():
     assert {row.vendor for row in proven.READ} == {*vendors.VENDORS, "others"}
     tools = {tool.name for vendor in vendors.VENDORS.values() for tool in vendor.TOOLS}
