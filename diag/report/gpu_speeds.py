@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from diag.facts.device import Gpu
-from diag.facts.expected import Expected, expected, host_link
+from diag.facts.expected import Expected, expected, host_link, pair
+from diag.facts.islands import LINK, paths
 from diag.facts.rates import measured
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
@@ -34,9 +35,13 @@ BRIEF = ("bf16", "hbm", "h2d", "d2h", "p2p")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """GPUs of one name; ``one``: any of them. ``rates``: what -> who -> bytes or operations a second."""
+    """GPUs of one name; ``one``: any of them. ``rates``: what -> who -> bytes or operations a second.
+
+    ``links``: how many join two of them, as far as that is known.
+    """
 
     one: Gpu
+    links: set[int]
     gpus: set[Place]
     rates: dict[str, dict[Place, float]]
 
@@ -47,7 +52,12 @@ def models(snapshot: Snapshot, kinds: Collection[str] = ()) -> dict[str, Model]:
     for node in measured(snapshot.nodes):
         own = {}
         for gpu in node.gpus:
-            own[gpu.index] = found.setdefault(gpu.name, Model(one=gpu, gpus=set(), rates=defaultdict(dict)))
+            fresh = Model(one=gpu, links=set(), gpus=set(), rates=defaultdict(dict))
+            own[gpu.index] = found.setdefault(gpu.name, fresh)
+        for ends, way in paths(node).items():
+            one = own.get(min(ends))
+            if one is not None and way.path == LINK:
+                one.links.add(way.links)
         for what, index, target, value in _rows(node.speed):
             if index in own and (not kinds or what in kinds):
                 model, subject = own[index], f"gpu:{index}"
@@ -68,22 +78,26 @@ def _rows(speed: Speed) -> Iterator[tuple[str, int, int | None, float]]:
     for copy in speed.bandwidths if is_known(speed, "bandwidths") else ():
         if copy.verified:
             yield _kind(copy), copy.gpu, None, copy.bytes_per_s
-    for pair in speed.p2p if is_known(speed, "p2p") else ():
-        if pair.verified:
-            yield "p2p" if pair.direct else "p2p host", pair.source, pair.target, pair.bytes_per_s
+    for way in speed.p2p if is_known(speed, "p2p") else ():
+        if way.verified:
+            yield "p2p" if way.direct else "p2p host", way.source, way.target, way.bytes_per_s
 
 
 def _kind(row: Bandwidth) -> str:
     return f"{row.kind} far" if row.near is False and row.kind in ("h2d", "d2h") else row.kind
 
 
-def usual(gpu: Gpu, what: str) -> float | None:
+def usual(model: Model, what: str) -> float | None:
     """What others measured on that model, or of that PCIe link; None: nothing is published."""
+    gpu = model.one
     if what == CLOCK:
         most = gpu.clocks.sm_max if is_known(gpu, "clocks") and is_known(gpu.clocks, "sm_max") else None
         return None if most is None else float(most)
     called = what if what in LABELS else f"gemm {what}"
-    fitting = _link(gpu) if what in ("h2d", "d2h") else expected(gpu.name, called)
+    if what == "p2p":
+        fitting = pair(gpu.name, max(model.links, default=0)) if len(model.links) in (0, 1) else None
+    else:
+        fitting = _link(gpu) if what in ("h2d", "d2h") else expected(gpu.name, called)
     return fitting.typical if fitting is not None else None
 
 
@@ -116,7 +130,7 @@ def gpu_texts(snapshot: Snapshot) -> Iterable[str]:
 
 
 def _beside(model: Model, what: str, found: Figure) -> str:
-    wanted = usual(model.one, what)
+    wanted = usual(model, what)
     of = f" (expected {_spell(what)(wanted).partition(' ')[0]})" if wanted is not None else ""
     return found.shown(_spell(what)) + of
 
@@ -140,6 +154,6 @@ def gpu_lines(snapshot: Snapshot, ink: Ink) -> list[str]:
 
 
 def _wanted(model: Model, what: str) -> str:
-    wanted = usual(model.one, what)
+    wanted = usual(model, what)
     told = _spell(what)(wanted) if wanted is not None else NONE
     return f"at most {told}" if what == CLOCK and wanted is not None else told
