@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -16,6 +16,7 @@ from diag.errors import NodeError
 from diag.facts.links import Flow
 from diag.facts.node import Node
 from diag.facts.record import is_known
+from diag.facts.verdict import listed
 from diag.probes.perftest import Trial
 from diag.remote import onlookers, perftest
 from diag.remote.onlookers import Onlooker
@@ -73,11 +74,31 @@ def _await_looks(looks: Mapping[str, threading.Event], ended: dict[str, str], un
                 ended.setdefault(name, f"{BLIND} within {FIRST_LOOK_S:.0f} s")
 
 
-def has_cuda(node: Node) -> bool:
-    """Whether it has GPUs that its perftest was built for."""
-    system = node.rdma_system if is_known(node, "rdma_system") else None
+def able(
+    pairs: Sequence[tuple[str, str]], nodes: Mapping[str, Node]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs of nodes with GPUs that perftest can take on both, and which of the others were left out, with why."""
+    there = [pair for pair in pairs if all(_has_gpus_and_hcas(nodes[name]) for name in pair)]
+    whys = {name: why for pair in there for name in pair if (why := _why_no_cuda(nodes[name]))}
+    alike: dict[str, list[str]] = {}
+    for name, why in whys.items():
+        alike.setdefault(why, []).append(name)
+    left_out = [(f"RDMA from the GPUs of {listed(names)}", why) for why, names in alike.items()]
+    return [pair for pair in there if not whys.keys() & set(pair)], left_out
+
+
+def _has_gpus_and_hcas(node: Node) -> bool:
     gpus = node.gpus if is_known(node, "gpus") else ()
-    return system is not None and system.perftest_cuda and any(gpu.vendor == "nvidia" for gpu in gpus)
+    return any(gpu.vendor == "nvidia" for gpu in gpus) and is_known(node, "hcas") and bool(node.hcas)
+
+
+def _why_no_cuda(node: Node) -> str:
+    system = node.rdma_system if is_known(node, "rdma_system") else None
+    if system is None or not is_known(system, "perftest"):
+        return "what perftest can there is not known"
+    if system.perftest is None:
+        return "perftest is not installed"
+    return "" if system.perftest_cuda else "perftest was built without CUDA"
 
 
 def _end(name: str, session: Session, ended: dict[str, str], why: str) -> None:
