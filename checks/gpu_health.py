@@ -2,17 +2,17 @@
 
 import pytest
 
-from diag.facts.derived import has_nvidia, of_gpus
+from diag.facts.derived import has_nvidia, loads, of_gpus
 from diag.facts.device import UNSAID, Gpu
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.record import Record, peek
+from diag.facts.record import NotMeasured, Record, peek
+from diag.facts.under_load import HARDWARE, clocks_told, slowed_by
 from diag.facts.verdict import finding
 
-HARDWARE_SLOWS = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake")
-"""Throttle reasons that the board itself sets: clocks are at a half or less."""
 SOFTWARE_SLOWS = ("sw_power_cap", "sw_thermal_slowdown", "board_limit", "reliability")
 
+of_nvidia = pytest.mark.applies(lambda gpu: gpu.vendor == "nvidia", reason="not an NVIDIA GPU")
 on_nvidia = pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
 
 
@@ -159,8 +159,28 @@ def check_gpu_is_not_slowed_down_by_its_board(gpu: Gpu) -> None:
     Do: look at cooling, power cables and power supplies; then the node's own log (BMC).
     $ ssh {node} 'nvidia-smi -i {subject} -q -d PERFORMANCE,POWER || amd-smi metric -g {subject} --throttle --power'
     """
-    slowed = [reason for reason in gpu.throttled_by or () if reason in HARDWARE_SLOWS]
+    slowed = [reason for reason in gpu.throttled_by or () if reason in HARDWARE]
     assert not slowed, finding(f"clocks are cut by {', '.join(slowed)}", "no slowdown by hardware")
+
+
+@pytest.mark.asked(loads, reason="level passive makes no load")
+@of_nvidia
+@pytest.mark.optional
+@pytest.mark.needs("check_gpu_is_not_slowed_down_by_its_board")
+@pytest.mark.cause("gpu_throttled")
+def check_gpu_is_not_slowed_down_under_load(gpu: Gpu, node: Node) -> None:
+    """Heat and power supplies cut the clocks once a GPU works hard; idle, it shows nothing of that.
+
+    Do: look at fans, the air in front of it and the power supplies; meanwhile it holds back whoever computes with it.
+    $ ssh {node} nvidia-smi --id={subject} --query --display=PERFORMANCE,TEMPERATURE,POWER,CLOCK
+    """
+    rows = [row for row in node.speed.loads if row.gpu == gpu.index and row.busy]
+    if not rows:
+        raise NotMeasured("it was not seen busy while NVML was asked")
+    slowed = dict.fromkeys(reason for row in rows for reason in slowed_by(row))
+    worst = next((row for row in rows if slowed_by(row)), rows[0])
+    found = f"clocks are cut by {', '.join(slowed)} in {worst.during}: {clocks_told(node, gpu, worst.during)}"
+    assert not slowed, finding(found, "no cut by heat or by the power supply")
 
 
 def held_back(gpu: Gpu) -> str:

@@ -3,10 +3,9 @@
 import pytest
 
 from diag.facts.derived import has_accelerator, hcas, loads, past_quick
-from diag.facts.expected import all_reduce
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.rates import models, slow_all_reduces
+from diag.facts.rates import models, published, slow_all_reduces
 from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.facts.speed import NcclLog
@@ -64,10 +63,10 @@ def check_all_reduce_in_the_node_is_fast(node: Node, peers: Peers) -> None:
         f"busbw {gb_per_s(late.value)}, {late.share:.1%} below{says}" if late else "",
         f"{gb_per_s(late.others)} ({late.count} nodes)" if late else "",
     )
-    largest, names = together.largest("all_reduce"), set(models(node).values())
-    if largest is None or largest.size_bytes < LARGE_BYTES or len(names) > 1:
+    largest = together.largest("all_reduce")
+    if largest is None or largest.size_bytes < LARGE_BYTES or len(set(models(node).values())) > 1:
         return
-    wanted = all_reduce(names.pop(), together.world_size, nvls=together.log.nvls)
+    wanted = published(node, together, nvls=together.log.nvls)
     assert wanted is None or largest.busbw_bytes_per_s >= wanted.least, finding(
         f"busbw {gb_per_s(largest.busbw_bytes_per_s)} at {size(largest.size_bytes)}{says}",
         f"at least {gb_per_s(wanted.least)} {'with' if wanted.nvls else 'without'} NVLS ({wanted.source})"

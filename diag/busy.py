@@ -13,6 +13,7 @@ from diag.facts.derived import idle_bytes
 from diag.facts.device import Gpu, GpuSystem
 from diag.facts.node import Node
 from diag.facts.record import Missing, NotMeasured, is_known, peek
+from diag.facts.speed import why_no_more
 from diag.units import size
 
 ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
@@ -39,8 +40,8 @@ def why_not_on_gpus(node: Node) -> str:
 
 
 def why_stopped(node: Node) -> str:
-    """What ended the measurements of its GPUs early, and so speaks against more of them; empty: nothing did."""
-    return node.speed.stopped if is_known(node, "speed") else ""
+    """What ended measurements of its GPUs, and so speaks against more of them; empty: nothing did."""
+    return why_no_more(node.speed) if is_known(node, "speed") else ""
 
 
 def _reasons(node: Node) -> Iterator[tuple[str, str]]:

@@ -76,6 +76,8 @@ EXPLAINS: Mapping[str, set[str]] = {
 
 What the job itself sets for its ranks (the interface's name) explains nothing of their end, wrong as it may be there.
 """
+EFFECTS: Mapping[str, set[str]] = {"gpu_throttled": {"gpu_slow"}}
+"""Cause of a part -> what else is found of the same nodes because of it."""
 LINK = "link:"
 """Before the subject of a verdict on a link, ``link:gpu01>gpu02``."""
 STOPPED = ("reach@", "link_carries_data@", "every_rank_comes_through@")
@@ -88,7 +90,8 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
     at_ports, others = cut_links.by_port_matrix(verdicts, snapshot)
-    causes = [*_of_reach(snapshot), *_of_verdicts(others, checks, snapshot), *cut_links.of_ports(at_ports, snapshot)]
+    read = _without_effects([*_of_verdicts(others, checks, snapshot)])
+    causes = [*_of_reach(snapshot), *read, *cut_links.of_ports(at_ports, snapshot)]
     causes += _of_suspects(snapshot, tuple(causes))
     for symptom in (*cut_links.of_blocked(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
@@ -170,6 +173,18 @@ def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snaps
             confidence=READ,
             evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in group)),
         )
+
+
+def _without_effects(causes: Sequence[Culprit]) -> Iterable[Culprit]:
+    """What is slow because its clocks are cut is named once, with the evidence of both."""
+    for culprit in causes:
+        if not any(_is_effect(culprit, one) for one in causes):
+            more = (each for one in causes if _is_effect(one, culprit) for each in one.evidence)
+            yield msgspec.structs.replace(culprit, evidence=(*culprit.evidence, *more))
+
+
+def _is_effect(found: Culprit, of: Culprit) -> bool:
+    return found.cause in EFFECTS.get(of.cause, ()) and set(found.nodes) <= set(of.nodes)
 
 
 def _named(group: Sequence[Verdict], snapshot: Snapshot) -> tuple[str, ...]:

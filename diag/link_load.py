@@ -69,9 +69,10 @@ def why_alone(node: Node, interface: str, rows: Sequence[Background]) -> str:
 
 
 def spared_rails(node: Node, rows: Sequence[Background]) -> dict[str, str]:
-    """Rail -> why nothing of ours passes it: others use it, or nothing says whether they do."""
+    """Rail -> why nothing of ours passes it: others use it, or nothing says whether they do. Of those that are up."""
     told = {row.interface: row.why_busy for row in rows}
-    silent = [end.name for end in _ports(node) if end.hca.pci_address is not None and end.name not in told]
+    up = [end for end in _ports(node) if end.port.state == "active"]
+    silent = [end.name for end in up if end.hca.pci_address is not None and end.name not in told]
     unknown = {name: f"whether others use {name} is not known: it counts no bytes" for name in silent}
     return {name: why for name, why in {**told, **unknown}.items() if why}
 

@@ -6,20 +6,22 @@ Two kinds of work: how fast the model's files are read, and how fast the GPUs ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from diag import busy, probes
+from diag.errors import NodeError
 from diag.facts.device import GpuSystem
 from diag.facts.model import ReadSpeed
 from diag.facts.node import Node
 from diag.facts.rates import slow_together
 from diag.facts.record import NotMeasured, is_known, peek, unknown
-from diag.facts.speed import NodeCollectives, Speed
+from diag.facts.speed import NO_TIME, NodeCollectives, Speed
 from diag.probes import dcgm, gpu_rises
+from diag.probes.verbs import Answer, Request
 from diag.remote import climb, ladder, node_collectives, schedule
 from diag.remote.measurements import measure
 from diag.remote.session import Session
@@ -32,6 +34,8 @@ READ_S = 10.0
 ANSWER_S = 2.0
 END_S = 5.0
 """Of a stage's time, for what was begun last to be ended and told: a node that was late would count as lost."""
+RECOUNT_SHARE = 0.25
+"""Of a stage's time at most, to ask which errors were counted meanwhile."""
 STAGGER_S = 1.0
 """Between the nodes of a burn: a room's power does not like them all at once."""
 
@@ -120,37 +124,49 @@ def _measuring(
     session: Session, node: Node, plan: schedule.Schedule, wishes: Wishes, keep: Callable[[str], None]
 ) -> Callable[[], Speed]:
     """The GPUs each and in pairs, then all of them together; a pair that was wedged is enough to leave that out."""
-    limit_s = wishes.deadline_s("speed") - END_S
+    deadline_s = wishes.deadline_s("speed") - END_S
+    limit_s = deadline_s - min(gpu_rises.ANSWER_S, RECOUNT_SHARE * deadline_s)
     in_time = msgspec.structs.replace(plan, seconds=max(END_S, min(plan.seconds, limit_s)))
 
     def work() -> Speed:
         began = time.monotonic()
         alone = measure(session, in_time, node)
         unused_s = max(0.0, in_time.seconds - (time.monotonic() - began))
-        found = diagnosed(session, node, plan.level, alone)
+        found = diagnosed(session, node, plan.level, alone, began + limit_s)
         if plan.level == "quick":
             found = msgspec.structs.replace(found, collectives=unknown("not measured at level quick"))
-            return recounted(session, node, found)
+            return recounted(session, node, found, began, began + deadline_s)
         left_s = min(schedule.COLLECTIVES_S + unused_s, began + limit_s - time.monotonic())
         together = node_collectives.measure(session, node, found, wishes.environment_of(node), left_s, keep=keep)
         stopped = together.stopped if isinstance(together, NodeCollectives) else ""
         found = msgspec.structs.replace(found, collectives=together, stopped=found.stopped or stopped)
-        return recounted(session, node, found)
+        return recounted(session, node, found, began, began + deadline_s)
 
     return work
 
 
-def recounted(session: Session, node: Node, found: Speed) -> Speed:
-    """With the errors that its GPUs counted meanwhile: the same questions as before the load."""
+def recounted(session: Session, node: Node, found: Speed, began: float, until: float) -> Speed:
+    """With the errors that its GPUs counted since ``began``: the same questions as before the load."""
     try:
-        answers = session.ask(gpu_rises.REQUESTS, gpu_rises.ANSWER_S)
-        rises = gpu_rises.between(node, {answer.name: answer for answer in answers}, found.seconds)
+        answers = _asked(session, gpu_rises.REQUESTS, gpu_rises.ANSWER_S, until)
+        rises = gpu_rises.between(node, answers, time.monotonic() - began)
     except NotMeasured as why:
         return msgspec.structs.replace(found, rises=unknown(str(why)))
     return msgspec.structs.replace(found, rises=rises)
 
 
-def diagnosed(session: Session, node: Node, level: str, found: Speed) -> Speed:
+def _asked(session: Session, requests: Sequence[Request], seconds: float, until: float) -> dict[str, Answer]:
+    """Raises NotMeasured, also where the agent is silent: what was measured before is known all the same."""
+    left_s = min(seconds, until - time.monotonic())
+    if left_s < ANSWER_S:
+        raise NotMeasured(f"{NO_TIME} for it")
+    try:
+        return {answer.name: answer for answer in session.ask(requests, left_s)}
+    except NodeError as error:
+        raise NotMeasured(error.what) from error
+
+
+def diagnosed(session: Session, node: Node, level: str, found: Speed, until: float) -> Speed:
     """With what DCGM's short diagnosis says, where that is installed: only now nothing of ours runs on the GPUs."""
     system = peek(node, "gpu_system")
     installed = isinstance(system, GpuSystem) and is_known(system, "dcgm") and system.dcgm is not None
@@ -162,8 +178,7 @@ def diagnosed(session: Session, node: Node, level: str, found: Speed) -> Speed:
         elif level == "quick":
             said = unknown("DCGM is asked for its diagnosis from level normal on")
         else:
-            answers = session.ask((dcgm.REQUEST,), dcgm.DEADLINE_S + ANSWER_S)
-            said = dcgm.read({answer.name: answer for answer in answers})
+            said = dcgm.read(_asked(session, (dcgm.REQUEST,), dcgm.DEADLINE_S + ANSWER_S, until))
     except NotMeasured as why:
         said = unknown(str(why))
     return msgspec.structs.replace(found, dcgm_failures=said)

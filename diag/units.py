@@ -22,6 +22,11 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def megahertz(mhz: float) -> str:
+    """``1,755 MHz``"""
+    return f"{mhz:,.0f} MHz"
+
+
 def tflops(flops_per_s: float) -> str:
     return f"{flops_per_s / 10**12:.1f} TFLOP/s"
 

@@ -18,7 +18,7 @@ SHARED = ("mig", "mps", "exclusive")
 """Ways in which a GPU may be shared; one that is so is loaded only where that is named."""
 BURN_MINUTES = 10.0
 DEADLINES_S: Mapping[str, float] = {
-    "reach": 10, "facts": 20, "measure": 60, "speed": 420, "ladder": 180, "links": 90, "collectives": 90, "retry": 45,
+    "reach": 10, "facts": 20, "measure": 60, "speed": 420, "ladder": 240, "links": 90, "collectives": 90, "retry": 45,
     "judge": 30, "plan": 10,
 }  # fmt: skip
 """Stage -> its limit where the user names no other."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from diag.busy import why_busy, why_in_use, why_stopped
+from diag.busy import why_busy, why_in_use, why_not_on_gpus, why_stopped
 from diag.facts.device import Gpu, GpuProcess, GpuSystem, PciDevice
 from diag.facts.node import Node, Reach
 from diag.facts.record import Missing
 from diag.facts.software import Process
-from diag.facts.speed import Speed
+from diag.facts.speed import Lost, Speed
 
 CARD = PciDevice(
     kind="accelerator", vendor="nvidia", address="0000:3b:00.0", vendor_id="10de", device_id="2330", driver="nvidia"
@@ -125,3 +125,23 @@ def test_what_ended_the_measurements_of_a_node_speaks_against_more_of_them():
     assert why_stopped(node(speed=Speed(level="normal", seconds=3.0, stopped=newcomer))) == newcomer
     assert why_stopped(node(speed=Speed(level="normal", seconds=3.0))) == ""
     assert why_stopped(node(speed=Missing("no accelerator"))) == ""
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        (Lost(topic="p2p", gpus=(2, 5), how="killed", why="no end within 11.5 s"), "gpu:2 and gpu:5 hung: no end"),
+        (Lost(topic="gemm", gpus=(3,), how="skipped", why="too hot; pid 4 does not die"), "gemm: too hot; pid 4"),
+    ],
+    ids=["a pair that hung", "a process that stays"],
+)
+def test_a_pair_that_hung_and_what_does_not_die_speak_against_more_load(lost, why):
+    """The cluster's collective, and RDMA from its GPUs, would hang there too."""
+    hung = node(speed=Speed(level="normal", seconds=3.0, lost=(lost,)))
+    assert why_stopped(hung).startswith(why)
+    assert why_not_on_gpus(hung).startswith(why)
+
+
+def test_a_product_that_was_killed_and_is_gone_does_not():
+    lost = Lost(topic="gemm", gpus=(3,), how="killed", why="no end within 22 s")
+    assert why_stopped(node(speed=Speed(level="normal", seconds=3.0, lost=(lost,)))) == ""

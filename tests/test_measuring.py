@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from diag.facts.device import GpuSystem
 from diag.facts.node import Node
 from diag.facts.record import peek, unknown
 from diag.facts.speed import Speed
-from diag.measuring import Scene, diagnosed, ladders, read_speeds, speeds
+from diag.measuring import Scene, diagnosed, ladders, read_speeds, recounted, speeds
 from diag.probes import dcgm, gpu_rises
 from diag.probes.verbs import Answer, Request
 from diag.remote.schedule import SECONDS
@@ -30,6 +32,7 @@ class FakeSession:
     def __init__(self) -> None:
         self.plans: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        self.given_s = 0.0
 
     def job(
         self, argv: Sequence[str], env: Mapping[str, str], deadline_s: float, on_line: Callable[[Any], None]
@@ -39,8 +42,9 @@ class FakeSession:
         on_line({"phase": "done"})
         return JobEnd(status=0, signal=None, output="", seconds=1.0)
 
-    def ask(self, requests: Sequence[Request], _deadline_s: float) -> tuple[Answer, ...]:
+    def ask(self, requests: Sequence[Request], deadline_s: float) -> tuple[Answer, ...]:
         """DCGM finds one test to have failed; NVML does not answer, and the next question nobody."""
+        self.given_s = deadline_s
         self.asked = [request.name for request in requests]
         if requests == gpu_rises.REQUESTS:
             return tuple(Answer(name=request.name, why="did not answer within 12 s") for request in requests)
@@ -73,13 +77,15 @@ def test_quick_measures_each_gpu_and_no_collective():
     (plan,) = here.sessions["gpu01"].plans
     assert plan["env"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert plan["seconds"] == 30 < plan["deadline_s"]
+    assert here.sessions["gpu01"].given_s == gpu_rises.ANSWER_S
 
 
 def test_what_is_measured_ends_within_the_stage_s_time_and_loses_no_node():
     here = scene(gpu_node(1), level="normal", deadlines_s={"speed": 20})
     found = speeds(here).calls["gpu01"]()
     (plan,) = here.sessions["gpu01"].plans
-    assert plan["seconds"] == 15
+    assert plan["seconds"] == 11.25
+    assert 0 < here.sessions["gpu01"].given_s < 20 - 5
     short = scene(gpu_node(1), level="normal", deadlines_s={"speed": 12})
     found = speeds(short).calls["gpu01"]()
     assert peek(found, "collectives").why == "no time was left for it"
@@ -95,7 +101,30 @@ def test_collectives_get_the_time_that_the_gpus_by_themselves_did_not_need(monke
 def test_dcgm_is_not_asked_where_somebody_else_began_to_use_a_gpu():
     session, node = FakeSession(), msgspec.structs.replace(gpu_node(1), gpu_system=GpuSystem(dcgm="healthy"))
     ended = Speed(level="normal", seconds=1.0, stopped="another process began to use a GPU (pid 77)")
-    assert "another process" in peek(diagnosed(session, node, "normal", ended), "dcgm_failures").why
+    assert "another process" in peek(diagnosed(session, node, "normal", ended, math.inf), "dcgm_failures").why
+    assert session.asked == []
+
+
+class Silent(FakeSession):
+    def ask(self, _requests: Sequence[Request], deadline_s: float) -> tuple[Answer, ...]:
+        raise NodeError("gpu01", "agent_silent", f"no answer within {deadline_s:g} s")
+
+
+def test_an_agent_that_falls_silent_after_the_load_costs_nothing_that_was_measured():
+    node = msgspec.structs.replace(gpu_node(1), gpu_system=GpuSystem(dcgm="healthy"))
+    found = diagnosed(Silent(), node, "normal", Speed(level="normal", seconds=1.0), math.inf)
+    assert peek(found, "dcgm_failures").why == "no answer within 62 s"
+    found = recounted(Silent(), node, found, time.monotonic(), math.inf)
+    assert peek(found, "rises").why == "no answer within 18 s"
+
+
+def test_what_comes_after_the_load_is_not_asked_where_no_time_is_left():
+    session, node = FakeSession(), msgspec.structs.replace(gpu_node(1), gpu_system=GpuSystem(dcgm="healthy"))
+    now = time.monotonic()
+    found = recounted(
+        session, node, diagnosed(session, node, "normal", Speed(level="normal", seconds=1.0), now), 0, now
+    )
+    assert [peek(found, topic).why for topic in ("dcgm_failures", "rises")] == ["no time was left for it"] * 2
     assert session.asked == []
 
 
@@ -157,7 +186,7 @@ def test_files_are_not_read_where_no_model_was_named():
 
 def after(level: str, health: str | None) -> tuple[Any, list[str]]:
     session, node = FakeSession(), msgspec.structs.replace(gpu_node(1), gpu_system=GpuSystem(dcgm=health))
-    found = diagnosed(session, node, level, Speed(level=level, seconds=1.0))
+    found = diagnosed(session, node, level, Speed(level=level, seconds=1.0), math.inf)
     return peek(found, "dcgm_failures"), session.asked
 
 
@@ -173,5 +202,5 @@ def test_dcgm_is_not_asked_at_level_quick():
 
 def test_whether_dcgm_is_installed_may_not_be_known():
     node = msgspec.structs.replace(gpu_node(1), gpu_system=unknown("NVML did not answer"))
-    found = diagnosed(FakeSession(), node, "normal", Speed(level="normal", seconds=1.0))
+    found = diagnosed(FakeSession(), node, "normal", Speed(level="normal", seconds=1.0), math.inf)
     assert "not known" in peek(found, "dcgm_failures").why

@@ -16,6 +16,7 @@ from diag.errors import NodeError
 from diag.facts.device import GpuProcess
 from diag.facts.links import Flow, Links
 from diag.probes.verbs import Answer, Request
+from tests.checks.changes import having, item, named
 from tests.checks.machines import cpu_node, gpu_node
 
 SILENT = NodeError("node2", "agent_silent", "no answer within 7.5 s")
@@ -211,6 +212,18 @@ def test_a_rail_that_counts_no_bytes_is_not_loaded():
 
 
 @pytest.mark.usefixtures("by_rdma")
+def test_of_a_rail_that_is_down_nobody_asks_whether_others_use_it():
+    def one_down(number: int) -> Any:
+        down = having(hcas=item(named("mlx5_1"), having(ports=item(0, having(state="down")))))
+        return down(gpu_node(2)) if number == 2 else gpu_node(number)
+
+    others = {f"mlx5_{place}/1": {"port_xmit_data": 0} for place in (0, *range(2, 8))}
+    silent = lambda asked: {**counting()(asked), "hcas": others}  # noqa: E731
+    links, _ = swept(4, {"gpu02": {"nic_counters:read": silent}}, one_down, level="normal")
+    assert links.left_out == ()
+
+
+@pytest.mark.usefixtures("by_rdma")
 @pytest.mark.parametrize("mode", ["ring", "all", "sample"])
 @pytest.mark.parametrize(
     "counter", ["rx_prio3_pause", "rx_pfc_ena_frames_pri3", "rx_priority_3_xoff.nic", "rx_total_discard_pkts"]
@@ -271,6 +284,13 @@ def test_rails_are_measured_from_gpu_to_gpu_and_kept_apart_but_not_of_gpus_in_us
         assert wanted.ended == ({"gpu02": "busy: gpu:0 is in use (pid 9)"} if permitted else {})
         assert (links.on_gpus, flow in links.flows) == ((flow,), False)
         assert (links.rounds[-1].why, links.left_out[-1]) == (sweeping.FROM_GPUS, ("GPUs", "why"))
+
+
+@pytest.mark.usefixtures("by_rdma")
+@pytest.mark.parametrize(("level", "told"), [("quick", 0), ("normal", 1)])
+def test_gpus_that_perftest_cannot_take_are_told(level, told):
+    links, _ = swept(4, {}, lambda at: having(rdma_system=having(perftest_cuda=at != 2))(gpu_node(at)), level=level)
+    assert links.left_out == (("RDMA from the GPUs of gpu02", "perftest was built without CUDA"),) * told
 
 
 def test_where_no_time_is_left_no_gpu_is_touched_and_that_is_told(monkeypatch):

@@ -38,6 +38,7 @@ ALL, DEFAULT_ENGINE = "all", "vllm"
 MOST_JUDGED = 100
 """Nodes: of more it takes seconds."""
 VERDICTS = "verdicts.json"
+NOT_JUDGED = "whether its nodes and GPUs are fit was not judged"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +90,10 @@ def plan_for(path: Path | None, order: Order) -> int:
     snapshot = _snapshot(path, order)
     if order.model == "" or (order.model is None and order.hardware is not None):
         raise DiagError("--model", "names nothing", do="name what is to be planned for, e.g. --model Qwen/Qwen3-32B")
-    verdicts = _judged(path, snapshot) if order.hardware is None else None
-    beside = Beside(excluded=excluded, verdicts=verdicts, command=_again(path, order))
+    beside = Beside(excluded=excluded, command=_again(path, order))
+    if order.hardware is None:
+        verdicts, said = _judged(path, snapshot)
+        beside = msgspec.structs.replace(beside, verdicts=verdicts, said=said)
     plan_one = plan_beside if order.engine != ALL else _plan_or_lost
     plans = [plan_one(snapshot, order.model, engine, wanted, beside) for engine in engines]
     if order.engine == ALL:
@@ -124,30 +127,60 @@ def _plan_or_lost(
         )
 
 
-def _judged(path: Path | None, snapshot: Snapshot) -> Verdicts | None:
-    """What is unfit must be known before it is planned with. Of many nodes what their run found, if it is there."""
+def _judged(path: Path | None, snapshot: Snapshot) -> tuple[Verdicts | None, tuple[str, ...]]:
+    """What is unfit must be known before it is planned with. Of many nodes what their run found, if it is there.
+
+    And what is to be said where not all of it was judged.
+    """
     if len(snapshot.nodes) <= MOST_JUDGED:
         from diag.cli.judging import uncollected  # noqa: PLC0415 - `diag plan --hardware` needs no pytest
         from diag.judge import judge  # noqa: PLC0415 - as above
 
         with uncollected():
-            return judge(snapshot)
+            return judge(snapshot), ()
     place = path or last_run()
+    file = (place if place.is_dir() else place.parent) / VERDICTS
     try:
-        text = ((place if place.is_dir() else place.parent) / VERDICTS).read_bytes()
-        return msgspec.json.decode(text, type=Verdicts)
+        verdicts = msgspec.json.decode(file.read_bytes(), type=Verdicts)
     except (OSError, msgspec.DecodeError):
-        return None
+        verdicts = None
+    if verdicts is None or verdicts.run_id != snapshot.run_id:
+        todo = f"{shlex.join(('diag', 'check', str(place), '--json'))} > {shlex.quote(str(file))}"
+        return None, (f"{NOT_JUDGED}: {file} holds no verdicts of this run; to have them: {todo}",)
+    return verdicts, judged_in_part(verdicts)
+
+
+def judged_in_part(verdicts: Verdicts) -> tuple[str, ...]:
+    """What is to be said where not all checks were asked."""
+    how = verdicts.selection
+    if not verdicts.verdicts:
+        return (NOT_JUDGED,)
+    asked = f"-k {how.keyword}" if how.keyword else "-x" if how.exitfirst and how.asked < how.known else ""
+    return (f"{NOT_JUDGED} by all checks: {asked} left some out",) if asked else ()
+
+
+def again(
+    path: Path | None = None, *, engine: str, settings: Sequence[str] = (), goal: str = STABLE.goal, **given: object
+) -> str:
+    """The command that plans so. ``given``: by the names of its options; None: not typed."""
+    words = ["diag", "plan", *([str(path)] if path is not None else [])]
+    words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    words += ["--engine", engine] if engine != DEFAULT_ENGINE else []
+    words += ["--for", goal] if goal != STABLE.goal else []
+    return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
 
 
 def _again(path: Path | None, order: Order) -> str:
     """What was typed, but for how it is told and what is excluded."""
-    given = {"--model": order.model, "--context": order.context, "--concurrency": order.concurrency}
-    words = ["diag", "plan", *([str(path)] if path is not None else [])]
-    words += [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
-    words += ["--engine", order.engine] if order.engine != DEFAULT_ENGINE else []
-    words += ["--for", order.goal] if order.goal != STABLE.goal else []
-    return shlex.join([*words, *(word for setting in order.settings for word in ("--set", setting))])
+    return again(
+        path,
+        model=order.model,
+        context=order.context,
+        concurrency=order.concurrency,
+        engine=order.engine,
+        goal=order.goal,
+        settings=order.settings,
+    )
 
 
 def _snapshot(path: Path | None, order: Order) -> Snapshot:

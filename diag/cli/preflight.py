@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from diag import rundir
 from diag.catalogue import Check
 from diag.cli import ASKED_WRONGLY, INTERRUPTED, is_same_place
 from diag.cli.judging import UNWRITTEN, Judging, Telling, with_status
-from diag.cli.planning import ALL, DEFAULT_ENGINE, Beside, engine_and_version, not_planned, plan_or_why_not
+from diag.cli.planning import ALL, Beside, again, engine_and_version, judged_in_part, not_planned, plan_or_why_not
 from diag.cli.signals import Signals, heard, within
 from diag.engines import ENGINES
 from diag.engines.collective_env import of_node
@@ -67,9 +66,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     telling: Telling
 
     @property
+    def is_name_only(self) -> bool:
+        """The model is for the plan only."""
+        return self.model is not None and is_name_only(self.model)
+
+    @property
     def model_path(self) -> str | None:
         """As the nodes see it; None: there is none, or its name is for the plan only."""
-        return None if self.model is None or is_name_only(self.model) else self.model
+        return None if self.is_name_only else self.model
 
     @property
     def wishes(self) -> Wishes:
@@ -86,13 +90,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             environment_of=partial(of_node, *engine_and_version(self.engine)),
         )
 
-    def beside(self, snapshot: Snapshot, verdicts: Verdicts) -> Beside:
-        name_only = self.model is not None and self.model != snapshot.model_path
-        named = ("--model", self.model) if self.model is not None and name_only else ()
-        engine = ("--engine", self.engine) if self.engine != DEFAULT_ENGINE else ()
-        command = shlex.join(("diag", "plan", *named, *engine))
+    def beside(self, verdicts: Verdicts) -> Beside:
+        said = (PLAN_ONLY,) if self.is_name_only else ()
         return Beside(
-            excluded=self.excluded, verdicts=verdicts, said=(PLAN_ONLY,) if name_only else (), command=command
+            excluded=self.excluded,
+            verdicts=verdicts,
+            said=(*said, *judged_in_part(verdicts)),
+            command=again(model=self.model if self.is_name_only else None, engine=self.engine),
         )
 
     @property
@@ -173,7 +177,7 @@ def _find_out(order: Order, directory: rundir.RunDir, signals: Signals, store: C
         verdicts = judge.do(lambda: order.judging.judge(snapshot), lambda _: nothing_judged(snapshot))
         plan = _Stage("plan", order.wishes, display)
         planned = plan.do(
-            lambda: plan_or_why_not(snapshot, order.model, order.engine, order.beside(snapshot, verdicts)),
+            lambda: plan_or_why_not(snapshot, order.model, order.engine, order.beside(verdicts)),
             lambda late: not_planned(order.engine, late),
         )
     count = len(snapshot.nodes)

@@ -104,6 +104,13 @@ def in_container(node: Node) -> bool:
     return node.container.kind is not None
 
 
+def sees_strangers(node: Node) -> bool:
+    """Whether who uses its GPUs can be told from processes of ours: by pids that are the machine's own."""
+    if not is_known(node, "container") or not is_known(node.container, "pids_of_machine"):
+        return False
+    return not in_container(node) and node.container.pids_of_machine
+
+
 def is_local_only(address: str) -> bool:
     """Whether no other node can reach it: loopback, or link-local without a zone that peers share."""
     parsed = ip_address(address.split("%", maxsplit=1)[0])

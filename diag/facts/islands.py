@@ -8,11 +8,12 @@ hangs, or carries less than half of what linked pairs carry is not joined.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from statistics import median
 
 from diag.facts.device import Between
 from diag.facts.node import Node
-from diag.facts.record import is_known
+from diag.facts.record import NotMeasured, is_known
 from diag.facts.speed import P2p
 
 LINK = "link"
@@ -65,6 +66,16 @@ def paths(node: Node) -> dict[frozenset[int], Between]:
     rows = node.between if is_known(node, "between") else ()
     ends = ((row.a.partition(":"), row.b.partition(":"), row) for row in rows)
     return {frozenset((int(a[2]), int(b[2]))): row for a, b, row in ends if a[0] == b[0] == "gpu"}
+
+
+def fewest_links(node: Node, gpus: Sequence[int]) -> int:
+    """Between each two of ``gpus``; empty: all of the node. Raises NotMeasured where it is not known of all."""
+    ways = {frozenset((row.a, row.b)): row.links for row in node.between}
+    names = [f"gpu:{gpu}" for gpu in gpus or [gpu.index for gpu in node.gpus]]
+    pairs = [frozenset(pair) for pair in combinations(names, 2)]
+    if not ways.keys() >= set(pairs):
+        raise NotMeasured("how many links join its GPUs is not known")
+    return min((ways[pair] for pair in pairs), default=0)
 
 
 def _linked(node: Node) -> Pairs | None:

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from diag.facts.islands import paths
+from diag.facts.expected import Expected, all_reduce
+from diag.facts.islands import fewest_links, paths
 from diag.facts.node import Node
 from diag.facts.outliers import Slow, slow
 from diag.facts.record import is_known
+from diag.facts.speed import NodeCollectives
 
 if TYPE_CHECKING:
     from diag.facts.snapshot import Snapshot
@@ -86,6 +88,17 @@ def slow_together(nodes: Iterable[Node]) -> dict[str, Slow]:
                 kind = ("/".join(sorted(names)), together.world_size)
                 rates.setdefault(kind, {})[node.name] = largest.busbw_bytes_per_s
     return {name: late for each in rates.values() for name, late in slow(each).items()}
+
+
+def published(node: Node, together: NodeCollectives, *, nvls: bool | None) -> Expected | None:
+    """What others reached with as many GPUs of the model, joined by as many links; None: nobody told.
+
+    Raises NotMeasured where that depends on links of which nothing is known.
+    """
+    names = set(models(node).values())
+    found = all_reduce(names.pop(), together.world_size, nvls=nvls) if len(names) == 1 else None
+    apart = found is not None and found.links and fewest_links(node, together.gpus) < found.links
+    return None if apart else found
 
 
 def digests(cluster: Snapshot) -> dict[str, Counter[str]]:

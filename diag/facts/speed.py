@@ -123,6 +123,29 @@ class GpuRise(Record, frozen=True, kw_only=True):
     """Whether it is a fault: corrected errors, few packets sent again or damaged, a program's own Xids are none."""
 
 
+class Load(Record, frozen=True, kw_only=True):
+    """What a GPU said of itself while something was measured on it. None: it did not say, or was not seen busy."""
+
+    gpu: int
+    during: str
+    """``gemm bf16``, ``hbm``, ``host copies``, …"""
+    looks: int
+    """So often NVML was asked, twice a second."""
+    busy: int
+    """Looks at which kernels ran 90 % of the time; clocks, power and ``slowed_by`` are of those."""
+    sm_mhz: int | None = None
+    """In the middle of them."""
+    power_w: float | None = None
+    """At most."""
+    temperature_c: int | None = None
+    """At most."""
+    slowed_by: tuple[tuple[str, int], ...] = ()
+    """Reason, as ``Gpu.throttled_by`` names it -> looks."""
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    """The most that its link was seen at."""
+
+
 class CollectiveTime(Record, frozen=True, kw_only=True):
     """One collective of one size among the GPUs of a node. busbw as nccl-tests define it, from the median."""
 
@@ -206,6 +229,8 @@ class NodeCollectives(Record, frozen=True, kw_only=True):
     times: tuple[CollectiveTime, ...] = ()
     communicator_bytes: Known[int] = UNASKED
     """Most that any rank's first collective took of its GPU's memory."""
+    communicators: tuple[tuple[int, int], ...] = ()
+    """So many ranks of the node -> the most that their communicator takes of a GPU, as the only one of its process."""
     log: Known[NcclLog] = UNASKED
     stopped: str = ""
     """Why it was ended early for somebody else's sake; empty: it was not."""
@@ -241,6 +266,8 @@ class Speed(Record, frozen=True, kw_only=True):
     collectives: Known[NodeCollectives] = UNASKED
     dcgm_failures: Known[tuple[str, ...] | None] = UNASKED
     """What DCGM's short diagnosis found wrong, a line each; None: DCGM is not installed."""
+    loads: Known[tuple[Load, ...]] = UNASKED
+    """Of NVIDIA's GPUs."""
     rises: Known[tuple[GpuRise, ...]] = UNASKED
     """Errors that its GPUs counted while they were measured; empty: none."""
     lost: tuple[Lost, ...] = ()
@@ -262,3 +289,23 @@ def of_gpu(rows: Sequence[R], index: int, speed: Speed, topic: str) -> tuple[R, 
 def why_lost(speed: Speed, topic: str, index: int) -> str:
     lost = next((each for each in speed.lost if each.topic == topic and index in each.gpus), None)
     return f"{topic} {lost.how}: {lost.why}" if lost else f"{topic} was not measured on gpu:{index}"
+
+
+UNDYING = "does not die"
+"""How what was killed and stays (D state) is told in a reason."""
+
+
+def why_no_more(speed: Speed) -> str:
+    """What of its measurements speaks against more load on these GPUs; empty: nothing.
+
+    They were ended for others' sake, or a pair of GPUs hung as a collective would, or something of ours still is there.
+    """
+    if speed.stopped:
+        return speed.stopped
+    undying = (f"{lost.topic}: {lost.why}" for lost in speed.lost if UNDYING in lost.why)
+    hung = (
+        f"gpu:{lost.gpus[0]} and gpu:{lost.gpus[-1]} hung: {lost.why}"
+        for lost in speed.lost
+        if lost.topic == "p2p" and lost.how == "killed"
+    )
+    return next(undying, "") or next(hung, "")

@@ -23,10 +23,6 @@ class Part(msgspec.Struct, frozen=True, order=True):
     node: str
     gpu: int = -1
 
-    @property
-    def told(self) -> str:
-        return self.node if self.gpu < 0 else f"{self.node}:{self.gpu}"
-
 
 def parts(text: str, where: str) -> tuple[Part, ...]:
     """Each once, in the order written. Raises DiagError."""

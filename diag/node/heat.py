@@ -1,4 +1,4 @@
-"""Does a GPU get too hot under load, or does somebody else begin to use it? Asked of NVML, once a second.
+"""Does a GPU get too hot under load, or does somebody else begin to use it? Asked of NVML, twice a second.
 
 NVML is asked in a process of its own, as it may hang: then nothing is heard, and that is an answer too.
 """
@@ -15,35 +15,40 @@ import time
 import descendants
 import gpus
 import own_code
-import proc
+import under_load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
 
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.look(pynvml)"
-FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The machine's own, of which NVML's pids are (PROC_PID_INIT_INO, linux/proc_ns.h)."""
-EVERY_S = 1.0
+EVERY_S = 0.5
+"""A level quick loads each GPU for a second."""
 SILENT_S = 6.0
-BELOW_SLOWDOWN_C = 5
 
 
 class Watch:
-    """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether pids that NVML shows can be ours, "known": pids or null}.
+    """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether to look for them, "known": pids or null}.
+
+    Where "stop_c" names any, "below_c" says by how far that is below where a GPU slows itself down.
 
     And of an onlooker: "token", which all of ours carry in their environment; "inside": some of them are in a
     container, so what cannot be read may be ours.
 
-    ``ours``: every process of ours that there ever was: NVML may speak of one that has ended meanwhile.
+    ``ours``: every process of ours that there ever was: NVML may speak of one that has ended meanwhile. ``looks``:
+    NVML told of the GPUs at least once.
     """
 
     def __init__(self, wish: dict[str, Any]) -> None:
         root = wish.get("root") or "/"
-        self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"] and knows_pids(root)
+        self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"]
+        self.below_c = wish.get("below_c", 0)
         self.known = None if wish.get("known") is None else set(wish["known"])
         self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
+        self.heard: list[list[dict[str, Any]]] = []
+        """What was heard of the GPUs; whoever reads it empties it."""
+        self.looks = False
         self._lines, self.pid = b"", 0
         self._heard = time.monotonic()
         self._out, end = os.pipe()
@@ -73,20 +78,22 @@ class Watch:
             if self.stop_c:
                 yield "", f"the temperature cannot be watched: {said['why']}"
             return
+        self.heard.append(said["gpus"])
         for row in said["gpus"]:
             if row.get("uuid") in self.stop_c and (why := self._too_hot(row)):
                 yield row["uuid"], why
         yield from self._strangers(said["gpus"])
+        self.looks = True
 
     def _too_hot(self, row: dict[str, Any]) -> str:
         """By how far it is to its limit, where it says that; a limit found while it was idle would be another one."""
         left_c, now_c = row.get("margin_c"), row.get("temperature_c")
         if left_c is not None:
-            return f"stopped {left_c} °C below where it slows itself down" if left_c <= BELOW_SLOWDOWN_C else ""
+            return f"stopped {left_c} °C below where it slows itself down" if left_c <= self.below_c else ""
         if now_c is None:
             return "its temperature cannot be watched"
         if now_c >= self.stop_c[row["uuid"]]:
-            return f"stopped at {now_c} °C, {BELOW_SLOWDOWN_C} °C below where it slows itself down"
+            return f"stopped at {now_c} °C, {self.below_c} °C below where it slows itself down"
         return ""
 
     def _strangers(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -120,11 +127,6 @@ class Watch:
         os.close(self._out)
 
 
-def knows_pids(root: str = "/") -> bool:
-    """Whether a pid of NVML's is one of ours: in a container the driver tells the host's, and ours look foreign."""
-    return proc.link(os.path.join(root, "proc/self/ns/pid")) == FIRST_PID_NAMESPACE
-
-
 def lives(pid: int) -> bool:
     """Also where /proc hides the processes of others (hidepid)."""
     try:
@@ -145,7 +147,7 @@ def _become(out: int) -> None:
 
 
 def look(nv: Any) -> None:
-    """In the child: a line a second, or one that says why there is none."""
+    """In the child: two lines a second, or one that says why there is none."""
     import alive
     import nvml_health
     import nvml_identity
@@ -158,6 +160,7 @@ def look(nv: Any) -> None:
         "processes": nvml_identity.READS["processes"],
         "temperature_c": nvml_health.READS["temperature_c"],
         "margin_c": nvml_health.margin,
+        **under_load.reads(),
     }
     try:
         nv.nvmlInit()

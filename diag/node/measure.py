@@ -20,6 +20,7 @@ import time
 import alive
 import heat
 import markers
+import under_load
 from gate import Gate
 
 TYPE_CHECKING = False
@@ -86,6 +87,7 @@ class Leader:
         self.stopped = ""
         self.children: list[Child] = []
         self.watch = heat.Watch(plan["watch"]) if plan.get("watch") else None
+        self.loads = under_load.Loads()
 
     def stop_watching(self) -> None:
         if self.watch is not None:
@@ -137,7 +139,7 @@ class Leader:
                     self._kill(child, f"no end within {child.spec['deadline_s']:g} s")
                 elif not child.ended and time.monotonic() > self.until:
                     self._kill(child, "no time was left for it", wedged=False)
-        for gpu, why in self.watch.alarms() if self.watch is not None else ():
+        for gpu, why in self._alarms():
             if not gpu and not self.stopped:
                 self.stopped = why
                 markers.say(stopped=why)
@@ -145,10 +147,22 @@ class Leader:
                 if child.pid and not child.ended and (not gpu or gpu in child.spec.get("uuids", ())):
                     self._kill(child, why, wedged=False)
 
+    def _alarms(self) -> list[tuple[str, str]]:
+        if self.watch is None:
+            return []
+        alarms = list(self.watch.alarms())
+        running = [(child.id, child.spec.get("uuids", ())) for child in self.children if child.pid and not child.ended]
+        for rows in self.watch.heard:
+            self.loads.look(rows, running)
+        self.watch.heard.clear()
+        return alarms
+
     def _collect(self, child: Child) -> bool:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if not pid:
             return False
+        if loads := self.loads.of(child.id):
+            markers.say(child=child.id, loads=loads)
         if os.WIFSIGNALED(status):
             child.end(child.how if child.why else "failed", child.why or f"ended by signal {os.WTERMSIG(status)}")
         else:

@@ -1,7 +1,7 @@
-"""How does a program run on the CPUs near an RDMA device, and not last in their queue? This process becomes it.
+"""How does a program run on the CPUs near an RDMA device? This process becomes it.
 
 From the far socket a healthy device is slow: its memory and its doorbells lie behind the link between sockets. Where
-those CPUs are not ours, or a plain user may not take back how modest the agent is, the program runs as it would have.
+those CPUs are not ours the program runs as it would have.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ def main() -> None:
     """argv: the device, the program and its words."""
     device, argv = sys.argv[1], sys.argv[2:]
     stay_near(device)
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
     except OSError as error:

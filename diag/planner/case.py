@@ -11,7 +11,7 @@ from diag.planner.deployment import Deployment
 from diag.planner.domains import Domains
 from diag.planner.memory.attempt import Device, Measured
 from diag.planner.memory.startup import weights_bytes
-from diag.planner.memory.weighed import layer_bytes
+from diag.planner.memory.weighed import stays_in_ram
 from diag.planner.model.architecture import Architecture
 from diag.planner.model.checkpoint import Checkpoint
 from diag.planner.model.drafts import Draft
@@ -54,10 +54,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     def stays_in_ram(self, deployment: Deployment) -> tuple[int, int]:
         """Of them, what can stay there: on the GPU that keeps the least, and on the one that keeps the most."""
-        layers = [
-            layer_bytes(self.architecture, self.rules, self.device, deployment, stage) for stage in range(deployment.pp)
+        each = [
+            stays_in_ram(self.offloaded_bytes, self.architecture, self.rules, self.device, deployment, stage)
+            for stage in range(deployment.pp)
         ]
-        return min(self.offloaded_bytes, *layers), min(self.offloaded_bytes, max(layers))
+        return min(each), max(each)
 
     def loading_bytes(self, deployment: Deployment) -> int:
         """Of the weights of a rank before the engine has quantized them; 0: it does not."""

@@ -92,8 +92,8 @@ def plan_cpu(nodes: Sequence[Node], model: Model, rules: EngineRules, wanted: Wa
         raise NotKnown(known.why, known.lever)
     if known.kind == "no":
         return _refused(known.why, known.lever or "another engine", model, rules)
-    if (too_long := wanted.longer_than(architecture.max_len)) is not None:
-        return _refused(too_long, f"a context of {architecture.max_len:,} tokens", model, rules)
+    if (too_long := wanted.too_long(architecture.max_len)) is not None:
+        return _refused(*too_long, model, rules)
     ram, files = least_ram(nodes), checkpoint(model, architecture)
     whole = CpuCase(
         nodes=tuple(nodes),

@@ -75,9 +75,8 @@ def plan_gpus(
 
 def _asked_too_much(whole: Case) -> tuple[str, str] | None:
     """What no selection of the GPUs changes: why, and what to do instead."""
-    longest = whole.architecture.max_len
-    if (too_long := whole.wanted.longer_than(longest)) is not None:
-        return too_long, f"a context of at most {longest:,} tokens"
+    if (too_long := whole.wanted.too_long(whole.architecture.max_len)) is not None:
+        return too_long
     if whole.offloaded_bytes and not whole.rules.offloads:
         return f"{whole.rules.engine} keeps no part of the weights in the host's memory", OTHER
     return None

@@ -38,11 +38,9 @@ def _plan(snapshot: Snapshot, text: str | None, rules: EngineRules, wanted: Want
         try:
             return plan_gpus(snapshot, found, model, rules, wanted)
         except NotKnown:
-            most = _longest(model)
-            why = most and wanted.longer_than(most)
-            if not why:
+            if (too_long := wanted.too_long(_longest(model))) is None:
                 raise
-            return refused(why, f"a context of at most {most:,} tokens", rules, model.name)
+            return refused(*too_long, rules, model.name)
     cpu_nodes = nodes_without_accelerator(snapshot)
     if (why := unreadable(snapshot)) is not None or not cpu_nodes:
         raise NotKnown(f"accelerators: {why}", _do(snapshot))

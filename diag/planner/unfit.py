@@ -6,7 +6,7 @@ Unfit is what a plan cannot make good by its own flags: somebody has to mend the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from diag.facts.plan import Plan
 from diag.facts.verdict import Culprit, Verdicts
@@ -23,13 +23,16 @@ GPU = "gpu:"
 
 
 def unfit(verdicts: Verdicts) -> Counter[Part]:
-    """How many checks each fails, for a cause that makes it unfit; a GPU where it was one, else its node."""
+    """How many checks each fails, for a cause that makes it unfit; a GPU where it was one, else its node.
+
+    0: it was seen, and no check was asked that judges it.
+    """
     named = {pair for culprit in verdicts.culprits for pair in _pairs(culprit)}
     failed = [v for v in verdicts.verdicts if v.outcome == "failed" and v.node and (v.check, v.node) in named]
     found = Counter(_part(verdict.node or "", verdict.subject) for verdict in failed)
     judged = {(verdict.check, verdict.node) for verdict in failed}
-    found.update(Part(node) for check, node in named if (check, node) not in judged)  # seen, whatever was asked
-    return found
+    seen = Counter({Part(node): 0 for check, node in sorted(named) if (check, node) not in judged})
+    return Counter({**seen, **found})
 
 
 def cautions(plan: Plan, excluded: tuple[Part, ...], verdicts: Verdicts | None, command: str) -> tuple[str, ...]:
@@ -39,11 +42,19 @@ def cautions(plan: Plan, excluded: tuple[Part, ...], verdicts: Verdicts | None, 
     found = unfit(verdicts) if verdicts is not None and plan.nodes else Counter()
     used = {part: count for part, count in found.items() if part.node in plan.nodes and part not in gone}
     if used:
-        count, places = sum(used.values()), folded(used)
-        checks, them = f"{count} check{'s' if count > 1 else ''} failed", "it" if len(used) == 1 else "them"
+        them = "it" if len(used) == 1 else "them"
         again = f"{command} --exclude {folded((*excluded, *used))}"
-        lines.append(f"{checks} on {places}: this plan uses {them}; without {them}: {again}")
+        lines.append(f"{_wrong(used)}: this plan uses {them}; without {them}: {again}")
     return tuple(lines)
+
+
+def _wrong(used: Mapping[Part, int]) -> str:
+    """``2 checks failed on gpu01:5, a fault was seen on gpu02``."""
+    failed, seen = [part for part in used if used[part]], [part for part in used if not used[part]]
+    count = sum(used.values())
+    checks = [f"{count} check{'s' if count > 1 else ''} failed on {folded(failed)}"] if failed else []
+    faults = [f"a fault that no check judged was seen on {folded(seen)}"] if seen else []
+    return ", ".join((*checks, *faults))
 
 
 def _pairs(culprit: Culprit) -> Iterator[tuple[str, str]]:

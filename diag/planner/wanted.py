@@ -14,9 +14,8 @@ GOALS: tuple[Goal, ...] = ("stable", "latency", "throughput", "context")
 
 MODEST_CONTEXTS = (8192, 4096, 2048)
 """Tokens a request, the longest that fits: what a first start aims at. Prompt and answer are usually 0.5 to 2 k."""
-SEQS = {"stable": (64, 16), "latency": (64, 16), "context": (16, 4)}
+SEQS = {"stable": (64, 16), "latency": (64, 16), "context": (16, 4), "throughput": (256, 64, 16)}
 """Requests at once to try, in turn; for throughput what the engine takes by itself comes first."""
-FEWER_SEQS = (256, 64, 16)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,10 +34,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     def fixed_context(self) -> int | None:
         return self.pinned.max_model_len or self.context
 
-    def longer_than(self, most: int) -> str | None:
-        """Why a model whose requests have ``most`` tokens cannot serve the wanted ones; None: it can."""
+    def too_long(self, most: int | None) -> tuple[str, str] | None:
+        """Why a model of ``most`` tokens a request cannot serve the wanted ones, and what to do; None: it can."""
         length = self.fixed_context
-        return f"a context of {length:,} tokens: the model itself allows {most:,}" if length and length > most else None
+        if not length or not most or length <= most:
+            return None
+        return (
+            f"a context of {length:,} tokens: the model itself allows {most:,}",
+            f"a context of at most {most:,} tokens",
+        )
 
     @property
     def as_long_as_fits(self) -> bool:
@@ -57,5 +61,5 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         fixed = self.pinned.max_num_seqs or self.concurrency
         if fixed is not None:
             return (fixed,)
-        counts = SEQS.get(self.goal, (own, *FEWER_SEQS))
+        counts = (own, *SEQS[self.goal]) if self.goal == "throughput" else SEQS[self.goal]
         return tuple(dict.fromkeys(min(own, count) for count in counts))

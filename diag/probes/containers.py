@@ -14,7 +14,7 @@ FIRST_MOUNT_NAMESPACES = ("mnt:[4026531832]", "mnt:[4026531840]", "mnt:[40265318
 """The machine's own: fixed as MNT_NS_INIT_INO since Linux 6.18 (linux/nsfs.h), the first dynamic number before."""
 
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The machine's own: PROC_PID_INIT_INO (linux/proc_ns.h)."""
+"""The machine's own, of which NVML's pids are: PROC_PID_INIT_INO (linux/proc_ns.h)."""
 
 KINDS = (
     ("kubepods", "kubernetes"),
@@ -44,7 +44,9 @@ def read(answers: Answers) -> Container:
     signs = told(answers, "container", _Signs)
     rdma = {name: getattr(signs, name) for name in ("rdma_files", "verbs_library")}
     seen = {name: gap("this agent did not look") if value is None else value for name, value in rdma.items()}
-    return msgspec.structs.replace(kind_of(signs), **seen)
+    own = signs.pid_namespace
+    pids = gap("/proc/self/ns/pid cannot be read") if own is None else own == FIRST_PID_NAMESPACE
+    return msgspec.structs.replace(kind_of(signs), pids_of_machine=pids, **seen)
 
 
 def kind_of(signs: _Signs) -> Container:

@@ -207,7 +207,8 @@ def _process(row: Process) -> GpuProcess:
     return GpuProcess(pid=row.pid, name=row.name, used_bytes=row.used)
 
 
-def _throttles(bits: int) -> tuple[str, ...]:
+def throttles(bits: int) -> tuple[str, ...]:
+    """What holds its clocks back, of a bit mask of NVML's."""
     return tuple(name for bit, name in THROTTLES.items() if bits & bit)
 
 
@@ -252,7 +253,7 @@ READ: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "ecc": ("ecc", lambda found: Ecc(**_fields(found))),
     "retired": ("retired", lambda found: Retired(**_fields(found))),
     "clocks": ("clocks", lambda found: Clocks(**_fields(found))),
-    "throttled_by": ("throttle", _throttles),
+    "throttled_by": ("throttle", throttles),
     "pcie": ("pcie", lambda found: Pcie(**_fields(found))),
     "links": ("links", lambda rows: tuple(map(_link, rows))),
     "fabric": ("fabric", _fabric),

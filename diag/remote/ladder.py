@@ -13,10 +13,9 @@ from itertools import pairwise
 
 import msgspec
 
-from diag.facts.expected import all_reduce
 from diag.facts.node import Node
-from diag.facts.rates import models
-from diag.facts.record import is_known
+from diag.facts.rates import published
+from diag.facts.record import NotMeasured, is_known
 from diag.facts.speed import NO_TIME, NcclLog, NodeCollectives, Rung
 
 BETTER = 1.25
@@ -89,11 +88,13 @@ def why_degraded(node: Node, together: NodeCollectives, behind: float | None) ->
 
 
 def _is_low(node: Node, together: NodeCollectives) -> bool:
-    largest, names = together.largest("all_reduce"), set(models(node).values())
-    if largest is None or largest.size_bytes < LARGE_BYTES or len(names) != 1:
+    largest = together.largest("all_reduce")
+    if largest is None or largest.size_bytes < LARGE_BYTES:
         return False
-    nvls = together.log.nvls if is_known(together, "log") else None
-    wanted = all_reduce(names.pop(), together.world_size, nvls=nvls)
+    try:
+        wanted = published(node, together, nvls=together.log.nvls if is_known(together, "log") else None)
+    except NotMeasured:
+        return False
     return wanted is not None and largest.busbw_bytes_per_s < wanted.least
 
 

@@ -26,7 +26,7 @@ ENVIRONMENT: Mapping[str, str] = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "OMP_NUM_TH
 def measure(
     session: Session, plan: Schedule, node: Node | None = None, *, environment: Mapping[str, str] | None = None
 ) -> Speed:
-    """Raises NodeError when the node stops answering. In a container the leader sees no newcomer: its host does."""
+    """Raises NodeError when the node stops answering. Of a container its host looks for newcomers, too."""
     began = time.monotonic()
     lines: list[Mapping[str, Any]] = []
     onlooker = onlookers.of(session, node) if node is not None and isinstance(session, InnerSession) else None
@@ -37,7 +37,7 @@ def measure(
 
     if isinstance(onlooker, onlookers.Onlooker):
         onlookers.start(onlooker, plan.seconds, stop)
-    wish = {"rounds": plan.rounds, "seconds": plan.seconds, "watch": _watch(session, plan)}
+    wish = {"rounds": plan.rounds, "seconds": plan.seconds, "watch": plan.watch}
     argv = (*LEADER, msgspec.json.encode(wish).decode())
     try:
         end = session.job(argv, {**ENVIRONMENT, **(environment or {})}, plan.seconds + LEADER_GRACE_S, lines.append)
@@ -45,10 +45,3 @@ def measure(
         if isinstance(onlooker, onlookers.Onlooker):
             onlooker.stop()
     return speed(plan, lines, end, time.monotonic() - began)
-
-
-def _watch(session: Session, plan: Schedule) -> Mapping[str, Any] | None:
-    """Nobody looks for newcomers in a container that we entered or started, also where nothing shows that it is one."""
-    if plan.watch is None or not isinstance(session, InnerSession):
-        return plan.watch
-    return {**plan.watch, "newcomers": False}

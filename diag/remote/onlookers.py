@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from diag.errors import NodeError
-from diag.facts.derived import gpu_users
+from diag.facts.derived import gpu_users, sees_strangers
 from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import is_known
@@ -63,8 +63,9 @@ def beside(
 def of(session: Session, node: Node) -> Onlooker | str:
     if isinstance(session, InnerSession):
         side = node.host_side if is_known(node, "host_side") else None
-        return Onlooker(session=session.outer, known=_users(side), inside=True)
-    if not is_known(node, "container") or node.container.kind is not None:
+        blind = side is not None and not sees_strangers(side)
+        return HIDDEN if blind else Onlooker(session=session.outer, known=_users(side), inside=True)
+    if not sees_strangers(node):
         return HIDDEN
     gpus: tuple[Gpu, ...] = node.gpus if is_known(node, "gpus") else ()
     if not all(gpu.vendor == "nvidia" for gpu in gpus):
@@ -79,10 +80,17 @@ def _users(node: Node | None) -> tuple[int, ...] | None:
     return None if pids is None else tuple(pids)
 
 
-def start(onlooker: Onlooker, seconds: float, on_newcomer: Callable[[str], None]) -> None:
-    """In a thread, until somebody comes or it is stopped; what goes wrong with it ends nothing."""
+def start(
+    onlooker: Onlooker, seconds: float, on_newcomer: Callable[[str], None], on_look: Callable[[], None] = lambda: None
+) -> None:
+    """In a thread, until somebody comes or it is stopped; what goes wrong with it ends nothing.
+
+    ``on_look``: it saw who uses the GPUs for the first time, and nobody was new.
+    """
 
     def hear(line: Mapping[str, Any]) -> None:
+        if line.get("looks"):
+            on_look()
         if isinstance(line.get("stopped"), str):
             on_newcomer(line["stopped"])
 

@@ -31,6 +31,8 @@ from diag.remote.session import Session
 NOT_INSTALLED = "perftest is not installed on {node} (package perftest)"
 ONLY_IPV4 = "not applicable: perftest on {node} finds its other end over IPv4 only; the data addresses are IPv6"
 NO_TIME = "no time was left for it"
+END_S = 1.0
+"""What a pair needs to tell what its last runs were: those are ended before."""
 PATIENT_S = 4
 """Of a second try, where nothing came through in the first."""
 AT_ONCE = 1024
@@ -69,31 +71,30 @@ def measure(  # noqa: PLR0917 - what to measure, with whom, for how long
     """
     deadline_s = max(0.0, deadline_s)
     until = time.monotonic() + deadline_s
-
-    def of(one: str, other: str) -> Callable[[], list[Flow]]:
-        return lambda: list(_of_pair(wanted, test, sessions, (nodes[one], nodes[other]), until))
-
-    work = {f"{one} {other}": of(one, other) for one, other in wanted.pairs}
-    outcomes = fanout.each(work, width=max(1, len(work)), deadline_s=deadline_s + RUN_S)
+    runs = {pair: _Runs(wanted, test, sessions, until) for pair in wanted.pairs}
+    work = {f"{one} {other}": partial(_of_pair, runs[one, other], (nodes[one], nodes[other])) for one, other in runs}
+    outcomes = fanout.each(work, width=max(1, len(work)), deadline_s=deadline_s + RUN_S + END_S)
     flows: list[Flow] = []
-    for pair, outcome in zip(wanted.pairs, outcomes.values(), strict=True):
+    for (pair, of_pair), outcome in zip(runs.items(), outcomes.values(), strict=True):
+        flows += of_pair.found
         if isinstance(outcome, NodeError):
-            if outcome.where in sessions:
-                lose(outcome.where, outcome)
-            flows.append(_missing(wanted, test, pair, None, Failure(why=f"{outcome.where}: {outcome.what}")))
-        else:
-            flows += outcome
+            flows.append(of_pair.missing(pair, None, Failure(why=f"{outcome.where}: {outcome.what}")))
+        for name, error in dict(of_pair.lost).items():
+            lose(name, error)
     return tuple(flows)
 
 
-def _of_pair(
-    wanted: Pairs, test: Trial, sessions: Mapping[str, Session], pair: tuple[Node, Node], until: float
-) -> Iterator[Flow]:
-    names = (pair[0].name, pair[1].name)
+def _of_pair(runs: _Runs, pair: tuple[Node, Node]) -> None:
+    for flow in _flows(runs, pair):
+        runs.found.append(flow)
+
+
+def _flows(runs: _Runs, pair: tuple[Node, Node]) -> Iterator[Flow]:
+    wanted, names = runs.wanted, (pair[0].name, pair[1].name)
     try:
         found = rails(*pair)
     except NotMeasured as why:
-        yield _missing(wanted, test, names, None, Failure(why=str(why)))
+        yield runs.missing(names, None, Failure(why=str(why)))
         return
     free: list[Rail] = []
     for rail in found:
@@ -103,48 +104,82 @@ def _of_pair(
         if obstacle is None:
             free.append(rail)
             continue
-        for way in (names,) if test.of_latency else (names, names[::-1]):
-            yield _missing(wanted, test, way, rail.name, obstacle)
+        for way in (names,) if runs.test.of_latency else (names, names[::-1]):
+            yield runs.missing(way, rail.name, obstacle)
     at_once = max(1, AT_ONCE // max(1, len(wanted.pairs)))
     for wave in waves(free, pair, wanted.number, at_once, on_gpu=wanted.on_gpu):
-        for turned in (False,) if test.of_latency else (False, True):
-            yield from _side_by_side(_Runs(wanted, test, sessions, until), wave, pair, turned=turned)
+        for turned in (False,) if runs.test.of_latency else (False, True):
+            yield from _side_by_side(runs, wave, pair, turned=turned)
 
 
 class _Runs(msgspec.Struct, frozen=True):
-    """What all runs of a pair have in common."""
+    """What all runs of a pair have in common. ``found`` and ``lost`` (nodes that stopped answering) grow meanwhile."""
 
     wanted: Pairs
     test: Trial
     sessions: Mapping[str, Session]
     until: float
+    found: list[Flow] = msgspec.field(default_factory=list)
+    lost: dict[str, NodeError] = msgspec.field(default_factory=dict)
 
-    def of(self, rail: Rail, places: tuple[Place, Place]) -> Flow:
-        ends = (places[0].node.name, places[1].node.name)
-        why = self.why_not(ends) or (NO_TIME if time.monotonic() >= self.until else "")
-        if not why:
-            flow = _flow(self.wanted, self.test, self.sessions, rail.name, places, self.until)
-            why = self.why_not(ends)
-        return _missing(self.wanted, self.test, ends, rail.name, Failure(why=why)) if why else flow
+    def at_once(self, places: Mapping[str, tuple[Place, Place]]) -> dict[str, Flow]:
+        """Rail -> its flow; one that fails, or is late, costs no other its own."""
+        work = {rail: partial(self.of, rail, ends) for rail, ends in places.items()}
+        left_s = max(0.0, self.until - time.monotonic())
+        outcomes = fanout.each(work, width=len(work), deadline_s=left_s + RUN_S)
+        return {
+            rail: self.missing(_names(places[rail]), rail, Failure(why=f"{flow.where}: {flow.what}"))
+            if isinstance(flow, NodeError)
+            else flow
+            for rail, flow in outcomes.items()
+        }
 
-    def why_not(self, ends: tuple[str, str]) -> str:
-        return next((f"{name}: {self.wanted.ended[name]}" for name in ends if name in self.wanted.ended), "")
+    def of(self, rail: str, places: tuple[Place, Place]) -> Flow:
+        ends = _names(places)
+        gone = {name: error.what for name, error in dict(self.lost).items()}
+        why = _why(self.wanted.ended, ends) or _why(gone, ends) or (NO_TIME if time.monotonic() >= self.until else "")
+        if why:
+            return self.missing(ends, rail, Failure(why=why))
+        try:
+            flow = _flow(self, rail, places)
+        except NodeError as error:
+            if error.where in self.sessions:
+                self.lost[error.where] = error
+            return self.missing(ends, rail, Failure(why=f"{error.where}: {error.what}"))
+        why = _why(self.wanted.ended, ends)  # who came meanwhile had a part of it
+        return self.missing(ends, rail, Failure(why=why)) if why else flow
+
+    def missing(self, ends: tuple[str, str], rail: str | None, why: Failure) -> Flow:
+        gap = {"latency_s" if self.test.of_latency else "bytes_per_s": unknown(why.why)}
+        return Flow(
+            source=ends[0],
+            target=ends[1],
+            round=self.wanted.number,
+            method=self.test.tool,
+            rail=rail,
+            cause=why.cause,
+            at=why.at,
+            **gap,
+        )
+
+
+def _why(whys: Mapping[str, str], ends: tuple[str, str]) -> str:
+    return next((f"{name}: {whys[name]}" for name in ends if name in whys), "")
+
+
+def _names(places: tuple[Place, Place]) -> tuple[str, str]:
+    return places[0].node.name, places[1].node.name
 
 
 def _side_by_side(runs: _Runs, wave: Sequence[Rail], pair: tuple[Node, Node], *, turned: bool) -> Iterator[Flow]:
-    """Raises NodeError where an agent stops answering."""
     places = {rail.name: (Place(pair[0], rail.one), Place(pair[1], rail.other)) for rail in wave}
     if turned:
         places = {name: ends[::-1] for name, ends in places.items()}
-    left_s = max(0.0, runs.until - time.monotonic())
-    work = {rail.name: partial(runs.of, rail, places[rail.name]) for rail in wave}
-    outcomes = fanout.each(work, width=len(work), deadline_s=left_s + 2 * RUN_S)
+    flows = runs.at_once(places)
     for rail in wave:
-        flow = outcomes[rail.name]
-        if isinstance(flow, NodeError):
-            raise flow
+        flow, name = flows[rail.name], rail.name
         alone = len(wave) > 1 and _is_slow(flow, rail, on_gpu=runs.wanted.on_gpu) and time.monotonic() < runs.until
-        again = runs.of(rail, places[rail.name]) if alone else flow
+        again = runs.at_once({name: places[name]})[name] if alone else flow
         yield again if is_known(again, "bytes_per_s") else flow
 
 
@@ -157,76 +192,62 @@ def _is_slow(flow: Flow, rail: Rail, *, on_gpu: bool) -> bool:
     return False
 
 
-def _missing(wanted: Pairs, test: Trial, pair: tuple[str, str], rail: str | None, why: Failure) -> Flow:
-    gap = unknown(why.why)
-    return Flow(
-        source=pair[0],
-        target=pair[1],
-        round=wanted.number,
-        method=test.tool,
-        rail=rail,
-        cause=why.cause,
-        at=why.at,
-        **{"latency_s" if test.of_latency else "bytes_per_s": gap},
-    )
-
-
 def _obstacle(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | None:
     """Why it is not even tried; None: it is."""
     over_ipv6 = any(":" in wanted.addresses[node.name] for node in pair)
-    for node, end in zip(pair, (rail.one, rail.other), strict=True):
+    for node in pair:
         system = node.rdma_system if is_known(node, "rdma_system") else None
         if system is not None and is_known(system, "perftest") and system.perftest is None:
             return Failure(why=NOT_INSTALLED.format(node=node.name))
         if over_ipv6 and not (system is not None and system.perftest_ipv6):
             return Failure(why=ONLY_IPV4.format(node=node.name))
-        if why := wanted.spared.get(node.name, {}).get(end.name):
-            return Failure(why=f"{node.name}: {why}")
+    return _down(pair, rail) or _left_alone(wanted, pair, rail)
+
+
+def _down(pair: tuple[Node, Node], rail: Rail) -> Failure | None:
+    for node, end in zip(pair, (rail.one, rail.other), strict=True):
         if end.port.state != "active":
             state = f"{end.name} of {node.name} is {end.port.state}"
             return Failure(why=state, cause="rdma_bad_hca_selected", at=node.name)
+    return None
+
+
+def _left_alone(wanted: Pairs, pair: tuple[Node, Node], rail: Rail) -> Failure | None:
+    for node, end in zip(pair, (rail.one, rail.other), strict=True):
+        if why := wanted.spared.get(node.name, {}).get(end.name):
+            return Failure(why=f"{node.name}: {why}")
         if wanted.on_gpu and (why := why_not_on_gpu(Place(node, end))):
             return Failure(why=why)
     return None
 
 
-def _flow(  # noqa: PLR0917
-    wanted: Pairs,
-    test: Trial,
-    sessions: Mapping[str, Session],
-    rail: str,
-    places: tuple[Place, Place],
-    until: float,
-) -> Flow:
+def _flow(runs: _Runs, rail: str, places: tuple[Place, Place]) -> Flow:
     """Raises NodeError where an agent stops answering."""
-    source, target = (place.node.name for place in places)
+    ends, test = _names(places), runs.test
     try:
         try:
-            found = _tried(wanted, test, sessions, places, until)
+            found = _tried(runs, test, places)
         except NothingCame:  # a slow start, or a filter: that takes longer to tell
-            found = _tried(wanted, msgspec.structs.replace(test, seconds=PATIENT_S), sessions, places, until)
+            found = _tried(runs, msgspec.structs.replace(test, seconds=PATIENT_S), places)
     except NothingCame as why:
-        wrong = nothing_came(why, ethernet=places[0].end.port.link_layer == ETHERNET)
-        return _missing(wanted, test, (source, target), rail, wrong)
+        return runs.missing(ends, rail, nothing_came(why, ethernet=places[0].end.port.link_layer == ETHERNET))
     except NotMeasured as why:
-        return _missing(wanted, test, (source, target), rail, Failure(why=str(why)))
+        return runs.missing(ends, rail, Failure(why=str(why)))
     if isinstance(found, Failure):
-        return _missing(wanted, test, (source, target), rail, found)
-    empty = _missing(wanted, test, (source, target), rail, Failure(why=""))
+        return runs.missing(ends, rail, found)
     known = {"latency_s": found.latency_s} if test.of_latency else {"bytes_per_s": found.bytes_per_s}
-    return msgspec.structs.replace(empty, **known)
+    return msgspec.structs.replace(runs.missing(ends, rail, Failure(why="")), **known)
 
 
-def _tried(
-    wanted: Pairs, test: Trial, sessions: Mapping[str, Session], places: tuple[Place, Place], until: float
-) -> Result | Failure:
+def _tried(runs: _Runs, test: Trial, places: tuple[Place, Place]) -> Result | Failure:
     """Raises NotMeasured, of it NothingCame where both ends came to theirs; NodeError."""
     source, target = places
     client, server = (target, source) if test.pulls else (source, target)
-    parties = [_party(wanted, sessions, place) for place in (client, server)]
-    seconds = min(test.seconds + RUN_S, max(1.0, until - time.monotonic()))
+    parties = [_party(runs.wanted, runs.sessions, place) for place in (client, server)]
+    seconds = min(test.seconds + RUN_S, max(1.0, runs.until - time.monotonic()))
     ended = run(test, parties[0], parties[1], seconds)
-    wrong = failure(test, *ended, seconds, ethernet=client.end.port.link_layer == ETHERNET, on_gpu=wanted.on_gpu)
+    ethernet, on_gpu = client.end.port.link_layer == ETHERNET, runs.wanted.on_gpu
+    wrong = failure(test, *ended, seconds, ethernet=ethernet, on_gpu=on_gpu)
     return wrong if wrong is not None else result(test, ended[0].text)
 
 
@@ -244,7 +265,14 @@ def _party(wanted: Pairs, sessions: Mapping[str, Session], place: Place) -> Part
         ipv6=":" in address,
         gpu=0 if gpu is not None else None,  # the only one that it is shown
     )
-    return Party(node=node.name, session=sessions[node.name], address=address, side=side, environment=_shown(gpu))
+    return Party(
+        node=node.name,
+        session=sessions[node.name],
+        address=address,
+        side=side,
+        environment=_shown(gpu),
+        why_ended=lambda: wanted.ended.get(node.name, ""),
+    )
 
 
 def _shown(gpu: Gpu | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -38,13 +38,14 @@ _TAKING = threading.Lock()
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
-    """One end. ``address``: where the others reach its node."""
+    """One end. ``address``: where the others reach its node. ``why_ended``: why nothing is to run there any more."""
 
     node: str
     session: Session
     address: str
     side: Side
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+    why_ended: Callable[[], str] = lambda: ""
 
 
 def run(test: Trial, client: Party, server: Party, seconds: float) -> tuple[Ended, Ended]:
@@ -79,7 +80,7 @@ def _over(  # noqa: PLR0917
     listening = _Job(test, server, port, seconds)
     dialling: _Job | None = None
     try:
-        if _listens(listening, port, until):
+        if _listens(listening, port, until) and not client.why_ended():
             dialling = _Job(test, client, port, seconds, at=server.address)
             _await(listening, dialling, until)
     finally:
@@ -143,12 +144,12 @@ def _listens(server: _Job, port: int, until: float) -> bool:
 
 
 def _await(server: _Job, client: _Job, until: float) -> None:
-    """Until both ended, or one did and the other did not follow."""
+    """Until both ended, or one did and the other did not follow, or somebody needs what one of them uses."""
     first: float | None = None
     until += FOLLOW_S
     while time.monotonic() < (until if first is None else min(until, first + FOLLOW_S)):
         open_ = [job for job in (server, client) if not job.over.is_set()]
-        if not open_:
+        if not open_ or any(job.party.why_ended() for job in (server, client)):
             return
         if len(open_) == 1:
             first = first or time.monotonic()

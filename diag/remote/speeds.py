@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
 
 from diag.facts.record import unknown
-from diag.facts.speed import Bandwidth, Context, Fill, Fingerprint, Gemm, Lost, P2p, Speed
+from diag.facts.speed import Bandwidth, Context, Fill, Fingerprint, Gemm, Load, Lost, P2p, Speed
+from diag.probes.gpus_nvml import throttles
 from diag.remote.child import Child
 from diag.remote.schedule import Schedule
 from diag.remote.session import JobEnd
@@ -34,6 +37,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     child: int | None = None
     found: dict[str, Any] | None = None
+    loads: tuple[dict[str, Any], ...] = ()
     failed: str | None = None
     ended: str | None = None
     why: str = ""
@@ -68,8 +72,41 @@ def speed(plan: Schedule, lines: Iterable[Mapping[str, Any]], end: JobEnd | None
         visible=plan.hidden,
         stopped=next((line.stopped for line in heard if line.stopped), ""),
         lost=tuple(lost),
+        loads=_loads(plan, heard),
         **_fields(plan, told),
     )
+
+
+def _loads(plan: Schedule, heard: Iterable[Line]) -> Any:
+    """``Known[tuple[Load, …]]``"""
+    if plan.watch is None:
+        return unknown("NVML was not asked under load")
+    children = {child.id: child for child in plan.children()}
+    told = ((children.get(line.child or 0), row) for line in heard for row in line.loads)
+    found = tuple(load for child, row in told if child is not None and (load := _load(child, row)) is not None)
+    return found or unknown("NVML did not answer while it was measured")
+
+
+def _load(child: Child, row: Mapping[str, Any]) -> Load | None:
+    """None: it is not of the form that it should have."""
+    try:
+        slowed: Counter[str] = Counter()
+        for bits, looks in row["reasons"].items():
+            slowed.update(dict.fromkeys(throttles(int(bits)), looks))
+        return Load(
+            gpu=child.gpus[child.uuids.index(row["uuid"])],
+            during=" ".join([child.topic, *filter(None, [child.arguments.get("dtype")])]),
+            looks=row["looks"],
+            busy=row["busy"],
+            sm_mhz=round(median(row["sm_mhz"])) if row["sm_mhz"] else None,
+            power_w=row["power_w"],
+            temperature_c=row["temperature_c"],
+            slowed_by=tuple(slowed.most_common()),
+            pcie_generation=row["generation"],
+            pcie_width=row["width"],
+        )
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _line(raw: Mapping[str, Any]) -> Line | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from diag.facts.derived import gpu_users
+from diag.facts.derived import gpu_users, sees_strangers
 from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import is_known
@@ -17,9 +17,13 @@ def watched(node: Node, gpus: Sequence[Gpu], level: str) -> dict[str, Any] | Non
     """What ``heat.Watch`` is to do; None: nobody can tell."""
     if not all(gpu.vendor == "nvidia" for gpu in gpus):
         return None
-    contained = not is_known(node, "container") or node.container.kind is not None
     burnt = stop_c(gpus) if level == "burn" else {}
-    return {"stop_c": burnt, "newcomers": not contained, "known": gpu_users(node.gpus)}
+    return {
+        "stop_c": burnt,
+        "below_c": BELOW_SLOWDOWN_C,
+        "newcomers": sees_strangers(node),
+        "known": gpu_users(node.gpus),
+    }
 
 
 def stop_c(gpus: Sequence[Gpu]) -> dict[str, int]:

@@ -11,29 +11,37 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from diag.facts.device import Gpu
-from diag.facts.expected import Expected, expected, host_link
+from diag.facts.expected import Expected, expected, host_link, pair
+from diag.facts.islands import LINK, paths
 from diag.facts.rates import measured
 from diag.facts.record import is_known
 from diag.facts.snapshot import Snapshot
-from diag.facts.speed import Bandwidth, Gemm, P2p, Speed
+from diag.facts.speed import Bandwidth, Speed
 from diag.report.figures import NONE, Figure, figure, odd_texts, table_lines
 from diag.report.ink import Ink
 from diag.report.places import Place
-from diag.units import gb_per_s, tflops
+from diag.units import gb_per_s, megahertz, tflops
 
 LABELS: Mapping[str, str] = {
-    "hbm": "memory", "h2d": "H2D", "d2h": "D2H", "h2d far": "H2D, far NUMA node", "d2h far": "D2H, far NUMA node",
+    "clock": "clock in bf16", "hbm": "memory", "h2d": "H2D", "d2h": "D2H",
+    "h2d far": "H2D, far NUMA node", "d2h far": "D2H, far NUMA node",
     "h2d_all": "H2D, all GPUs at once", "d2h_all": "D2H, all GPUs at once", "p2p": "GPU to GPU",
     "p2p host": "GPU to GPU by the host",
 }  # fmt: skip
 """What was measured, as it is shown; products (GEMM) are called by their dtype."""
+CLOCK, CLOCKED = "clock", "bf16"
+"""The SM clock, while products of that dtype ran."""
 BRIEF = ("bf16", "hbm", "h2d", "d2h", "p2p")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """GPUs of one name; ``one``: any of them. ``rates``: what -> who -> bytes or operations a second."""
+    """GPUs of one name; ``one``: any of them. ``rates``: what -> who -> bytes or operations a second.
+
+    ``links``: how many join two of them, as far as that is known.
+    """
 
     one: Gpu
+    links: set[int]
     gpus: set[Place]
     rates: dict[str, dict[Place, float]]
 
@@ -44,37 +52,52 @@ def models(snapshot: Snapshot, kinds: Collection[str] = ()) -> dict[str, Model]:
     for node in measured(snapshot.nodes):
         own = {}
         for gpu in node.gpus:
-            own[gpu.index] = found.setdefault(gpu.name, Model(one=gpu, gpus=set(), rates=defaultdict(dict)))
-        for what, index, target, row in _rows(node.speed):
+            fresh = Model(one=gpu, links=set(), gpus=set(), rates=defaultdict(dict))
+            own[gpu.index] = found.setdefault(gpu.name, fresh)
+        for ends, way in paths(node).items():
+            one = own.get(min(ends))
+            if one is not None and way.path == LINK:
+                one.links.add(way.links)
+        for what, index, target, value in _rows(node.speed):
             if index in own and (not kinds or what in kinds):
                 model, subject = own[index], f"gpu:{index}"
                 model.gpus.add((node.name, subject))
                 place = (node.name, subject if target is None else f"{subject}>{target}")
-                model.rates[what][place] = row.sustained_flops_per_s if isinstance(row, Gemm) else row.bytes_per_s
+                model.rates[what][place] = value
     return {name: model for name, model in found.items() if model.rates}
 
 
-def _rows(speed: Speed) -> Iterator[tuple[str, int, int | None, Gemm | Bandwidth | P2p]]:
-    """What, GPU, the other one, and the record of it."""
+def _rows(speed: Speed) -> Iterator[tuple[str, int, int | None, float]]:
+    """What, GPU, the other one, and its figure."""
     for product in speed.gemms if is_known(speed, "gemms") else ():
         if product.verified:
-            yield product.dtype, product.gpu, None, product
+            yield product.dtype, product.gpu, None, product.sustained_flops_per_s
+    for load in speed.loads if is_known(speed, "loads") else ():
+        if load.during == f"gemm {CLOCKED}" and load.sm_mhz is not None:
+            yield CLOCK, load.gpu, None, float(load.sm_mhz)
     for copy in speed.bandwidths if is_known(speed, "bandwidths") else ():
         if copy.verified:
-            yield _kind(copy), copy.gpu, None, copy
-    for pair in speed.p2p if is_known(speed, "p2p") else ():
-        if pair.verified:
-            yield "p2p" if pair.direct else "p2p host", pair.source, pair.target, pair
+            yield _kind(copy), copy.gpu, None, copy.bytes_per_s
+    for way in speed.p2p if is_known(speed, "p2p") else ():
+        if way.verified:
+            yield "p2p" if way.direct else "p2p host", way.source, way.target, way.bytes_per_s
 
 
 def _kind(row: Bandwidth) -> str:
     return f"{row.kind} far" if row.near is False and row.kind in ("h2d", "d2h") else row.kind
 
 
-def usual(gpu: Gpu, what: str) -> float | None:
+def usual(model: Model, what: str) -> float | None:
     """What others measured on that model, or of that PCIe link; None: nothing is published."""
+    gpu = model.one
+    if what == CLOCK:
+        most = gpu.clocks.sm_max if is_known(gpu, "clocks") and is_known(gpu.clocks, "sm_max") else None
+        return None if most is None else float(most)
     called = what if what in LABELS else f"gemm {what}"
-    fitting = _link(gpu) if what in ("h2d", "d2h") else expected(gpu.name, called)
+    if what == "p2p":
+        fitting = pair(gpu.name, max(model.links, default=0)) if len(model.links) in (0, 1) else None
+    else:
+        fitting = _link(gpu) if what in ("h2d", "d2h") else expected(gpu.name, called)
     return fitting.typical if fitting is not None else None
 
 
@@ -87,6 +110,8 @@ def _link(gpu: Gpu) -> Expected | None:
 
 
 def _spell(what: str) -> Callable[[float], str]:
+    if what == CLOCK:
+        return megahertz
     return gb_per_s if what in LABELS else tflops
 
 
@@ -105,7 +130,7 @@ def gpu_texts(snapshot: Snapshot) -> Iterable[str]:
 
 
 def _beside(model: Model, what: str, found: Figure) -> str:
-    wanted = usual(model.one, what)
+    wanted = usual(model, what)
     of = f" (expected {_spell(what)(wanted).partition(' ')[0]})" if wanted is not None else ""
     return found.shown(_spell(what)) + of
 
@@ -129,5 +154,6 @@ def gpu_lines(snapshot: Snapshot, ink: Ink) -> list[str]:
 
 
 def _wanted(model: Model, what: str) -> str:
-    wanted = usual(model.one, what)
-    return _spell(what)(wanted) if wanted is not None else NONE
+    wanted = usual(model, what)
+    told = _spell(what)(wanted) if wanted is not None else NONE
+    return f"at most {told}" if what == CLOCK and wanted is not None else told

@@ -12,10 +12,9 @@ from statistics import median
 
 import msgspec
 
-from diag.facts.expected import all_reduce
 from diag.facts.node import Node
-from diag.facts.rates import measured, models
-from diag.facts.record import is_known
+from diag.facts.rates import measured, models, published
+from diag.facts.record import NotMeasured, is_known
 from diag.facts.snapshot import Snapshot
 from diag.facts.speed import CollectiveTime, NodeCollectives, Rung
 from diag.report.figures import NONE, Figure, figure, odd_texts, table_lines
@@ -39,9 +38,13 @@ Cell = tuple[str, str, int]
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Nodes with as many GPUs of one model under one library and environment; ``one``: any of their records."""
+    """Nodes with as many GPUs of one model under one library and environment; ``one``: any of their records.
+
+    ``expected``: bytes a second; None: nothing is published of such GPUs, joined as those of the first node are.
+    """
 
     one: NodeCollectives
+    expected: float | None
     gpu: str
     nodes: list[str]
     cells: dict[Cell, dict[Place, float]]
@@ -59,13 +62,23 @@ def groups(snapshot: Snapshot) -> list[Group]:
     for node, one in _each(snapshot):
         names = "/".join(sorted(set(models(node).values())))
         alike = (names, one.backend, one.world_size, one.library, one.engine, one.engine_variables)
-        group = found.setdefault(alike, Group(one=one, gpu=names, nodes=[], cells=defaultdict(dict)))
+        if alike not in found:
+            found[alike] = Group(one=one, expected=_expected(node, one), gpu=names, nodes=[], cells=defaultdict(dict))
+        group = found[alike]
         group.nodes.append(node.name)
         for row in one.times:
             value = median(row.times_s) if row.size_bytes <= SMALL_BYTES else row.busbw_bytes_per_s
             if row.verified and value > 0:
                 group.cells[_cell(row)][node.name, None] = value
     return list(found.values())
+
+
+def _expected(node: Node, one: NodeCollectives) -> float | None:
+    try:
+        found = published(node, one, nvls=one.log.nvls if is_known(one, "log") else None)
+    except NotMeasured:
+        return None
+    return None if found is None else found.typical
 
 
 def _each(snapshot: Snapshot) -> Iterator[tuple[Node, NodeCollectives]]:
@@ -126,11 +139,9 @@ def _briefly(group: Group) -> list[str]:
 
 
 def _usual(group: Group, size_bytes: int) -> str:
-    if size_bytes < PUBLISHED_BYTES:
+    if size_bytes < PUBLISHED_BYTES or group.expected is None:
         return ""
-    nvls = group.one.log.nvls if is_known(group.one, "log") else None
-    wanted = all_reduce(group.gpu, group.one.world_size, nvls=nvls)
-    return f" (expected {wanted.typical / 1e9:.1f})" if wanted is not None else ""
+    return f" (expected {group.expected / 1e9:.1f})"
 
 
 def ladder_texts(snapshot: Snapshot) -> Iterable[str]:

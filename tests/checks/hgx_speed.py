@@ -11,6 +11,7 @@ from diag.facts.speed import (
     Fill,
     Fingerprint,
     Gemm,
+    Load,
     NcclLog,
     NodeCollectives,
     P2p,
@@ -52,6 +53,24 @@ def speed(node: int) -> Speed:
         fingerprints=tuple(_fingerprint(gpu) for gpu in each),
         collectives=collectives(node),
         rises=(),
+        loads=tuple(_load(node, gpu, during) for gpu in each for during in ("gemm bf16", "hbm", "host copies")),
+    )
+
+
+def _load(node: int, gpu: int, during: str) -> Load:
+    """Products take all the power that the board may have, and clocks follow it; copies leave the chip cool."""
+    works = during.startswith("gemm")
+    return Load(
+        gpu=gpu,
+        during=during,
+        looks=10,
+        busy=8 if works else 3 if during == "hbm" else 0,
+        sm_mhz=round(alike(1755 if works else 1980, node, gpu)) if during != "host copies" else None,
+        power_w=700.4 if works else 412.0 if during == "hbm" else None,
+        temperature_c=63 + gpu % 4 if works else 48,
+        slowed_by=(("sw_power_cap", 8),) if works else (),
+        pcie_generation=5,
+        pcie_width=16,
     )
 
 

@@ -124,7 +124,7 @@ def _node(name: str, address: str, **topics: Any) -> Node:
             ipc_lock=False,
         ),
         "clock": Clock(offset_s=0.0011, uncertainty_s=0.0004),
-        "container": Container(kind=None, told_by="the first mount namespace"),
+        "container": Container(kind=None, told_by="the first mount namespace", pids_of_machine=True),
         "hostname": Hostname(name=name, addresses=(address,)),
         "listeners": (),
         "ephemeral_ports": EphemeralPorts(low=32768, high=60999),

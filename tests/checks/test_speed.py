@@ -27,6 +27,10 @@ def said(cluster: Snapshot) -> dict[str | None, str | None]:
     return {one.subject: one.summary for one in verdicts if one.outcome == "not_measured"}
 
 
+def outcomes(cluster: Snapshot, check: str) -> set[str]:
+    return {one.outcome for one in judge(cluster).verdicts if one.check == check}
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [(NO_CPU, "measured from another NUMA node only"), (LOST, "host copies killed: no end within 11 s")],
@@ -51,3 +55,20 @@ def test_pairs_that_links_do_not_join_are_no_slow_links():
         )(cluster)
     wrong = [one for one in judge(cluster).verdicts if one.outcome == "failed"]
     assert wrong == []
+
+
+def test_four_gpus_that_share_their_links_out_are_no_slow_ones():
+    """A board of four without NVSwitch: six of eighteen links for each pair, and a third of the rate."""
+    third = on(
+        "*",
+        between=item(lambda row: row.path == "link", having(links=6)),
+        speed=having(p2p=item(lambda _: True, having(times_s=lambda old: tuple(3 * each for each in old)))),
+    )
+    assert outcomes(third(gpu_cluster(2)), "links_between_gpus_are_fast") == {"passed"}
+    slower = on("*", speed=having(p2p=item(lambda _: True, having(times_s=lambda old: tuple(2 * t for t in old)))))
+    assert outcomes(slower(third(gpu_cluster(2))), "links_between_gpus_are_fast") == {"failed"}
+
+
+def test_without_the_number_of_links_a_pair_is_not_judged_by_what_others_published():
+    unseen = on("*", between=without(lambda row: row.path == "link"))
+    assert outcomes(unseen(gpu_cluster(2)), "links_between_gpus_are_fast") == {"not_measured"}

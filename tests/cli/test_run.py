@@ -74,7 +74,8 @@ def test_a_bundled_name_is_for_the_plan_only(diag, tmp_path):
     plan = json.loads((tmp_path / "mine" / "plan.json").read_text())
     assert plan["recipe"]["argv"][:3] == ["vllm", "serve", "Qwen/Qwen3-0.6B"]
     assert plan["cautions"] == [
-        "--model is a bundled name, for the plan only: no files were looked for on the nodes (--model DIR does)"
+        "--model is a bundled name, for the plan only: no files were looked for on the nodes (--model DIR does)",
+        "whether its nodes and GPUs are fit was not judged by all checks: -k model or open_files left some out",
     ]
     verdicts = json.loads((tmp_path / "mine" / "verdicts.json").read_text())["verdicts"]
     assert {each["outcome"] for each in verdicts if each["check"] == "model_exists"} == {"skipped"}

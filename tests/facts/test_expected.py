@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.facts.expected import DEVICES, PCIE_X16, all_reduce, expected, host_link, of_device
+from diag.facts.expected import DEVICES, PCIE_X16, all_reduce, expected, host_link, of_device, pair
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from diag.facts.expected import DEVICES, PCIE_X16, all_reduce, expected, host_li
         ("NVIDIA H200", "H200"),
         ("NVIDIA H20", "H20"),
         ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA A100-SXM4-40GB", "A100-40GB"),
         ("NVIDIA A800-SXM4-80GB", "A800"),
         ("NVIDIA B200", "B200"),
         ("AMD Instinct MI300X", "MI300X"),
@@ -42,6 +43,28 @@ def test_with_nvls_more_is_expected_than_of_rings():
 def test_at_one_gib_somewhat_less_is_asked_for_than_of_the_sizes_that_were_published():
     assert all_reduce("NVIDIA H100 80GB HBM3", 8, nvls=True).least == pytest.approx(0.92 * 460e9)
     assert all_reduce("MetaX MXC500", 8, nvls=None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "links", "least"),
+    [
+        ("NVIDIA H100 80GB HBM3", 18, 335e9),
+        ("NVIDIA H100 80GB HBM3", 6, 335e9 / 3),
+        ("NVIDIA A100-SXM4-80GB", 4, 238e9 / 3),
+    ],
+)
+def test_a_pair_that_fewer_links_join_carries_their_share(name, links, least):
+    """Boards of four GPUs have no NVSwitch: each pair has a third of the links."""
+    assert pair(name, links).least == pytest.approx(least)
+
+
+def test_of_amd_no_number_of_links_is_asked_for():
+    assert pair("AMD Instinct MI300X", 1) == expected("AMD Instinct MI300X", "p2p")
+
+
+def test_an_a100_with_40_gb_has_the_slower_memory():
+    assert expected("NVIDIA A100-SXM4-40GB", "hbm").typical == pytest.approx(0.77 * 1555e9)
+    assert expected("NVIDIA A100-SXM4-80GB", "hbm").typical == pytest.approx(0.77 * 2000e9)
 
 
 def test_fewer_lanes_carry_their_share():

@@ -14,6 +14,12 @@ def right(at):
     at.say(devices=at.devices, pid=os.getpid(), seen=os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
+def last(at, seconds):
+    """As long as that."""
+    at.meet()
+    time.sleep(seconds)
+
+
 def hang(at):
     """With a child of its own, deaf to SIGTERM; it says something first."""
     at.say(before="it hung")

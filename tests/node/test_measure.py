@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from diag.remote.measurements import LEADER
+from tests.node.trees import plant
 from tests.remote.agents import Workshop, until
 
 pytestmark = pytest.mark.torch
@@ -24,10 +25,13 @@ def child(number: int, call: str, **about: Any) -> dict[str, Any]:
     return {"id": number, "call": f"faulty_measurements:{call}", "devices": ["cpu"], "deadline_s": 20, **about}
 
 
-def run(shop: Workshop, *rounds: list[dict[str, Any]], seconds: float = 60, watch: Any = None) -> list[dict[str, Any]]:
+def run(
+    shop: Workshop, *rounds: list[dict[str, Any]], seconds: float = 60, watch: Any = None,
+    environment: dict[str, str] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
     lines: list[Any] = []
     plan = json.dumps({"rounds": rounds, "seconds": seconds, "watch": watch})
-    end = shop.session().job([*LEADER, plan], {"PYTHONPATH": FAULTY}, seconds + 20, lines.append)
+    end = shop.session().job([*LEADER, plan], {"PYTHONPATH": FAULTY, **(environment or {})}, seconds + 20, lines.append)
     assert end.status == 0, end.output
     assert end.left_behind == ()
     return lines
@@ -130,6 +134,34 @@ def test_what_was_to_be_watched_and_cannot_be_is_ended(workshop: Workshop):
     assert how[1] == ("skipped", "the temperature cannot be watched: no NVIDIA GPU")
     assert how[2][0] == "skipped"
     assert [line["stopped"] for line in lines if "stopped" in line] == [how[1][1]]
+
+
+def test_what_a_gpu_says_of_itself_under_load_goes_with_what_ran_on_it(workshop: Workshop, library: Path, tmp_path):
+    """NVML's real bindings; GPU 1 is busy, slow and hot, GPU 2 has no work yet, of GPU 3 nothing was measured."""
+    root = plant(tmp_path, {"dev/nvidia0": "", "sys/bus/pci/devices/none": ""})
+    planted = {"FAKE_BUSY": "1:100", "FAKE_SM": "1:1305", "FAKE_THROTTLE": "1:68", "FAKE_WIDTH": "1:8",
+               "FAKE_TEMPERATURE": "1:91"}  # fmt: skip
+    lines = run(
+        workshop,
+        [child(n, "last", arguments={"seconds": 2.5}, uuids=[uuid(n)]) for n in (1, 2)],
+        [child(4, "right")],
+        watch={"stop_c": {}, "newcomers": False, "root": str(root)},
+        environment={"LD_LIBRARY_PATH": str(library), **planted},
+    )
+    loads = {line["child"]: line["loads"] for line in lines if "loads" in line}
+    ((one,), (two,)) = loads[1], loads[2]
+    assert 4 not in loads
+    assert one["uuid"] == uuid(1)
+    assert one["looks"] == one["busy"] == one["reasons"]["68"] == len(one["sm_mhz"]) >= 3
+    assert {name: one[name] for name in ("temperature_c", "generation", "width", "power_w")} == {
+        "temperature_c": 91, "generation": 5, "width": 8, "power_w": 76.5,
+    }  # fmt: skip
+    assert set(one["sm_mhz"]) == {1305}
+    assert (two["busy"], two["sm_mhz"], two["reasons"], two["power_w"], two["width"]) == (0, [], {}, None, 16)
+
+
+def uuid(index: int) -> str:
+    return f"GPU-00000000-0000-0000-0000-{index:012x}"
 
 
 def test_the_agent_s_end_ends_every_child(workshop: Workshop):

@@ -68,7 +68,7 @@ def test_less_ram_than_the_high_estimate_is_risky_and_less_than_the_probable_one
 
 def test_a_longer_context_than_the_model_s_is_refused():
     plan = plan_launch(snapshot(cpu_node("n1", available_gib=16)), None, wanted=Wanted(context=40961))
-    assert (plan.verdict, plan.lever) == ("NO", "a context of 40,960 tokens")
+    assert (plan.verdict, plan.lever) == ("NO", "a context of at most 40,960 tokens")
     assert plan.reason == "cannot be: a context of 40,961 tokens: the model itself allows 40,960"
     assert plan_launch(snapshot(cpu_node("n1", available_gib=16)), None, wanted=Wanted(context=40960)).verdict == "FITS"
 

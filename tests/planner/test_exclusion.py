@@ -143,7 +143,9 @@ def test_several_are_told_together_with_what_was_excluded_before(tmp_path):
     plan = plan_launch(two_nodes(), write_model(tmp_path, "qwen3-32b"))
     frozen = culprit("rank_frozen", "every_rank_comes_through@gpu02", kind="node")
     lines = cautions(plan, (Part("gpu01", 7),), judged(ECC, culprits=(OF_ECC, frozen)), "diag plan")
-    assert lines[1].startswith("2 checks failed on gpu01:5,gpu02: this plan uses them; without them:")
+    assert lines[1].startswith(
+        "1 check failed on gpu01:5, a fault that no check judged was seen on gpu02: this plan uses them; without them:"
+    )
     assert lines[1].endswith("diag plan --exclude gpu01:[5,7],gpu02")
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from diag.facts.record import Missing, peek
 from tests.probes.recorded import read
 
 INSIDE = {"mount_namespace": "mnt:[4026532999]"}
@@ -35,6 +36,13 @@ def test_the_sign_tells_the_kind(signs: dict[str, Any], kind: str | None, told_b
     container = read("container", container={**INSIDE, **signs})
     assert container.kind == kind
     assert container.told_by.startswith(told_by)
+
+
+@pytest.mark.parametrize(("namespace", "own"), [("pid:[4026531836]", True), ("pid:[4026532999]", False), (None, None)])
+def test_pids_are_the_machine_s_own_in_its_first_pid_namespace(namespace: str | None, own: bool | None):
+    """A driver tells the machine's pids: in another namespace, of whatever runtime, our own would seem to have come."""
+    found = peek(read("container", container={**INSIDE, "pid_namespace": namespace}), "pids_of_machine")
+    assert (None if isinstance(found, Missing) else found) is own
 
 
 def test_a_marker_left_in_an_image_makes_no_container_of_the_machine_itself():

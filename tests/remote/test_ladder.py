@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from diag import measuring
 from diag.facts.speed import NcclLog, Rung
+from diag.remote import climb
 from diag.remote.ladder import STEPS, VARIABLES_OFF, has_failed, is_decided, says, steps, variables, why_degraded
+from diag.wishes import DEADLINES_S
 from tests.checks.hgx_speed import collectives, nccl_log
 from tests.checks.machines import gpu_node
 
@@ -155,3 +158,9 @@ def test_referees_tell_who_is():
     assert why_degraded(node, msgspec.structs.replace(good, times=(slow,)), None) == "below what its model reaches"
     assert why_degraded(node, good, 0.062) == "6.2% below its peers"
     assert why_degraded(node, msgspec.structs.replace(good, times=(), summary="rank 3 hung"), None) == "rank 3 hung"
+
+
+def test_the_whole_ladder_fits_into_the_time_of_its_stage():
+    """Where each step hangs, down to plain sockets: only then is nothing that is switched off at fault."""
+    whole_s = climb.FIRST_S + (len(STEPS) - 1) * climb.RUNG_S
+    assert whole_s <= DEADLINES_S["ladder"] - measuring.END_S

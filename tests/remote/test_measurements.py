@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
-
-import msgspec
 import pytest
 
 from diag.errors import NodeError
 from diag.remote.child import Child
-from diag.remote.inside import InnerSession
 from diag.remote.measurements import measure
 from diag.remote.schedule import Schedule
-from diag.remote.session import JobEnd
 from tests.remote.agents import Workshop, workshop
 
 __all__ = ["workshop"]
@@ -79,27 +72,6 @@ def test_one_that_hangs_is_lost_and_no_pair_is_begun_after_it(workshop: Workshop
     assert (lost[0, 1].how, lost[0, 2].how) == ("killed", "skipped")
     assert "no end within 0.2 s" in lost[0, 2].why
     assert found.bandwidths[0].verified
-
-
-class Inner(InnerSession):
-    """In a container; it keeps what its leader was to do."""
-
-    def __init__(self) -> None:
-        self.wish: dict[str, Any] = {}
-
-    def job(self, argv: Sequence[str], *_: object) -> JobEnd:
-        self.wish = json.loads(argv[-1])
-        return JobEnd(status=0, signal=None, output="", seconds=0.1)
-
-
-def test_in_a_container_that_was_entered_its_leader_looks_for_no_newcomer():
-    """Also where nothing there shows that it is one; its host looks."""
-    session = Inner()
-    watched = msgspec.structs.replace(ALL, watch={"stop_c": {"GPU-a": 82}, "newcomers": True, "known": []})
-    measure(session, watched)
-    assert session.wish["watch"] == {"stop_c": {"GPU-a": 82}, "newcomers": False, "known": []}
-    measure(session, ALL)
-    assert session.wish["watch"] is None
 
 
 def test_an_agent_that_dies_is_an_error_of_its_node(workshop: Workshop):

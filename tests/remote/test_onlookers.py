@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from diag.facts.container import Container
 from diag.participants import Participants, participants
 from diag.remote.node_collectives import among, together
-from diag.remote.onlookers import HIDDEN, Onlooker, beside, of
+from diag.remote.onlookers import HIDDEN, Onlooker, beside, of, start
 from diag.remote.session import Session
 from diag.wishes import EngineEnvironment
 from tests.checks.machines import gpu_node
@@ -45,7 +46,7 @@ class Watched:
             first=f"import os;os.environ.update(LD_LIBRARY_PATH={str(library)!r},FAKE_PID_FILE={str(self.told)!r})"
         )
         tree = {name: text for at in ADDRESSES for name, text in pci_device(at, H200).items()}
-        root = plant(folder, {**tree, "proc/self/ns/pid": "-> pid:[4026531836]"})
+        root = plant(folder, tree)
         self.onlooker = Onlooker(session=self.session, known=(), root=str(root))
 
     def uses(self, pid: int) -> None:
@@ -101,7 +102,16 @@ def test_who_used_the_gpus_before_is_known(watched, stranger):
     assert ended.finished, ended.summary
 
 
-HOST = msgspec.structs.replace(gpu_node(1), container=Container(kind=None))
+def test_it_is_told_that_somebody_looks_and_not_before_nvml_answers(watched, tmp_path):
+    seeing, blind = threading.Event(), threading.Event()
+    start(watched.onlooker, 30, print, seeing.set)
+    start(replace(watched.onlooker, environment={"LD_LIBRARY_PATH": str(tmp_path)}), 30, print, blind.set)
+    assert seeing.wait(15)
+    assert not blind.wait(1)
+    watched.session.end(5)
+
+
+HOST = msgspec.structs.replace(gpu_node(1), container=Container(kind=None, pids_of_machine=True))
 
 
 def in_nccl(node) -> Participants:
@@ -116,5 +126,6 @@ def test_each_node_whose_gpus_are_used_is_watched():
 
 
 def test_in_a_container_that_nobody_entered_from_its_host_it_is_said_that_nobody_looks():
-    inside = msgspec.structs.replace(HOST, container=Container(kind="docker"))
-    assert of(object(), inside) == HIDDEN  # type: ignore[arg-type]
+    for container in (Container(kind="docker", pids_of_machine=True), Container(kind=None, pids_of_machine=False)):
+        inside = msgspec.structs.replace(HOST, container=container)
+        assert of(object(), inside) == HIDDEN  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,10 @@ import pytest
 from diag.facts.links import Flow
 from diag.facts.node import Node, Reach
 from diag.facts.rdma import Gid, Hca, RdmaPort, RdmaSystem
-from diag.facts.record import Missing, is_known, peek, unknown
+from diag.facts.record import Missing, is_known, peek
 from diag.probes.perftest import Trial
 from diag.remote import perftest, perftest_run
 from diag.remote.perftest import Pairs, measure
-from diag.remote.session import Session
 from tests.remote.agents import Workshop, until, workshop
 
 __all__ = ["workshop"]
@@ -187,38 +187,6 @@ def test_a_table_of_another_size_is_no_result(replay: Replay):
     assert "expected one of 4096 bytes" in peek(flow, "bytes_per_s").why
 
 
-def flows_without_agents(a: Node, b: Node, deadline_s: float = 60, **wanted: Any) -> tuple[Flow, ...]:
-    pairs = Pairs(pairs=(("a", "b"),), number=1, **{"addresses": {"a": HERE, "b": HERE}, **wanted})
-    no_sessions: dict[str, Session] = {}
-    return measure(pairs, WRITE, no_sessions, {"a": a, "b": b}, deadline_s)
-
-
-def test_a_node_without_perftest_is_said_to_be_without():
-    flows = flows_without_agents(node("a"), node("b", perftest=None))
-    assert [peek(flow, "bytes_per_s").why for flow in flows] == [
-        "perftest is not installed on b (package perftest)"
-    ] * 2
-
-
-def test_where_no_time_is_left_that_is_said():
-    for flow in flows_without_agents(node("a"), node("b"), -20):
-        assert (flow.rail, peek(flow, "bytes_per_s").why) == ("rxe0", "no time was left for it")
-
-
-def test_what_devices_share_need_not_be_known_to_say_what_stands_in_the_way():
-    dark = msgspec.structs.replace(node("b", state="down"), rdma_system=unknown("no answer within 8 s"))
-    assert peek(flows_without_agents(node("a"), dark)[0], "bytes_per_s").why == "rxe0 of b is down"
-
-
-@pytest.mark.parametrize("system", [{}, {"perftest_ipv6": True}])
-def test_over_ipv6_an_old_perftest_is_not_tried_and_a_newer_one_is(system: dict[str, Any]):
-    addresses = {"a": "fd00::1", "b": "fd00::2"}
-    flows = flows_without_agents(node("a", perftest_ipv6=True), node("b", **system), -1, addresses=addresses)
-    words = "no time was left" if system else "perftest on b finds its other end over IPv4 only"
-    assert flows
-    assert all(words in peek(flow, "bytes_per_s").why for flow in flows)
-
-
 def test_both_ends_are_told_to_meet_over_ipv6(replay: Replay):
     nodes = {name: node(name, perftest_ipv6=True) for name in ("a", "b")}
     addresses = {"a": "::1", "b": "::1"}
@@ -226,37 +194,6 @@ def test_both_ends_are_told_to_meet_over_ipv6(replay: Replay):
     assert all(is_known(flow, "bytes_per_s") for flow in flows), flows
     assert all("--ipv6-addr" in call for call in calls(replay))
     assert calls(replay)[1][-1] == "::1"
-
-
-def test_a_rail_that_is_down_on_one_side_is_not_tried_and_one_down_on_both_is_none():
-    flow, _ = flows_without_agents(node("a"), node("b", state="down"))
-    assert (flow.cause, peek(flow, "bytes_per_s").why) == ("rdma_bad_hca_selected", "rxe0 of b is down")
-    assert flow.at == "b"
-    assert flows_without_agents(node("a", state="down"), node("b", state="down")) == ()
-
-
-def test_only_the_same_rail_of_both_is_tried():
-    flows = flows_without_agents(
-        node("a", hcas=("mlx5_0", "mlx5_1"), perftest=None), node("b", hcas=("mlx5_1", "mlx5_2"))
-    )
-    assert {flow.rail for flow in flows} == {"mlx5_1"}
-
-
-def test_hcas_that_share_no_name_go_by_their_order():
-    flows = flows_without_agents(node("a", hcas=("mlx5_0",), perftest=None), node("b", hcas=("rocep1s0",)))
-    assert {flow.rail for flow in flows} == {"mlx5_0"}
-
-
-def test_named_rails_are_the_only_ones():
-    both = ("mlx5_0", "mlx5_1")
-    flows = flows_without_agents(node("a", hcas=both, perftest=None), node("b", hcas=both), only={"mlx5_1"})
-    assert {flow.rail for flow in flows} == {"mlx5_1"}
-
-
-def test_a_pair_without_rdma_has_no_flow_and_one_whose_devices_are_not_known_says_so():
-    assert flows_without_agents(node("a", hcas=()), node("b", hcas=())) == ()
-    dark = msgspec.structs.replace(node("b"), hcas=unknown("no answer within 8 s"))
-    assert peek(flows_without_agents(node("a"), dark)[0], "bytes_per_s") == Missing("no answer within 8 s")
 
 
 def test_an_agent_that_is_gone_is_told_and_the_flow_keeps_its_place(workshop: Workshop):
@@ -267,7 +204,29 @@ def test_an_agent_that_is_gone_is_told_and_the_flow_keeps_its_place(workshop: Wo
     nodes = {name: node(name) for name in sessions}
     flows = measure(wanted, WRITE, sessions, nodes, 30, lambda name, _: lost.append(name))
     assert lost == ["n1"]
-    assert [is_known(flow, "bytes_per_s") for flow in flows] == [False]
+    assert [(flow.rail, is_known(flow, "bytes_per_s")) for flow in flows] == [("rxe0", False)] * 2
+
+
+@pytest.mark.parametrize("later_s", [0.0, 1.0])
+def test_what_is_needed_by_others_meanwhile_at_the_clients_node_ends_the_run(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch, later_s: float
+):
+    """While the server begins to listen, when there is no job yet that could be stopped; or later."""
+    ended: dict[str, str] = {}
+    listens = perftest_run._listens
+
+    def slowly(*words: Any) -> bool:
+        found = listens(*words)
+        threading.Timer(later_s, ended.setdefault, ("a", "another process began to use a GPU (pid 7)")).start()
+        time.sleep(0.0 if later_s else 0.2)
+        return found
+
+    monkeypatch.setattr(perftest_run, "_listens", slowly)
+    began = time.monotonic()
+    flows = replay(HANGS, HANGS, ended=ended)
+    assert {peek(flow, "bytes_per_s").why for flow in flows} == {"a: another process began to use a GPU (pid 7)"}
+    assert [call[0] for call in calls(replay)] == ["server", "client"][: 2 if later_s else 1]
+    assert time.monotonic() - began < 10
 
 
 def test_the_real_perftest_without_a_device_is_named(workshop: Workshop):

@@ -19,6 +19,7 @@ from diag.probes.perftest_failures import Ended, failure
 from diag.remote import onlookers, perftest, perftest_gpus
 from diag.remote.onlookers import Onlooker
 from diag.remote.perftest import Pairs
+from tests.checks.changes import having
 from tests.checks.machines import gpu_node
 
 WRITE = Trial(tool="ib_write_bw", size_bytes=65536, seconds=1)
@@ -34,27 +35,31 @@ class Session:
 
 
 class Scene:
-    """``comes``: at which node somebody begins to use a GPU, and after how many runs."""
+    """``comes``: at which node somebody begins to use a GPU, and after how many runs; ``blind``: NVML is silent."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, comes: str = "", after: int = 0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, comes: str = "", after: int = 0, blind: str = "") -> None:
         self.parties: list[Any] = []
         self.alarms: dict[str, Callable[[str], None]] = {}
         self.sessions: Any = {name: Session() for name in ("gpu01", "gpu02")}
-        self.comes, self.after = comes, after
+        self.comes, self.after, self.blind = comes, after, blind
         monkeypatch.setattr(perftest, "run", self.run)
         monkeypatch.setattr(perftest, "AT_ONCE", 1)
-        monkeypatch.setattr(perftest_gpus, "FIRST_LOOK_S", 0.0)
+        monkeypatch.setattr(perftest_gpus, "FIRST_LOOK_S", 0.3)
         monkeypatch.setattr(onlookers, "of", self.of)
         monkeypatch.setattr(onlookers, "start", self.start)
 
     def of(self, session: Any, _node: Node) -> Onlooker | str:
         return Onlooker(session=session, known=())
 
-    def start(self, onlooker: Onlooker, _seconds: float, on_newcomer: Callable[[str], None]) -> None:
+    def start(
+        self, onlooker: Onlooker, _seconds: float, on_newcomer: Callable[[str], None], on_look: Callable[[], None]
+    ) -> None:
         name = next(name for name, session in self.sessions.items() if session is onlooker.session)
         self.alarms[name] = on_newcomer
         if name == self.comes and not self.after:
             on_newcomer("another process began to use a GPU (pid 7)")
+        elif name != self.blind:
+            on_look()
 
     def run(self, _test: Trial, client: Any, server: Any, _seconds: float) -> tuple[Ended, Ended]:
         self.parties += [client, server]
@@ -106,6 +111,28 @@ def test_where_nobody_can_look_no_gpu_is_touched(monkeypatch: pytest.MonkeyPatch
     assert scene.parties == []
     assert not any(is_known(flow, "bytes_per_s") for flow in flows)
     assert {name for name, _ in left_out} == {"RDMA from the GPUs of gpu01", "RDMA from the GPUs of gpu02"}
+
+
+def test_where_nobody_is_seen_to_look_no_gpu_is_touched(monkeypatch: pytest.MonkeyPatch):
+    scene = Scene(monkeypatch, blind="gpu02")
+    flows, left_out = scene.flows()
+    assert (scene.parties, [name for name, _ in left_out]) == ([], ["RDMA from the GPUs of gpu02"])
+    assert {peek(flow, "bytes_per_s").why for flow in flows} == {f"gpu02: {perftest_gpus.BLIND}"}
+
+
+def test_nodes_whose_perftest_cannot_take_gpus_are_told_together_and_those_without_gpus_are_not():
+    nodes = {f"gpu{number:02}": gpu_node(number) for number in range(1, 9)}
+    for name, system in (("gpu02", {"perftest_cuda": False}), ("gpu04", {"perftest_cuda": False}), ("gpu06", None)):
+        nodes[name] = having(rdma_system=having(**system) if system else Missing("no answer"))(nodes[name])
+    nodes["gpu08"] = having(gpus=())(nodes["gpu08"])
+    pairs = [("gpu01", "gpu02"), ("gpu03", "gpu04"), ("gpu05", "gpu06"), ("gpu07", "gpu08"), ("gpu01", "gpu03")]
+    assert perftest_gpus.able(pairs, nodes) == (
+        [("gpu01", "gpu03")],
+        [
+            ("RDMA from the GPUs of gpu02, gpu04", "perftest was built without CUDA"),
+            ("RDMA from the GPUs of gpu06", "what perftest can there is not known"),
+        ],
+    )
 
 
 def test_a_gpu_that_is_in_use_is_left_alone(monkeypatch: pytest.MonkeyPatch):

@@ -132,6 +132,7 @@ def test_a_busy_node_s_memory_is_never_filled_and_nothing_is_burnt_there():
 def test_a_burn_is_staggered_and_stops_five_degrees_below_the_slowdown():
     plan = schedule(having(4), "burn", minutes=10, late_s=2.0)
     assert [child.delay_s for child in of(plan, "burn")] == [2.0, 5.0, 8.0, 11.0]
+    assert plan.watch["below_c"] == 5
     assert plan.watch["stop_c"] == {f"GPU-{index}": 82 for index in range(4)}
     assert plan.seconds >= 600 + SECONDS["normal"] - COLLECTIVES_S
     assert all(child.deadline_s == 630 for child in of(plan, "burn")), "from when each begins"
@@ -153,8 +154,9 @@ def test_what_cannot_be_watched_is_not_burnt_in():
 
 def test_newcomers_are_looked_for_where_pids_can_be_known():
     assert schedule(having(), "normal").watch["newcomers"] is True
-    inside = msgspec.structs.replace(gpu_node(1).container, kind="docker")
-    assert schedule(msgspec.structs.replace(having(), container=inside), "normal").watch["newcomers"] is False
+    for fields in ({"kind": "docker"}, {"pids_of_machine": False}, {"pids_of_machine": Missing("cannot be read")}):
+        apart = msgspec.structs.replace(gpu_node(1).container, **fields)
+        assert schedule(msgspec.structs.replace(having(), container=apart), "normal").watch["newcomers"] is False
 
 
 def test_who_used_a_gpu_when_the_facts_were_taken_is_no_newcomer():

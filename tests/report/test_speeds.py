@@ -62,8 +62,9 @@ def test_the_table_of_gpus_holds_every_figure_that_was_measured():
     lines = gpu_lines(gpu_cluster(), ink(80))
     figures = [line.strip().partition("  ")[0] for line in lines[2:]]
     assert figures == [
-        *(f"GEMM {dtype}" for dtype in ("bf16", "fp16", "fp8", "tf32", "fp32")), "memory", "H2D", "D2H",
-        "H2D, far NUMA node", "D2H, far NUMA node", "H2D, all GPUs at once", "D2H, all GPUs at once", "GPU to GPU",
+        *(f"GEMM {dtype}" for dtype in ("bf16", "fp16", "fp8", "tf32", "fp32")), "clock in bf16", "memory",
+        "H2D", "D2H", "H2D, far NUMA node", "D2H, far NUMA node", "H2D, all GPUs at once", "D2H, all GPUs at once",
+        "GPU to GPU",
     ]  # fmt: skip
 
 
@@ -78,6 +79,13 @@ def test_the_odd_gpu_is_named_and_widens_no_range():
 def test_what_computed_wrongly_is_no_figure():
     wrong = on("*", speed=having(gemms=item(lambda _: True, having(verified=False))))(gpu_cluster())
     assert "GEMM" not in "\n".join(gpu_lines(wrong, ink(80)))
+
+
+def test_the_clock_under_load_stands_beside_the_highest():
+    assert any("clock in bf16" in line and "at most 1,980 MHz" in line for line in gpu_lines(gpu_cluster(), ink(80)))
+    slowed = item(lambda row: (row.gpu, row.during) == (5, "gemm bf16"), having(sm_mhz=1305))
+    lines = gpu_lines(on("gpu02", speed=having(loads=slowed))(gpu_cluster()), ink(80))
+    assert "far behind: gpu02:5 clock in bf16 1,305 MHz" in "\n".join(lines)
 
 
 def test_the_page_tells_small_messages_eager_and_captured_as_an_upper_bound():
@@ -154,7 +162,7 @@ def test_a_thousand_nodes_are_told_in_a_second():
 
 
 def test_nothing_is_said_where_nothing_was_measured():
-    none = on("*", speed=having(gemms=(), bandwidths=(), p2p=(), collectives=having(times=())))(gpu_cluster())
+    none = on("*", speed=having(gemms=(), bandwidths=(), p2p=(), loads=(), collectives=having(times=())))(gpu_cluster())
     assert [*gpu_texts(none), *gpu_lines(none, ink(80)), *together_texts(none), *together_lines(none, ink(80))] == []
 
 

@@ -11,7 +11,7 @@ import msgspec
 from diag.planner.memory.attempt import Start
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.same import Same
-from diag.planner.memory.shares import Room, Taken, sized_after_capture
+from diag.planner.memory.shares import Room, Taken, terms_inside
 from diag.planner.memory.terms import Terms
 from diag.planner.memory.weighed import Level
 from diag.planner.model.architecture import Architecture, StateCache
@@ -132,7 +132,7 @@ class _Part(msgspec.Struct, frozen=True):
 def _inside(start: Start, stage: Stage, level: Level) -> tuple[_Part, ...]:
     """All that shares the budget with the KV cache."""
     taken, terms = stage.taken[level], stage.terms
-    names = {*start.rules.inside, *(("graphs",) if sized_after_capture(start) else ())}
+    names = terms_inside(start)
     sizes = {name: int(getattr(getattr(terms, name), level)) if name in names else 0 for name in TERMS}
     shared = "context" in names and start.rules.fraction_of == "total"
     beside = taken.context if shared else 0

@@ -22,7 +22,7 @@ from diag.planner.memory.attempt import Device, Start
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.reserve import Demand
 from diag.planner.model.architecture import LatentCache
-from diag.planner.rules import EngineRules
+from diag.planner.rules import EngineRules, TermName
 from diag.units import size
 
 MANY_RANKS = 4
@@ -151,6 +151,12 @@ def decode_sizes(most: int) -> int:
 
 def sized_after_capture(start: Start) -> bool:
     return start.rules.reserve is not None and start.rules.reserve.after_capture(demand(start))
+
+
+def terms_inside(start: Start) -> frozenset[TermName]:
+    """Those that share the fraction with weights and KV cache."""
+    more: tuple[TermName, ...] = ("graphs",) if sized_after_capture(start) else ()
+    return frozenset((*start.rules.inside, *more))
 
 
 def _is_latent(start: Start) -> bool:

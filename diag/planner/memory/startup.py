@@ -25,15 +25,15 @@ from diag.planner.memory.obstacles import Limit, Obstacle, Stage, first_obstacle
 from diag.planner.memory.paging.paged import Paged
 from diag.planner.memory.platforms import elsewhere
 from diag.planner.memory.same import Same
-from diag.planner.memory.shares import Share, Taken, first_batch, own_fraction, room, safe_fraction, sized_after_capture
+from diag.planner.memory.shares import Share, Taken, first_batch, own_fraction, room, safe_fraction, terms_inside
 from diag.planner.memory.terms import Term, Terms
 from diag.planner.memory.weighed import (
     Level,
     copied_bytes,
     loaded_bytes,
-    offloaded_bytes,
     rotary_bytes,
     stage_weights_bytes,
+    stays_in_ram,
     streams_bytes,
     weights_bytes,
 )
@@ -124,9 +124,7 @@ def _taken(start: Start, stage: int, level: Level) -> Taken:
         name: getattr(getattr(terms, name), level)
         for name in ("activation", "graphs", "non_torch", "fragmentation", "kept", "context")
     }
-    inside = {name for name in rules.inside if name != "context"}
-    if sized_after_capture(start):
-        inside.add("graphs")
+    inside = terms_inside(start) - {"context"}
     beside = {name: 0 if name in inside else sizes[name] for name in sizes}
     return Taken(
         weights=loaded_bytes(_stage_weights(start, stage) + counted, level) + _streams(start, stage),
@@ -146,7 +144,7 @@ def _streams(start: Start, stage: int) -> int:
 def _stage_weights(start: Start, stage: int) -> int:
     deployment = Deployment(tp=1) if start.rules.by_layers else start.deployment
     held = stage_weights_bytes(start.architecture, start.rules, start.device, deployment, stage)
-    taken_off = offloaded_bytes(start, deployment, stage)
+    taken_off = stays_in_ram(start.offloaded_bytes, start.architecture, start.rules, start.device, deployment, stage)
     held = max(0, held + start.extra_weight_bytes - taken_off)
     return held + rotary_bytes(start.architecture, start.rules)
 
@@ -239,9 +237,10 @@ def _in_context(terms: Terms, start: Start) -> Terms:
         return terms
     joined = start.rules.communicator if deployment.gpus > 1 else NOTHING
     told = "measured: the context of a process with the workspace of a matrix product"
-    if measured.communicator is not None and deployment.tp * deployment.dp == measured.ranks and joined.high:
-        size = measured.communicator
-        joined = Spread(low=size, mid=size, high=size, source=f"a communicator of {measured.ranks} ranks: measured")
+    ranks = deployment.tp * deployment.dp
+    size = dict(measured.communicators).get(ranks)
+    if size is not None and joined.high:
+        joined = Spread(low=size, mid=size, high=size, source=f"a communicator of {ranks} ranks: measured")
     source = f"{told}; communicator: {joined.source}" if joined.high else told
     context = Spread(low=joined.low, mid=joined.mid, high=joined.high, source=source)
     return msgspec.structs.replace(terms, context=Term.of(context, more=measured.context))

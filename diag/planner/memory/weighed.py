@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from diag.planner.deployment import Deployment
-from diag.planner.memory.attempt import Device, Start
+from diag.planner.memory.attempt import Device
 from diag.planner.memory.batch import Batch
 from diag.planner.memory.same import Same
 from diag.planner.memory.steps import streams
@@ -51,12 +51,11 @@ def layer_bytes(
     return _weights(Same(architecture), _loader(rules, device), deployment, stage, layers_only=True)
 
 
-def offloaded_bytes(start: Start, deployment: Deployment, stage: int) -> int:
-    """Of what shall stay in the host's memory, what can."""
-    if not start.offloaded_bytes:
-        return 0
-    layers = layer_bytes(start.architecture, start.rules, start.device, deployment, stage)
-    return min(start.offloaded_bytes, layers)
+def stays_in_ram(  # noqa: PLR0917 - of what, and where
+    asked: int, architecture: Architecture, rules: EngineRules, device: Device, deployment: Deployment, stage: int
+) -> int:
+    """Of ``asked`` bytes of the weights that shall stay in the host's memory, what can."""
+    return min(asked, layer_bytes(architecture, rules, device, deployment, stage)) if asked else 0
 
 
 def _loader(rules: EngineRules, device: Device) -> Loader:

@@ -17,6 +17,13 @@ def every_gpu(**fields: Any) -> Change:
     return on("gpu02", gpus=item(lambda _: True, having(**fields)))
 
 
+def hot(**fields: Any) -> Change:
+    """Of GPU 3 of the second node, while it multiplies."""
+    return on(
+        "gpu02", speed=having(loads=item(lambda row: (row.gpu, row.during) == (3, "gemm bf16"), having(**fields)))
+    )
+
+
 PAIRS = (
     two(
         "gpu_is_well_as_its_vendor_says",
@@ -49,6 +56,12 @@ PAIRS = (
         "faulty_memory_could_be_taken_out_of_use",
         gpu(retired=having(kind="pages", failed=True)),
         "a page could not be reserved",
+    ),
+    two(
+        "gpu_is_not_slowed_down_under_load",
+        hot(sm_mhz=1305, temperature_c=91, slowed_by=(("sw_power_cap", 8), ("hw_thermal_slowdown", 6))),
+        "clocks are cut by hw_thermal_slowdown in gemm bf16: at 1,305 of 1,980 MHz, 91 °C",
+        given=on("*", speed=having(loads=item(3, having(slowed_by=(("hw_power_brake", 1), ("sw_power_cap", 8)))))),
     ),
     two("gpus_are_not_slowed_down_by_their_driver", gpu(throttled_by=("sw_power_cap",)), "gpu:3: sw_power_cap"),
     two("power_caps_are_the_default", gpu(power_cap_w=350.0), "gpu:3: a cap of 350.0 W"),

@@ -16,8 +16,8 @@
  *   FAKE_PID=pid              this process holds 10 GiB of GPU 0
  *   FAKE_NOISE=1              the library prints to standard output
  *   FAKE_MIG, FAKE_ECC (0: off), FAKE_UNCORRECTED, FAKE_REMAP_PENDING, FAKE_REMAP_FAILED, FAKE_PAGES (retired, on
- *   boards that do not remap rows), FAKE_TEMPERATURE, FAKE_MARGIN (no absolute threshold), FAKE_CAP_W, FAKE_SM_MAX,
- *   FAKE_THROTTLE (bits), FAKE_WIDTH, FAKE_WIDTH_MAX, FAKE_GENERATION_MAX, FAKE_REPLAYS, FAKE_LINKS, FAKE_LINKS_UP,
+ *   boards that do not remap rows), FAKE_TEMPERATURE, FAKE_MARGIN (no absolute threshold), FAKE_CAP_W, FAKE_SM, FAKE_SM_MAX,
+ *   FAKE_BUSY (percent), FAKE_THROTTLE (bits), FAKE_WIDTH, FAKE_WIDTH_MAX, FAKE_GENERATION_MAX, FAKE_REPLAYS, FAKE_LINKS, FAKE_LINKS_UP,
  *   FAKE_BRIDGED (links lead to the neighbour, not to switches), FAKE_RECOVERIES, FAKE_STATE (of the fabric),
  *   FAKE_STATUS, FAKE_MASK, FAKE_SUMMARY, FAKE_P2P, FAKE_PERSISTENCE
  * The values are plausible, not recorded.
@@ -209,7 +209,7 @@ struct utilisation { unsigned gpu, memory; };
 int nvmlDeviceGetUtilizationRates(void *gpu, struct utilisation *rates) {
     ENTER(gpu);
     if (at(gpu, "FAKE_MIG", 0)) return NOT_SUPPORTED;
-    rates->gpu = of(gpu) == 0 && planted("FAKE_PID", 0) ? 80 : 0;
+    rates->gpu = (unsigned)at(gpu, "FAKE_BUSY", of(gpu) == 0 && planted("FAKE_PID", 0) ? 80 : 0);
     rates->memory = 0;
     return OK;
 }
@@ -319,7 +319,7 @@ VALUE(nvmlDeviceGetPowerManagementDefaultLimit, 700000)
 
 int nvmlDeviceGetClockInfo(void *gpu, unsigned kind, unsigned *mhz) {
     ENTER(gpu);
-    return *mhz = kind == 2 ? 3201 : 345, OK;
+    return *mhz = kind == 2 ? 3201 : (unsigned)at(gpu, "FAKE_SM", 345), OK;
 }
 
 int nvmlDeviceGetMaxClockInfo(void *gpu, unsigned kind, unsigned *mhz) {
