@@ -246,7 +246,7 @@ class TorchView(Record, frozen=True, kw_only=True):
     why_not: str = ""
     version: str
     built_for: str | None = None
-    """``cuda 12.8``, ``rocm 6.4``; None: for the CPU."""
+    """``cuda 12.8``, ``rocm 6.4``, ``metax``, ``torch_npu 2.7.1``; None: for the CPU."""
     architectures: tuple[str, ...] = ()
     """Compiled in: ``sm_90``, ``compute_90``, ``gfx942``."""
     devices: tuple[str, ...] = ()
