@@ -49,10 +49,9 @@ def read(answers: Answers) -> TorchView | None:
     known = maybe(lambda: gpus.read(answers))
     devices = _devices(seen, () if isinstance(known, Missing) else known)
     available = seen.count > 0 or (seen.npu is not None and seen.npu.count > 0)
-    npus = not isinstance(known, Missing) and any(gpu.vendor == "ascend" for gpu in known)
     return TorchView(
         available=available,
-        why_not="" if available else _why_not_npu(seen) if npus or seen.npu else seen.why_not or _why_not(seen),
+        why_not="" if available else _why_not(seen, () if isinstance(known, Missing) else known),
         version=seen.torch,
         built_for=_built_for(seen),
         architectures=seen.architectures,
@@ -80,7 +79,12 @@ def _why_not_npu(seen: _Seen) -> str:
     return seen.npu.why_not or "torch_npu sees no device; ASCEND_RT_VISIBLE_DEVICES may hide them"
 
 
-def _why_not(seen: _Seen) -> str:
+def _why_not(seen: _Seen, known: tuple[Gpu, ...]) -> str:
+    """In its own words where it has some for the devices that are here."""
+    if any(gpu.vendor == "ascend" for gpu in known) or (seen.npu and not (seen.cuda or seen.hip)):
+        return _why_not_npu(seen)
+    if seen.why_not:
+        return seen.why_not
     if _built_for(seen) is None:
         return f"torch {seen.torch} is built for the CPU"
     return "it sees no device and gives no reason; CUDA_VISIBLE_DEVICES may hide them"

@@ -89,6 +89,11 @@ def test_why_no_npu_is_seen_is_said_of_npus(npu: dict[str, Any] | None, why: str
     assert (found.available, found.why_not.endswith(why)) == (False, True)
 
 
+def test_an_extension_for_npus_does_not_hide_why_cuda_fails():
+    npu = {"version": None, "count": 0, "why_not": "ImportError: libascend_hal.so"}
+    assert view("9.0", count=0, why_not="error 802", npu=npu).why_not == "error 802"
+
+
 def test_a_node_without_torch_or_without_a_gpu_has_no_view():
     assert read("torch_view") is None
     assert read("torch_view", torch={"torch": None}) is None
