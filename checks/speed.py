@@ -2,6 +2,7 @@
 
 import pytest
 
+from diag.facts.alone import had_for_ourselves
 from diag.facts.baseline import figures, identity
 from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.device import Gpu
@@ -57,6 +58,7 @@ def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> Non
     $ ssh {node} nvidia-smi --id={subject} -q -d PERFORMANCE,POWER,CLOCK,TEMPERATURE
     """
     own = {row.dtype: row for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")}
+    had_for_ourselves(gpu)
     behind = peers.once(slow_gemms)
     mine = {dtype: behind.get((gpu.name, dtype), {}).get((node.name, gpu.index)) for dtype in own}
     late = {dtype: each for dtype, each in mine.items() if each is not None}
@@ -86,6 +88,7 @@ def check_gpu_is_as_fast_as_it_was(gpu: Gpu, node: Node, peers: Peers) -> None:
     then = peers.once(earlier_figures)
     of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
     copies(node, gpu, "hbm")
+    had_for_ourselves(gpu)
     name, now = identity(node.name, gpu), figures(node.speed, gpu.index)
     both = {what: (value, then[name, what]) for what, value in now.items() if (name, what) in then}
     if not both:
@@ -106,8 +109,9 @@ def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
     Do: compare power cap and clocks with the data sheet of this model.
     $ ssh {node} nvidia-smi --id={subject} -q -d POWER,CLOCK
     """
-    low, known = [], 0
-    for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm"):
+    low, known, rows = [], 0, of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
+    had_for_ourselves(gpu)
+    for row in rows:
         wanted = expected(gpu.name, f"gemm {row.dtype}")
         known += wanted is not None
         if wanted is not None and row.sustained_flops_per_s < wanted.least:
@@ -169,6 +173,7 @@ def check_copies_arrive_unchanged(gpu: Gpu, node: Node) -> None:
 
 
 def behind_peers(node: Node, gpu: Gpu, peers: Peers, rows: list[Bandwidth]) -> None:
+    had_for_ourselves(gpu)
     behind = peers.once(slow_copies)
     for row in rows:
         late = behind.get((gpu.name, row.kind), {}).get((node.name, gpu.index))

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from diag.facts.alone import IDLE_UTILISATION
 from diag.facts.derived import idle_bytes
 from diag.facts.device import Gpu, GpuSystem
+from diag.facts.lost import why_no_more
 from diag.facts.node import Node
 from diag.facts.record import Missing, NotMeasured, is_known, peek
-from diag.facts.speed import why_no_more
 from diag.units import size
 
 ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
 """Processes that make a node busy; an idle Ray or Ollama daemon does not."""
-IDLE_UTILISATION = 0.05
 NVIDIA = "nvidia"
 SHARED_MODES = ("exclusive_process", "prohibited")
 
