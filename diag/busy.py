@@ -95,6 +95,8 @@ def _of_gpu(gpu: Gpu) -> Iterator[tuple[str, str]]:
     mode = peek(gpu, "compute_mode")
     if mode in SHARED_MODES:
         yield "exclusive", f"{where} is in compute mode {mode}"
+    elif isinstance(mode, Missing) and gpu.vendor == NVIDIA:
+        yield "exclusive", f"whether {where} lets several processes in is not known ({mode.why})"
 
 
 def has_model(node: Node) -> bool:
