@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from diag.facts.closed import at_fault, between, listed
+from diag.facts.closed import at_fault, between
 from diag.facts.closed import told as told_between
 from diag.facts.derived import Link, data_interface, loads, pairs_wanted, several_nodes
 from diag.facts.links import Background, ClosedPorts
@@ -13,7 +13,7 @@ from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import Missing, NotMeasured, peek
 from diag.facts.snapshot import Snapshot
-from diag.facts.verdict import finding
+from diag.facts.verdict import finding, listed
 from diag.localise import Suspect, suspects
 from diag.units import gbit_per_s
 

@@ -11,7 +11,7 @@ from diag.facts.model import ModelFiles
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.snapshot import Snapshot
-from diag.facts.verdict import finding
+from diag.facts.verdict import finding, listed
 from diag.units import size
 
 BF16_CAPABILITY = (8, 0)
@@ -27,10 +27,6 @@ def has_model(cluster: Snapshot) -> bool:
 
 
 named = pytest.mark.applies(has_model, reason="no --model directory was named")
-
-
-def listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 @named
@@ -56,7 +52,7 @@ def check_model_has_all_its_files(node: Node) -> None:
     missing = list(node.model.missing_shards)
     names = {file.name for file in node.model.files}
     absent = missing if "config.json" in names else ["config.json", *missing]
-    assert not absent, finding(f"{listed(absent)} missing", "config.json and every shard of the index")
+    assert not absent, finding(f"{listed(absent, SHOWN)} missing", "config.json and every shard of the index")
 
 
 @named
@@ -69,7 +65,7 @@ def check_model_files_are_whole(node: Node) -> None:
     $ ssh {node} ls -l {path}
     """
     bad = [f"{file.name} ({size(file.size_bytes)}): {file.problem}" for file in node.model.files if file.problem]
-    assert not bad, finding(listed(bad), "files as long as their headers say")
+    assert not bad, finding(listed(bad, SHOWN), "files as long as their headers say")
 
 
 def digest(node: Node) -> str:
@@ -91,7 +87,7 @@ def check_model_is_the_same_on_all_nodes(node: Node, peers: Peers) -> None:
     if agreed or other is None:
         assert agreed, same.finding(node, "digest of the model")
     differing = different(node.model, peers.nodes[other or node.name].model)
-    assert agreed, finding(f"{listed(differing)}: not as on {other}", f"the files of {same.common_count} nodes")
+    assert agreed, finding(f"{listed(differing, SHOWN)}: not as on {other}", f"the files of {same.common_count} nodes")
 
 
 def different(here: ModelFiles, there: ModelFiles) -> list[str]:

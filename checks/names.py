@@ -8,7 +8,7 @@ from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.snapshot import Snapshot
-from diag.facts.verdict import finding
+from diag.facts.verdict import finding, listed
 
 dialled = pytest.mark.applies(several_nodes, reason="one node: no other dials it")
 
@@ -69,8 +69,7 @@ def require_answers(rows: list[Resolution], node: Node) -> None:
 
 def named(rows: list[Resolution], node: Node) -> str:
     """``gpu02, gpu03 and 5 more``: who answered so."""
-    names = [name for row in rows for name in row.nodes if name != node.name]
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return listed([name for row in rows for name in row.nodes if name != node.name])
 
 
 @pytest.mark.advice
@@ -143,8 +142,7 @@ def holders(cluster: Snapshot) -> dict[str, list[str]]:
 
 def others(names: list[str], node: Node) -> str:
     """``gpu03, gpu04 and 5 more``"""
-    rest = [name for name in names if name != node.name]
-    return ", ".join(rest[:SHOWN]) + (f" and {len(rest) - SHOWN} more" if rest[SHOWN:] else "")
+    return listed([name for name in names if name != node.name])
 
 
 def dialable(node: Node) -> set[str]:

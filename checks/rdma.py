@@ -10,7 +10,7 @@ from diag.facts.peers import Peers
 from diag.facts.rdma import Hca, RdmaSystem
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.snapshot import Snapshot
-from diag.facts.verdict import finding
+from diag.facts.verdict import finding, listed
 
 GIVEN_AWAY = ("vfio-pci", "pci-stub")
 """Drivers that hand a card to a virtual machine: it is not ours."""
@@ -32,11 +32,6 @@ def is_wanted(node: Node) -> bool:
 
 
 wanted = pytest.mark.applies(is_wanted, reason="no accelerator, and no libibverbs")
-
-
-def listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 @pytest.mark.applies(lambda node: bool(hcas(node)), reason="no HCA")

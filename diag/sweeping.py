@@ -196,8 +196,11 @@ class Sweep:
 
     def _on_gpus(self, chosen: Sequence[Pair]) -> None:
         """The rails once more, now from GPU to GPU: what GPUDirect loses of what the hosts' memory carries."""
-        there = [pair for pair in chosen if not set(pair) - set(self.places) and self._have_cuda(pair)]
-        if self.order.level == "quick" or not there:
+        if self.order.level == "quick":
+            return
+        there, without = perftest_gpus.able([pair for pair in chosen if not set(pair) - set(self.places)], self.nodes)
+        self.left_out += without
+        if not there:
             return
         if why := self.stopped or ("" if self._left_s() >= FROM_GPUS_S else "the time for the links was over"):
             self.left_out.append((f"RDMA from GPU to GPU of {pairing.counted(there)}", why))
@@ -213,9 +216,6 @@ class Sweep:
         took_s = round(time.monotonic() - began, 3)
         self.rounds.append(Round(number=number, why=FROM_GPUS, pairs=len(there), seconds=took_s))
         self._look_at_pauses()
-
-    def _have_cuda(self, pair: Pair) -> bool:
-        return all(perftest_gpus.has_cuda(self.nodes[name]) for name in pair)
 
     def _permitted(self, chosen: Sequence[Pair]) -> Sequence[Pair]:
         """Within ``--max-pairs``; a pair that was measured already is no further one."""

@@ -214,18 +214,13 @@ def test_a_rail_that_counts_no_bytes_is_not_loaded():
 @pytest.mark.usefixtures("by_rdma")
 def test_of_a_rail_that_is_down_nobody_asks_whether_others_use_it():
     def one_down(number: int) -> Any:
-        node = gpu_node(number)
-        down = having(ports=item(0, having(state="down")))
-        return having(hcas=item(named("mlx5_1"), down))(node) if number == 2 else node
+        down = having(hcas=item(named("mlx5_1"), having(ports=item(0, having(state="down")))))
+        return down(gpu_node(2)) if number == 2 else gpu_node(number)
 
-    counted = counting()
-    silent = lambda asked: {**(said := counted(asked)), "hcas": without_port("mlx5_1/1", said["hcas"])}  # noqa: E731
+    others = {f"mlx5_{place}/1": {"port_xmit_data": 0} for place in (0, *range(2, 8))}
+    silent = lambda asked: {**counting()(asked), "hcas": others}  # noqa: E731
     links, _ = swept(4, {"gpu02": {"nic_counters:read": silent}}, one_down, level="normal")
     assert links.left_out == ()
-
-
-def without_port(gone: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each for name, each in counts.items() if name != gone}
 
 
 @pytest.mark.usefixtures("by_rdma")
@@ -289,6 +284,13 @@ def test_rails_are_measured_from_gpu_to_gpu_and_kept_apart_but_not_of_gpus_in_us
         assert wanted.ended == ({"gpu02": "busy: gpu:0 is in use (pid 9)"} if permitted else {})
         assert (links.on_gpus, flow in links.flows) == ((flow,), False)
         assert (links.rounds[-1].why, links.left_out[-1]) == (sweeping.FROM_GPUS, ("GPUs", "why"))
+
+
+@pytest.mark.usefixtures("by_rdma")
+@pytest.mark.parametrize(("level", "told"), [("quick", 0), ("normal", 1)])
+def test_gpus_that_perftest_cannot_take_are_told(level, told):
+    links, _ = swept(4, {}, lambda at: having(rdma_system=having(perftest_cuda=at != 2))(gpu_node(at)), level=level)
+    assert links.left_out == (("RDMA from the GPUs of gpu02", "perftest was built without CUDA"),) * told
 
 
 def test_where_no_time_is_left_no_gpu_is_touched_and_that_is_told(monkeypatch):

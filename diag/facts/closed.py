@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import combinations, product
 
 from diag.facts.links import ClosedPorts, Links
+from diag.facts.verdict import listed
 
 
 def at_fault(links: Links) -> frozenset[str]:
@@ -50,14 +51,6 @@ def _without(row: ClosedPorts, guilty: frozenset[str]) -> ClosedPorts | None:
     if not sources or not targets:
         return None
     return ClosedPorts(sources=sources, targets=targets, ports=row.ports, error=row.error, why=row.why)
-
-
-SHOWN = 4
-
-
-def listed(names: tuple[object, ...]) -> str:
-    more = f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
-    return ", ".join(map(str, names[:SHOWN])) + more
 
 
 def told(row: ClosedPorts) -> str:

@@ -83,6 +83,7 @@ class Pcie(Record, frozen=True, kw_only=True):
     generation: int
     width: int
     generation_max: Known[int | None] = UNASKED
+    """None, and of ``width_max``: no slot is shown, as in many virtual machines."""
     width_max: Known[int | None] = UNASKED
     device_generation_max: Known[int | None] = UNASKED
     """What the device itself could, in a better slot; so the next one."""

@@ -15,7 +15,7 @@ from diag.facts.collective import Rank
 from diag.facts.network import Resolution
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
-from diag.facts.verdict import finding
+from diag.facts.verdict import finding, listed
 
 if TYPE_CHECKING:
     from diag.facts.snapshot import Snapshot
@@ -128,8 +128,7 @@ def _apart(value: Hashable, common: Hashable) -> tuple[str, str]:
 
 def _names(names: list[str]) -> str:
     verb = "has" if len(names) == 1 else "have"
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more} {verb}"
+    return f"{listed(names)} {verb}"
 
 
 def _shown(value: Hashable) -> str:

@@ -229,6 +229,8 @@ class NodeCollectives(Record, frozen=True, kw_only=True):
     times: tuple[CollectiveTime, ...] = ()
     communicator_bytes: Known[int] = UNASKED
     """Most that any rank's first collective took of its GPU's memory."""
+    communicators: tuple[tuple[int, int], ...] = ()
+    """So many ranks of the node -> the most that their communicator takes of a GPU, as the only one of its process."""
     log: Known[NcclLog] = UNASKED
     stopped: str = ""
     """Why it was ended early for somebody else's sake; empty: it was not."""

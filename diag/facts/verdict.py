@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 OUTCOMES = ("passed", "failed", "not_measured", "skipped", "advice", "broken")
@@ -16,12 +18,21 @@ two ends, of which only one has it."""
 SAID = 2
 """So many findings stand in the summary of a culprit; its evidence leads to the others."""
 
+LISTED = 4
+"""So many names stand in a finding; the rest are counted."""
+
 FOUND, EXPECTED = "found ", "expected "
 
 
 def finding(found: str, expected: str) -> str:
     """The message of a check's assertion: ``assert free >= FLOOR, finding("1.2 MiB free", "at least 1.0 GiB")``."""
     return f"{FOUND}{found}\n{EXPECTED}{expected}"
+
+
+def listed(names: Sequence[object], shown: int = LISTED) -> str:
+    """``gpu01, gpu02, gpu03, gpu04 and 5 more``"""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(map(str, names[:shown])) + more
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ OF_FILES = {"kfd": ("hygon", "amd"), "mxcd": ("metax",), "davinci": ("ascend",),
 NEEDS = {"amd": ("kfd",), "hygon": ("kfd",), "metax": ("mxcd",), "ascend": ("davinci",)}
 """Device files without which nothing is computed on them; amd and hygon also open /dev/dri/renderD*."""
 AT_MOST = ("max_link_speed", "max_link_width")
+ADDRESS_COLONS = 2
 LINK = ("current_link_speed", "current_link_width", *AT_MOST)
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import torch_devices; torch_devices.main()"
 SERIAL = re.compile(r"(serial[\w ]*\"?\s*:\s*\"?|\bSN\s*:\s*)([\w-]+)", re.IGNORECASE)
@@ -79,7 +80,7 @@ def _vendor(
         "places": _folders([place for tool in known for place in tool["places"]]),
         "said": {},
         "devices": {row["address"]: _link(root, row["address"], LINK) for row in rows},
-        "above": {row["address"]: [_link(root, bridge, AT_MOST) for bridge in row["path"]] for row in rows},
+        "above": {row["address"]: _above(root, row["path"]) for row in rows},
         "closed": closed(name, found["files"], root),
     }
     for tool in known:
@@ -160,6 +161,11 @@ def _link(root: str, address: str, files: tuple[str, ...]) -> dict[str, str]:
     here = os.path.join(root, "sys/bus/pci/devices", address)
     read = {name: proc.line(os.path.join(here, name)) for name in files}
     return {name: text for name, text in read.items() if text}
+
+
+def _above(root: str, path: list[str]) -> list[dict[str, str]]:
+    """Of the bridges on the way, without what is no PCI device: the host bridge, and what hypervisors put there."""
+    return [_link(root, bridge, AT_MOST) for bridge in path if bridge.count(":") == ADDRESS_COLONS]
 
 
 def closed(vendor: str, files: list[str], root: str = "/") -> list[str]:

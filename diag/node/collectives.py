@@ -1,7 +1,8 @@
 """What does one rank of a node's own collectives do? Each kind in turn, eager and captured in a graph, all checked.
 
 argv: JSON {"kinds", "sizes", "captured": whether CUDA graphs are tried, "log": a file's name without the rank, or "",
-"vllm": whether vLLM's own all-reduces are timed}. What no time is left for is said to be left out.
+"vllm": whether vLLM's own all-reduces are timed, "groups": so many ranks have their communicators weighed}. What no
+time is left for is said to be left out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import timedelta
 
 import alive
 import allreduce
+import communicators
 import markers
 import nccl_file
 import stopwatch
@@ -50,6 +52,8 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
     import torch.distributed as dist
 
     begin(rank, torch, dist)
+    if wish["groups"]:
+        communicators.measure(rank, torch, dist, wish["groups"])
     measure_all(rank, torch, dist, wish)
     if wish["vllm"] and rank.backend == "nccl":
         import vllm_reduce

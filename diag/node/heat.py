@@ -25,11 +25,12 @@ CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import pynvml, heat; heat.
 EVERY_S = 0.5
 """A level quick loads each GPU for a second."""
 SILENT_S = 6.0
-BELOW_SLOWDOWN_C = 5
 
 
 class Watch:
     """``wish``: {"stop_c": {uuid: °C}, "newcomers": whether to look for them, "known": pids or null}.
+
+    Where "stop_c" names any, "below_c" says by how far that is below where a GPU slows itself down.
 
     And of an onlooker: "token", which all of ours carry in their environment; "inside": some of them are in a
     container, so what cannot be read may be ours.
@@ -41,6 +42,7 @@ class Watch:
     def __init__(self, wish: dict[str, Any]) -> None:
         root = wish.get("root") or "/"
         self.stop_c, self.newcomers = wish["stop_c"], wish["newcomers"]
+        self.below_c = wish.get("below_c", 0)
         self.known = None if wish.get("known") is None else set(wish["known"])
         self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
@@ -89,11 +91,11 @@ class Watch:
         """By how far it is to its limit, where it says that; a limit found while it was idle would be another one."""
         left_c, now_c = row.get("margin_c"), row.get("temperature_c")
         if left_c is not None:
-            return f"stopped {left_c} °C below where it slows itself down" if left_c <= BELOW_SLOWDOWN_C else ""
+            return f"stopped {left_c} °C below where it slows itself down" if left_c <= self.below_c else ""
         if now_c is None:
             return "its temperature cannot be watched"
         if now_c >= self.stop_c[row["uuid"]]:
-            return f"stopped at {now_c} °C, {BELOW_SLOWDOWN_C} °C below where it slows itself down"
+            return f"stopped at {now_c} °C, {self.below_c} °C below where it slows itself down"
         return ""
 
     def _strangers(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -15,13 +15,16 @@ P2P = "p2p"
 
 
 def measured(nodes: Sequence[Node]) -> Measured:
-    """The most that any GPU's context, with the workspace of a matrix product, and any node's communicator took."""
+    """The most that any GPU's context, with the workspace of a matrix product, and any node's communicators took."""
     speeds = list(_speeds(nodes))
     contexts = [one.with_gemm_bytes for speed in speeds if is_known(speed, "contexts") for one in speed.contexts]
     together = [speed.collectives for speed in speeds if is_known(speed, "collectives")]
-    joined = [(one.communicator_bytes, one.world_size) for one in together if is_known(one, "communicator_bytes")]
-    communicator, ranks = max(joined, default=(None, 0), key=lambda one: one[0] or 0)
-    return Measured(context=max(contexts, default=None), communicator=communicator, ranks=ranks)
+    joined = [(one.world_size, one.communicator_bytes) for one in together if is_known(one, "communicator_bytes")]
+    joined += [row for one in together for row in one.communicators]
+    most: dict[int, int] = {}
+    for ranks, taken in joined:
+        most[ranks] = max(taken, most.get(ranks, 0))
+    return Measured(context=max(contexts, default=None), communicators=tuple(sorted(most.items())))
 
 
 def not_allocatable(node: Node, gpu: int) -> int:

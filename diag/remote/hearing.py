@@ -59,6 +59,13 @@ class Ras(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class Weighed(msgspec.Struct, frozen=True):
+    """Bytes of a GPU: what large messages add to the first communicator, and what one more of so many ranks takes."""
+
+    grown: int | None
+    sizes: dict[int, int | None]
+
+
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """One ``@diag`` line of a job; ``at``: seconds since its node's launcher began."""
 
@@ -82,6 +89,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured | None = None
     log: tuple[str, ...] = ()
     communicator_bytes: int | None = None
+    communicators: Weighed | None = None
     gpu: str = ""
     stopped: str | None = None
     into: str | None = None
@@ -103,6 +111,7 @@ class Hearing:
         self.measured: dict[int, list[Measured]] = {}
         self.logs: dict[int, list[str]] = {}
         self.communicator_bytes: dict[int, int] = {}
+        self.communicators: dict[int, Weighed] = {}
         self.gpus: dict[int, str] = {}
         """Rank -> UUID."""
         self.into: dict[int, tuple[str, float]] = {}
@@ -169,6 +178,8 @@ class Hearing:
         self.logs.setdefault(rank, []).extend(marker.log)
         if marker.communicator_bytes is not None:
             self.communicator_bytes[rank] = marker.communicator_bytes
+        if marker.communicators is not None:
+            self.communicators[rank] = marker.communicators
         if marker.gpu:
             self.gpus[rank] = marker.gpu
 

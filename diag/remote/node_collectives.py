@@ -106,7 +106,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 def parts(who: Participants, node: Node, engine: EngineEnvironment, sizes: Sequence[int]) -> Iterator[Part]:
     """Those that matter most first; the first of all writes NCCL's log."""
     yield Part(what="NCCL's log", whose="engine", variables=engine.variables, wish={"log": "{dir}/nccl"})
-    wish = {"kinds": KINDS, "sizes": sizes}
+    wish = {"kinds": KINDS, "sizes": sizes, "groups": groups(who.world_size)}
     yield Part(what="the collectives", whose="engine", variables=engine.variables, wish=wish)
     if engine.variables:
         wish = {"kinds": KINDS[:1], "sizes": sizes}
@@ -116,6 +116,11 @@ def parts(who: Participants, node: Node, engine: EngineEnvironment, sizes: Seque
             what="vLLM's own all-reduces", whose="engine", variables=engine.variables,
             wish={"sizes": sizes, "vllm": True}, least_s=VLLM_LEAST_S,
         )  # fmt: skip
+
+
+def groups(ranks: int) -> list[int]:
+    """Of how many ranks engines form groups: powers of two below all, and all."""
+    return [*(1 << power for power in range(1, ranks.bit_length()) if 1 << power < ranks), ranks] if ranks > 1 else []
 
 
 def share(left: Sequence[Part], seconds: float) -> float:
@@ -174,6 +179,7 @@ def _record(
         engine_variables=tuple(sorted(engine.variables.items())),
         times=times,
         communicator_bytes=max(taken) if taken else unknown(f"{who.backend} takes none of a GPU, or did not say"),
+        communicators=next((row for _, told in jobs if (row := node_times.communicators(told.heard))), ()),
         log=nccl_log.read(said) if said else unknown(f"no log of NCCL: {log.summary}"),
         left_out=left_out,
         summary=_summary(who, times, [told for _, told in jobs], left_out),
@@ -195,7 +201,7 @@ def run(
     met = meet({name: session}, who.places)
     if met.lost:
         raise met.lost[name]
-    asked = json.dumps({"captured": True, "vllm": False, **wish})
+    asked = json.dumps({"captured": True, "vllm": False, "groups": [], **wish})
     job = Job(
         {name: session}, who, port=met.port, until=began + seconds, on_done=lambda _: None,
         program=("collectives", asked), environment=environment,

@@ -77,3 +77,16 @@ def _what(kind: str, captured: bool, sizes: set[int], environment: str) -> str:
         low, high = size(min(sizes)), size(max(sizes))
         words.append(f"of {low}" if low == high else f"of {low} to {high}")
     return " ".join(words)
+
+
+def communicators(heard: Hearing) -> tuple[tuple[int, int], ...]:
+    """Ranks -> bytes. The first one of a process takes what NCCL itself needs along: so much more than one like it."""
+    found: dict[int, int] = {}
+    for rank, weighed in heard.communicators.items():
+        first, like_it = heard.communicator_bytes.get(rank), weighed.sizes.get(heard.who.world_size)
+        if first is None or like_it is None:
+            continue
+        itself = max(0, first + (weighed.grown or 0) - like_it)
+        for ranks, taken in weighed.sizes.items():
+            found[ranks] = max(found.get(ranks, 0), itself + (taken or 0))
+    return tuple(sorted(found.items()))

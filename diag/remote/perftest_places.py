@@ -72,7 +72,4 @@ def gpu_near(place: Place) -> Gpu | None:
 
 def why_not_on_gpu(place: Place) -> str:
     """Why perftest cannot take a GPU's memory there; empty: it can."""
-    node, device = place.node, place.end.name
-    if not is_known(node, "rdma_system") or node.rdma_system is None or not node.rdma_system.perftest_cuda:
-        return f"perftest on {node.name} was built without CUDA"
-    return "" if gpu_near(place) is not None else f"no GPU is near {device} of {node.name}"
+    return "" if gpu_near(place) is not None else f"no GPU is near {place.end.name} of {place.node.name}"

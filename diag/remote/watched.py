@@ -18,7 +18,12 @@ def watched(node: Node, gpus: Sequence[Gpu], level: str) -> dict[str, Any] | Non
     if not all(gpu.vendor == "nvidia" for gpu in gpus):
         return None
     burnt = stop_c(gpus) if level == "burn" else {}
-    return {"stop_c": burnt, "newcomers": sees_strangers(node), "known": gpu_users(node.gpus)}
+    return {
+        "stop_c": burnt,
+        "below_c": BELOW_SLOWDOWN_C,
+        "newcomers": sees_strangers(node),
+        "known": gpu_users(node.gpus),
+    }
 
 
 def stop_c(gpus: Sequence[Gpu]) -> dict[str, int]:

@@ -92,7 +92,7 @@ def test_what_its_slot_and_the_bridges_above_can_is_read_beside_it(ask_tools: As
     }
     (found,) = ask_tools(tree)["vendors"]
     nearest = {"max_link_speed": "32.0 GT/s PCIe", "max_link_width": "16"}
-    assert found["above"] == {"0000:23:00.0": [{}, {"max_link_speed": "16.0 GT/s PCIe"}, nearest]}
+    assert found["above"] == {"0000:23:00.0": [{"max_link_speed": "16.0 GT/s PCIe"}, nearest]}
 
 
 def test_a_tool_that_fails_is_told_with_its_words(ask_tools: Ask, tool):

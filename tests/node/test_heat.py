@@ -27,7 +27,7 @@ def watch(monkeypatch) -> Any:
     assert heat.CHILD == CHILD
     one = heat.Watch.__new__(heat.Watch)
     one.stop_c, one.newcomers, one.known, one.ours = {"GPU-a": 82}, True, None, set()
-    one.token, one.inside, one.heard = "", False, []
+    one.token, one.inside, one.heard, one.below_c = "", False, [], 5
     monkeypatch.setattr(heat, "lives", lambda _: True)
     yield one
     for name in ("heat", "descendants", "gpus", "own_code", "pci", "verbs", "proc", "under_load"):

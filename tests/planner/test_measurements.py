@@ -45,7 +45,7 @@ def test_the_largest_context_and_communicator_of_all_nodes_count():
     first = eight_h100("gpu01", speed=speed(contexts=contexts(500 * MIB, 700 * MIB)))
     group = NodeCollectives(backend="nccl", world_size=8, communicator_bytes=900 * MIB)
     second = eight_h100("gpu02", speed=speed(contexts=contexts(600 * MIB), collectives=group))
-    assert measured([first, second]) == Measured(context=700 * MIB, communicator=900 * MIB, ranks=8)
+    assert measured([first, second]) == Measured(context=700 * MIB, communicators=((8, 900 * MIB),))
     assert measured([eight_h100()]) == Measured()
 
 
@@ -68,6 +68,17 @@ def test_a_communicator_of_other_ranks_stays_an_estimate(llama_70b):
     four = Wanted(pinned=Parameters(tensor_parallel_size=4))
     plan = planned(llama_70b, speed(contexts=contexts(700 * MIB), collectives=group), wanted=four)
     assert "ranks: measured" not in plan.sources["non_torch_bytes"]
+
+
+def test_a_communicator_of_as_many_ranks_counts_where_several_were_weighed(llama_70b):
+    weighed = ((2, 500 * MIB), (4, 650 * MIB), (8, 1000 * MIB))
+    group = NodeCollectives(backend="nccl", world_size=8, communicator_bytes=900 * MIB, communicators=weighed)
+    for ranks, taken in weighed[1:]:
+        pinned = Wanted(pinned=Parameters(tensor_parallel_size=ranks))
+        plan = planned(llama_70b, speed(contexts=contexts(700 * MIB), collectives=group), wanted=pinned)
+        assert f"a communicator of {ranks} ranks: measured" in plan.sources["non_torch_bytes"]
+        assert plan.memory.non_torch_bytes.low >= 700 * MIB + taken
+    assert measured([eight_h100(speed=speed(contexts=(), collectives=group))]).communicators == weighed
 
 
 def test_memory_that_no_program_got_is_not_free(llama_70b):

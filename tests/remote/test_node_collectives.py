@@ -14,9 +14,9 @@ from diag.facts.record import peek
 from diag.facts.software import Package, Setting
 from diag.facts.speed import Lost, NodeCollectives, Speed
 from diag.remote.climb import climb, rung
-from diag.remote.hearing import Hearing, Measured
-from diag.remote.node_collectives import KINDS, Told, among, measure, parts, run, share, together
-from diag.remote.node_times import busbw, left_out, times
+from diag.remote.hearing import Hearing, Measured, Weighed
+from diag.remote.node_collectives import KINDS, Told, among, groups, measure, parts, run, share, together
+from diag.remote.node_times import busbw, communicators, left_out, times
 from diag.remote.node_times import gpus as gpus_of
 from diag.remote.session import Session
 from diag.units import GIB, KIB, MIB
@@ -57,6 +57,35 @@ def test_every_kind_is_run_and_right_under_both_environments(here):
     assert found.engine_variables == (("NCCL_NVLS_ENABLE", "0"),)
     assert "gloo, 2 ranks, busbw" in found.summary
     assert peek(found, "log").why.startswith("no log of NCCL")
+
+
+@pytest.mark.parametrize(("ranks", "sizes"), [(4, [2, 4]), (3, [2, 3])])
+def test_groups_of_ranks_sum_among_themselves_and_weigh_nothing_on_a_cpu(here, ranks, sizes):
+    """Of three ranks two form the group of two; a wrong sum would end the job."""
+    session, node = here
+    told = run(session, (node, among(node, ranks)), {"kinds": [], "sizes": [], "log": "", "groups": sizes}, {}, 60)
+    assert told.finished
+    assert groups(ranks) == sizes
+    weighed = [told.heard.communicators[rank] for rank in range(ranks)]
+    assert {one.grown for one in weighed} == {None}
+    assert [sorted(one.sizes) for one in weighed] == [
+        sizes if rank < ranks // 2 * 2 else [ranks] for rank in range(ranks)
+    ]
+    assert communicators(told.heard) == ()
+
+
+def test_a_communicator_is_weighed_as_the_only_one_of_its_process():
+    heard = Hearing(replace(among(gpu_node(1), 4), ranks=(4,)))
+    heard.communicator_bytes = dict.fromkeys(range(4), 600 * MIB)
+    heard.communicators = {rank: Weighed(grown=100 * MIB, sizes={2: 150 * MIB, 4: 300 * MIB}) for rank in range(3)}
+    assert communicators(heard) == ((2, 550 * MIB), (4, 700 * MIB))
+    heard.communicators[3] = Weighed(grown=100 * MIB, sizes={2: 180 * MIB, 4: 290 * MIB})
+    assert communicators(heard) == ((2, 590 * MIB), (4, 700 * MIB)), "the rank that has least left decides"
+
+
+@pytest.mark.parametrize(("ranks", "sizes"), [(1, []), (2, [2]), (6, [2, 4, 6]), (8, [2, 4, 8]), (16, [2, 4, 8, 16])])
+def test_groups_are_those_that_engines_form(ranks, sizes):
+    assert groups(ranks) == sizes
 
 
 def test_what_is_set_for_the_engine_reaches_every_rank(here):

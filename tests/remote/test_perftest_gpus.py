@@ -19,6 +19,7 @@ from diag.probes.perftest_failures import Ended, failure
 from diag.remote import onlookers, perftest, perftest_gpus
 from diag.remote.onlookers import Onlooker
 from diag.remote.perftest import Pairs
+from tests.checks.changes import having
 from tests.checks.machines import gpu_node
 
 WRITE = Trial(tool="ib_write_bw", size_bytes=65536, seconds=1)
@@ -116,7 +117,22 @@ def test_where_nobody_is_seen_to_look_no_gpu_is_touched(monkeypatch: pytest.Monk
     scene = Scene(monkeypatch, blind="gpu02")
     flows, left_out = scene.flows()
     assert (scene.parties, [name for name, _ in left_out]) == ([], ["RDMA from the GPUs of gpu02"])
-    assert all(perftest_gpus.BLIND in peek(flow, "bytes_per_s").why for flow in flows)
+    assert {peek(flow, "bytes_per_s").why for flow in flows} == {f"gpu02: {perftest_gpus.BLIND}"}
+
+
+def test_nodes_whose_perftest_cannot_take_gpus_are_told_together_and_those_without_gpus_are_not():
+    nodes = {f"gpu{number:02}": gpu_node(number) for number in range(1, 9)}
+    for name, system in (("gpu02", {"perftest_cuda": False}), ("gpu04", {"perftest_cuda": False}), ("gpu06", None)):
+        nodes[name] = having(rdma_system=having(**system) if system else Missing("no answer"))(nodes[name])
+    nodes["gpu08"] = having(gpus=())(nodes["gpu08"])
+    pairs = [("gpu01", "gpu02"), ("gpu03", "gpu04"), ("gpu05", "gpu06"), ("gpu07", "gpu08"), ("gpu01", "gpu03")]
+    assert perftest_gpus.able(pairs, nodes) == (
+        [("gpu01", "gpu03")],
+        [
+            ("RDMA from the GPUs of gpu02, gpu04", "perftest was built without CUDA"),
+            ("RDMA from the GPUs of gpu06", "what perftest can there is not known"),
+        ],
+    )
 
 
 def test_a_gpu_that_is_in_use_is_left_alone(monkeypatch: pytest.MonkeyPatch):

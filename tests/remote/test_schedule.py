@@ -132,6 +132,7 @@ def test_a_busy_node_s_memory_is_never_filled_and_nothing_is_burnt_there():
 def test_a_burn_is_staggered_and_stops_five_degrees_below_the_slowdown():
     plan = schedule(having(4), "burn", minutes=10, late_s=2.0)
     assert [child.delay_s for child in of(plan, "burn")] == [2.0, 5.0, 8.0, 11.0]
+    assert plan.watch["below_c"] == 5
     assert plan.watch["stop_c"] == {f"GPU-{index}": 82 for index in range(4)}
     assert plan.seconds >= 600 + SECONDS["normal"] - COLLECTIVES_S
     assert all(child.deadline_s == 630 for child in of(plan, "burn")), "from when each begins"

@@ -56,9 +56,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     kv: int | None = None
     context: int | None = None
     """Of a process before its first tensor, without a communicator."""
-    communicator: int | None = None
-    """Of as many ``ranks`` in one node."""
-    ranks: int = 0
+    communicators: tuple[tuple[int, int], ...] = ()
+    """So many ranks in one node -> bytes."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):

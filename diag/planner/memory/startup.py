@@ -237,9 +237,10 @@ def _in_context(terms: Terms, start: Start) -> Terms:
         return terms
     joined = start.rules.communicator if deployment.gpus > 1 else NOTHING
     told = "measured: the context of a process with the workspace of a matrix product"
-    if measured.communicator is not None and deployment.tp * deployment.dp == measured.ranks and joined.high:
-        size = measured.communicator
-        joined = Spread(low=size, mid=size, high=size, source=f"a communicator of {measured.ranks} ranks: measured")
+    ranks = deployment.tp * deployment.dp
+    size = dict(measured.communicators).get(ranks)
+    if size is not None and joined.high:
+        joined = Spread(low=size, mid=size, high=size, source=f"a communicator of {ranks} ranks: measured")
     source = f"{told}; communicator: {joined.source}" if joined.high else told
     context = Spread(low=joined.low, mid=joined.mid, high=joined.high, source=source)
     return msgspec.structs.replace(terms, context=Term.of(context, more=measured.context))

@@ -112,8 +112,10 @@ def _pcie(link: Mapping[str, str], above: Sequence[Mapping[str, str]]) -> Pcie |
 
 
 def _in_its_slot(own: int | None, above: Sequence[int | None]) -> Any:
-    """The least of the device and the bridges above it, the last of which is its slot."""
-    if own is None or not above or above[-1] is None:
+    """The least of the device and the bridges above it, the last of which is its slot; None: no bridge is shown."""
+    if not above:
+        return None
+    if own is None or above[-1] is None:
         return gap("sysfs does not tell what the device and its slot can")
     return min(own, *(each for each in above if each is not None))
 

@@ -55,7 +55,7 @@ def eight_metax(**said: Any) -> dict[str, Any]:
     found = {
         "vendor": "metax", "tool": "mx-smi", "looked_for": ["mx-smi"], "places": ["/opt/mxdriver/bin"],
         "said": printed | said, "devices": {address: {**link, "max_link_width": "16"} for address in ADDRESSES},
-        "above": {address: [{}, slot] for address in ADDRESSES}, "closed": [],
+        "above": {address: [slot] for address in ADDRESSES}, "closed": [],
     }  # fmt: skip
     return {
         "pci": {"devices": devices, "files": ["/dev/mxcd"], "nvswitches": 0},

@@ -140,7 +140,7 @@ def in_slot(*above: tuple[str, str]) -> Any:
     """The link of a GPU of generation 5 with 16 lanes, below bridges with these speeds and lanes."""
     bridges = [{"max_link_speed": speed, "max_link_width": width} for speed, width in above]
     devices = eight_metax()["accelerators"]["vendors"][0]["devices"]
-    return read("gpus", **with_tool(above={address: [{}, *bridges] for address in devices}))[0].pcie
+    return read("gpus", **with_tool(above=dict.fromkeys(devices, bridges)))[0].pcie
 
 
 def test_a_card_in_an_older_slot_is_measured_by_the_slot():
@@ -153,7 +153,12 @@ def test_a_switch_with_a_narrow_way_up_counts_as_much_as_the_slot_itself():
     assert (link.generation_max, link.width_max, link.device_width_max) == (4, 8, None)
 
 
-@pytest.mark.parametrize("above", [(), (("Unknown", "255"),), (("16.0 GT/s PCIe", "16"), ("", ""))])
+def test_a_virtual_machine_that_shows_no_slot_leaves_nothing_to_expect():
+    link = in_slot()
+    assert (link.generation_max, link.width_max, link.generation) == (None, None, 5)
+
+
+@pytest.mark.parametrize("above", [(("Unknown", "255"),), (("16.0 GT/s PCIe", "16"), ("", ""))])
 def test_what_the_slot_can_is_not_guessed_from_the_card(above: tuple[tuple[str, str], ...]):
     link = in_slot(*above)
     assert isinstance(peek(link, "generation_max"), Missing)
