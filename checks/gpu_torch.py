@@ -7,6 +7,7 @@ import pytest
 from diag.facts.derived import has_accelerator, has_nvidia, setting
 from diag.facts.device import Gpu, TorchView
 from diag.facts.node import Node
+from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 COMPILED = re.compile(r"(sm|compute)_(\d+)(\d)[af]?$")
@@ -32,9 +33,13 @@ def for_gpus(node: Node) -> bool:
 
 
 def visible(node: Node) -> int:
-    """How many the environment leaves; what it names wrongly is another check's."""
+    """How many the environment leaves, of slices (MIG) one; what it names wrongly is another check's."""
     value = setting(node, "CUDA_VISIBLE_DEVICES")
-    return len(node.gpus) if value is None else min(len(node.gpus), len(value.split(",")) if value else 0)
+    if not value:
+        return len(node.gpus) if value is None else 0
+    words = [word.strip() for word in value.split(",")]
+    whole = [word for word in words if not word.startswith("MIG-")]
+    return min(len(node.gpus), len(whole) + (len(whole) < len(words)))
 
 
 @on_gpus
@@ -97,8 +102,10 @@ def check_torch_holds_code_for_its_gpus(node: Node) -> None:
     Do: install a build of torch that names it (torch.cuda.get_arch_list()).
     $ ssh {node} 'python3 -c "import torch; print(torch.cuda.get_arch_list())"'
     """
+    if not view(node).architectures:
+        raise NotMeasured("torch did not say for which architectures it holds code")
     bare = sorted({f"{gpu.name} ({gpu.compute_capability})" for gpu in node.gpus if without_code(node, gpu)})
-    held = " ".join(view(node).architectures) or "none"
+    held = " ".join(view(node).architectures)
     assert not bare, finding(f"no code for {', '.join(bare)} among {held}", "one that runs there")
 
 
