@@ -266,6 +266,8 @@ class Speed(Record, frozen=True, kw_only=True):
     collectives: Known[NodeCollectives] = UNASKED
     dcgm_failures: Known[tuple[str, ...] | None] = UNASKED
     """What DCGM's short diagnosis found wrong, a line each; None: DCGM is not installed."""
+    dcgm_warnings: Known[tuple[str, ...] | None] = UNASKED
+    """Its tests that neither passed nor failed."""
     loads: Known[tuple[Load, ...]] = UNASKED
     """Of NVIDIA's GPUs."""
     rises: Known[tuple[GpuRise, ...]] = UNASKED
