@@ -7,6 +7,7 @@ from diag.facts.baseline import figures, identity
 from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.device import Gpu
 from diag.facts.expected import expected, host_link
+from diag.facts.lost import hung, through
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rates import digests, slow_copies, slow_gemms
@@ -45,6 +46,25 @@ def check_gpu_computes_right_products(gpu: Gpu, node: Node) -> None:
     rows = of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
     wrong = [f"{row.dtype}: {row.wrong or UNTOLD}" for row in rows if row.wrong or not row.verified]
     assert not wrong, finding("; ".join(wrong), "every product equal to its reference, and to itself each time")
+
+
+@loaded
+@on_gpus
+@pytest.mark.cause("gpu_hardware_fault")
+def check_gpu_hangs_in_nothing_that_others_finish(gpu: Gpu, node: Node) -> None:
+    """A GPU that alone comes to no end holds up every job it is part of, as a collective that hangs without a word.
+
+    Do: drain this GPU; look for Xids, reset it, and run the vendor's own diagnosis on it.
+    $ ssh {node} 'sudo dmesg --ctime | grep -i xid | tail; dcgmi diag -r 3'
+    """
+    killed = hung(node.speed, gpu.index)
+    if not killed:
+        of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
+        return
+    had_for_ourselves(gpu)
+    alone = [f"{each.topic}: {each.why}" for each in killed if through(node.speed, each.topic)]
+    assert not alone, finding("; ".join(alone), "its end in time, as on other GPUs of the node")
+    raise NotMeasured(f"{killed[0].topic}: {killed[0].why}, and no other GPU of the node came through")
 
 
 @loaded

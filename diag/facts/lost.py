@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diag.facts.speed import Speed
+from diag.facts.speed import Lost, Speed
 
 UNDYING = "does not die"
 """How what was killed and stays (D state) is told in a reason."""
@@ -22,3 +22,14 @@ def why_no_more(speed: Speed) -> str:
         if lost.topic == "p2p" and lost.how == "killed"
     )
     return next(undying, "") or next(hung, "")
+
+
+def hung(speed: Speed, index: int) -> list[Lost]:
+    """What that GPU by itself was given and came to no end with, and that was not stopped for others' sake."""
+    return [lost for lost in speed.lost if lost.how == "killed" and lost.gpus == (index,)]
+
+
+def through(speed: Speed, topic: str) -> set[int]:
+    """GPUs that compute and that lost nothing of that topic. Raises NotMeasured."""
+    lost = {gpu for each in speed.lost if each.topic == topic for gpu in each.gpus}
+    return {row.gpu for row in speed.gemms} - lost
