@@ -12,6 +12,9 @@ from diag.facts.verdict import finding
 
 SOFTWARE_SLOWS = ("sw_power_cap", "sw_thermal_slowdown", "board_limit", "reliability")
 
+MOST_ROWS = 512
+"""Remapped after uncorrectable errors; with more Azure's node health checks (azurehpc-health-checks) fail a GPU."""
+
 of_nvidia = pytest.mark.applies(lambda gpu: gpu.vendor == "nvidia", reason="not an NVIDIA GPU")
 on_nvidia = pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
 
@@ -109,13 +112,15 @@ def check_no_memory_waits_to_be_taken_out_of_use(gpu: Gpu) -> None:
 @pytest.mark.applies(lambda gpu: gpu.retired is not None, reason="it takes no memory out of use")
 @pytest.mark.cause("gpu_memory_ecc_error")
 def check_faulty_memory_could_be_taken_out_of_use(gpu: Gpu) -> None:
-    """A row that could not be remapped stays faulty: there are no spare rows left in that bank.
+    """A row that could not be remapped stays faulty: its bank has no spare left; after hundreds, others follow soon.
 
     Do: drain the node and have the GPU replaced.
     $ ssh {node} nvidia-smi --id={subject} --query --display=ROW_REMAPPER
     """
     assert gpu.retired is not None
     assert not gpu.retired.failed, finding("a row of memory could not be remapped", "every faulty row remapped")
+    remapped = gpu.retired.uncorrected if gpu.retired.kind == "rows" else 0
+    assert remapped <= MOST_ROWS, finding(f"{remapped} rows remapped after uncorrected errors", f"at most {MOST_ROWS}")
 
 
 @of_nvidia
