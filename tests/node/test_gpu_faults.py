@@ -104,6 +104,7 @@ def test_heat_is_one_failure_and_what_follows_from_it_is_not_judged(cluster: Any
     assert found == {
         ("gpu_is_cooler_than_where_it_slows_down", "gpu02", "gpu:3"),
         ("gpu_is_not_slowed_down_by_its_board", "gpu02", "gpu:3"),
+        ("gpu_is_not_slowed_down_under_load", "gpu02", "gpu:3"),
     }
 
 
