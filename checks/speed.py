@@ -31,6 +31,11 @@ from_normal = pytest.mark.asked(past_quick, reason="level normal or burn measure
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 
+def told(*found: str) -> str:
+    """One after the other, what is empty left out."""
+    return "; ".join(filter(None, found))
+
+
 # -- products
 
 
@@ -83,9 +88,8 @@ def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> Non
     mine = {dtype: behind.get((gpu.name, dtype), {}).get((node.name, gpu.index)) for dtype in own}
     late = {dtype: each for dtype, each in mine.items() if each is not None}
     rates = "; ".join(f"{dtype} {tflops(each.value)}, {each.share:.1%} below" for dtype, each in late.items())
-    rates += f"; {clocks}" if (clocks := clocks_told(node, gpu, "gemm")) else ""
     of_all = "; ".join(f"{dtype} {tflops(each.others)} ({each.count} peers)" for dtype, each in late.items())
-    assert not late, finding(rates, of_all)
+    assert not late, finding(told(rates, clocks_told(node, gpu, "gemm")), of_all)
 
 
 def earlier_figures(cluster: Snapshot) -> dict[tuple[str, str], float]:
@@ -139,8 +143,9 @@ def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
                         f"at least {tflops(wanted.least)} ({wanted.source})"))  # fmt: skip
     if not known:
         pytest.skip(f"nothing is published of {gpu.name}: peers and earlier runs judge it")
-    told = [found for found, _ in low] + [clocks for clocks in [clocks_told(node, gpu, "gemm")] if clocks]
-    assert not low, finding("; ".join(told), "; ".join(wish for _, wish in low))
+    assert not low, finding(
+        told(*(found for found, _ in low), clocks_told(node, gpu, "gemm")), "; ".join(wish for _, wish in low)
+    )
 
 
 @loaded
@@ -239,8 +244,8 @@ def check_pcie_carries_its_width_under_load(gpu: Gpu, node: Node, peers: Peers) 
     wanted = host_link(generation, width) if generation and width else None
     for row in rows if wanted else ():
         wish = f"at least {gb_per_s(wanted.least)}: PCIe {generation} x{width}" if wanted else ""
-        found = f"{row.kind} {gb_per_s(row.bytes_per_s)}" + (f"; {link}" if (link := link_told(node, gpu)) else "")
-        assert wanted is None or row.bytes_per_s >= wanted.least, finding(found, wish)
+        found = f"{row.kind} {gb_per_s(row.bytes_per_s)}"
+        assert wanted is None or row.bytes_per_s >= wanted.least, finding(told(found, link_told(node, gpu)), wish)
 
 
 @loaded
