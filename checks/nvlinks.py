@@ -36,11 +36,14 @@ def fewer_links(node: Node) -> list[str]:
         best[gpu.name] = max(up, best.get(gpu.name, 0))
         if gpu.links and (up or in_fabric(gpu) or must_link(node, gpu)):
             counted.append((gpu, up))
-    return [
-        f"gpu:{gpu.index}: {up} of {len(gpu.links)} NVLinks are up, of its siblings {best[gpu.name]}"
-        for gpu, up in counted
-        if up < best[gpu.name] or (not up and must_link(node, gpu))
-    ]
+    fewer = []
+    for gpu, up in counted:
+        found = f"gpu:{gpu.index}: {up} of {len(gpu.links)} NVLinks are up"
+        if up < best[gpu.name]:
+            fewer.append(f"{found}, of its siblings {best[gpu.name]}")
+        elif not up and must_link(node, gpu):
+            fewer.append(found)
+    return fewer
 
 
 def has_links(node: Node) -> bool:

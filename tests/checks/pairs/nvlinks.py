@@ -36,7 +36,7 @@ PAIRS = (
         cluster=lambda: gpu_cluster(2),
         change=on("*", gpus=item(lambda _: True, having(links=ALL_DOWN))),
         named=("gpu01", "gpu02"),
-        found="gpu:0: 0 of 18 NVLinks are up, of its siblings 0",
+        found="gpu:0: 0 of 18 NVLinks are up; gpu:1",
     ),
     Pair(
         check="gpus_have_equally_many_nvlinks_up",
