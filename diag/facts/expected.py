@@ -85,8 +85,10 @@ DEVICES: dict[str, tuple[Expected, ...]] = {
     "B300": (_gemm("bf16", 1769), _all_reduce(8, 840, 800, "OCI health checks")),
     "MI300X": (
         _gemm("bf16", 668), _hbm(4500, "Primus: torch copy 4500 to 5000", 0.9), _p2p(44, 38, NETWORK),
-        _all_reduce(8, 313, 310, f"{NETWORK}; OCI"),
+        _all_reduce(8, 313, 310, f"{NETWORK}; OCI"), _all_reduce(2, 47.7, 42, NETWORK),
     ),
+    "MI355X": (_hbm(0.77 * 8000, SPEC),),
+    "V100": (_all_reduce(8, 115, 110, f"{AZURE} (NDv2)"),),
     "L40S": (_hbm(0.77 * 864, SPEC),),
 }  # fmt: skip
 """By model. PCIe and NVL cards have rows of their own, or none: their limits differ; so has a smaller memory."""
@@ -101,7 +103,7 @@ LANES = 16
 
 _VARIANT = re.compile(r"\b(PCIE|NVL)\b")
 _MEMORY = re.compile(r"\b(\d+GB)\b")
-_NAMES = re.compile(r"\b(H100|H200|H20|H800|A100|A800|GH200|B200|B300|MI300X|L40S)(?=\b|[-_ ])")
+_NAMES = re.compile(r"\b(H100|H200|H20|H800|A100|A800|GH200|B200|B300|MI300X|MI355X|V100|L40S)(?=\b|[-_ ])")
 
 
 @cache

@@ -19,6 +19,8 @@ from diag.facts.expected import DEVICES, PCIE_X16, all_reduce, expected, host_li
         ("NVIDIA B200", "B200"),
         ("AMD Instinct MI300X", "MI300X"),
         ("NVIDIA H100 NVL", "H100-NVL"),
+        ("Tesla V100-SXM2-32GB", "V100"),
+        ("AMD Instinct MI355X OAM", "MI355X"),
     ],
 )
 def test_a_driver_s_name_finds_its_row(name, model):
@@ -26,7 +28,8 @@ def test_a_driver_s_name_finds_its_row(name, model):
 
 
 @pytest.mark.parametrize(
-    "name", ["MetaX MXC500", "NVIDIA H100 PCIe", "NVIDIA A100 80GB PCIe", "Ascend 910B3", "GH2000"]
+    "name",
+    ["MetaX MXC500", "NVIDIA H100 PCIe", "NVIDIA A100 80GB PCIe", "Tesla V100-PCIE-32GB", "Ascend 910B3", "GH2000"],
 )
 def test_of_others_nothing_is_expected(name):
     assert of_device(name) == ()

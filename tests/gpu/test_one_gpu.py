@@ -85,6 +85,7 @@ def test_everything_of_an_idle_gpu_is_measured_and_right(tmp_path):
     assert all(row.verified for row in (*speed.gemms, *speed.bandwidths, *speed.fills))
     assert all(row.exact == row.expected and row.repeated for row in speed.fingerprints)
     assert all(0 < row.context_bytes <= row.with_gemm_bytes for row in speed.contexts)
+    assert any(row.during == "gemm bf16" and row.busy and row.sm_mhz for row in speed.loads)
     told = next(iter(speed.fills))
     assert 0.9 * told.told_bytes < told.allocatable_bytes <= told.told_bytes
     collectives = speed.collectives
