@@ -1,12 +1,11 @@
-"""Are the GPUs' links as they should be: to the host, to each other, and through NVSwitches?"""
+"""Are the GPUs' links as they should be: to the host, and to each other?"""
 
 import pytest
 
-from diag.facts.derived import has_accelerator, has_nvidia, nvidia_gpus, of_gpus
+from diag.facts.derived import has_accelerator, has_nvidia, of_gpus
 from diag.facts.device import Gpu
-from diag.facts.islands import LINK, is_joined, joined, largest
+from diag.facts.islands import LINK, is_joined, largest, linked
 from diag.facts.node import Node
-from diag.facts.peers import Peers
 from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
@@ -89,123 +88,6 @@ def check_gpus_seldom_repeat_packets(node: Node) -> None:
     assert not found, finding(f"repeated since the driver was loaded: {found}", f"at most {REPLAYS_A_MINUTE} a minute")
 
 
-def links_up(gpu: Gpu) -> int:
-    return sum(link.active for link in gpu.links)
-
-
-def fewer_links(node: Node) -> list[str]:
-    """GPUs with fewer than the best of that model. Without NVSwitches a GPU may have no bridge at all."""
-    best: dict[str, int] = {}
-    counted = []
-    for gpu in nvidia_gpus(node):
-        up = links_up(gpu)
-        best[gpu.name] = max(up, best.get(gpu.name, 0))
-        if gpu.links and (up or gpu.fabric is not None):
-            counted.append((gpu, up))
-    return [
-        f"gpu:{gpu.index}: {up} of {len(gpu.links)} NVLinks are up, of its siblings {best[gpu.name]}"
-        for gpu, up in counted
-        if up < best[gpu.name]
-    ]
-
-
-def has_links(node: Node) -> bool:
-    return any(gpu.links for gpu in nvidia_gpus(node))
-
-
-@on_nvidia
-@pytest.mark.applies(has_links, reason="no NVLink")
-@pytest.mark.cause("nvlink_down")
-def check_gpus_have_equally_many_nvlinks_up(node: Node) -> None:
-    """NCCL uses as many links as all have: one that is down slows the whole node, or sends it over PCIe.
-
-    Do: reset all GPUs of the node together (needs root), restart the Fabric Manager; then replace the board.
-    $ ssh {node} nvidia-smi nvlink --status
-    """
-    fewer = fewer_links(node)
-    assert not fewer, finding("; ".join(fewer), "as many as its siblings")
-
-
-def nvlinks(node: Node) -> tuple[int, ...]:
-    """The numbers of links up that its GPUs have."""
-    return tuple(sorted({links_up(gpu) for gpu in nvidia_gpus(node)}))
-
-
-@on_nvidia
-@pytest.mark.needs("check_gpus_have_equally_many_nvlinks_up")
-@pytest.mark.cause("nvlink_down")
-def check_nvlinks_are_as_many_as_on_peers(node: Node, peers: Peers) -> None:
-    """A node whose GPUs have fewer links than those of the others is the slow one in every collective.
-
-    Do: compare the boards; reset all GPUs of the node together (needs root) and restart the Fabric Manager.
-    $ ssh {node} nvidia-smi nvlink --status
-    """
-    same = peers.by(nvlinks)
-    assert same.agree(node), same.finding(node, "NVLinks up:")
-
-
-def link_errors(gpu: Gpu) -> str:
-    bad = [link for link in gpu.links if link.replays or link.recoveries]
-    if not bad:
-        return ""
-    replays, recoveries = (sum(getattr(link, name) or 0 for link in bad) for name in ("replays", "recoveries"))
-    return f"{replays} replays and {recoveries} recoveries on links {', '.join(str(link.index) for link in bad)}"
-
-
-@on_nvidia
-@pytest.mark.applies(has_links, reason="no NVLink")
-@pytest.mark.advice
-@pytest.mark.cause("nvlink_down")
-def check_nvlinks_repeat_and_recover_nothing(node: Node) -> None:
-    """A link that recovers stops for a moment, and goes down for good sooner than its neighbours.
-
-    Do: look whether the counts rise under load; then replace the board, or the GPU at the other end.
-    $ ssh {node} nvidia-smi nvlink --errorcounters
-    """
-    found = of_gpus(node, link_errors)
-    assert not found, finding(found, "none since the driver was loaded")
-
-
-def in_fabric(gpu: Gpu) -> bool:
-    return gpu.fabric is not None and gpu.fabric.state != "not_supported"
-
-
-@of_nvidia
-@pytest.mark.applies(in_fabric, reason="no NVSwitch fabric")
-@pytest.mark.cause("fabric_manager_or_nvswitch_state")
-def check_nvswitch_fabric_took_the_gpu_in(gpu: Gpu) -> None:
-    """Until the NVSwitch fabric is set up, CUDA ends with error 802 "system not yet initialized".
-
-    Do: start the Fabric Manager of the driver's version (systemctl restart nvidia-fabricmanager, needs root).
-    $ ssh {node} 'nvidia-smi -q -i {subject} | grep -A3 -i fabric; systemctl status nvidia-fabricmanager'
-    """
-    fabric = gpu.fabric
-    assert fabric is not None
-    well = fabric.state == "completed" and fabric.status == "success" and not fabric.health
-    health = f", {', '.join(fabric.health)}" if fabric.health else ""
-    assert well, finding(f"fabric {fabric.state}, {fabric.status}{health}", "completed, success")
-
-
-def needs_manager(node: Node) -> bool:
-    """Where the switches are on this machine's bus; those of virtual machines and of racks are managed elsewhere."""
-    return node.gpu_system is not None and node.gpu_system.nvswitches > 0
-
-
-@on_gpus
-@pytest.mark.applies(needs_manager, reason="no NVSwitch on its bus")
-@pytest.mark.optional
-@pytest.mark.cause("fabric_manager_or_nvswitch_state")
-def check_fabric_manager_runs(node: Node) -> None:
-    """The fabric stays "completed" after its manager has died; the next reset or link error then ends NVLink traffic.
-
-    Do: systemctl enable --now nvidia-fabricmanager (needs root), of exactly the driver's version.
-    $ ssh {node} 'systemctl status nvidia-fabricmanager; cat /proc/driver/nvidia/version'
-    """
-    assert node.gpu_system is not None
-    state = node.gpu_system.fabric_manager
-    assert state == "active", finding(f"Fabric Manager {state or 'not installed'}", "active")
-
-
 @on_nvidia
 @has_links_between
 @pytest.mark.cause("p2p_not_supported")
@@ -219,6 +101,9 @@ def check_linked_gpus_reach_each_other(node: Node) -> None:
     apart = [f"{pair.a} and {pair.b}: {pair.p2p}" for pair in linked if pair.p2p not in ("ok", None)]
     more = f"; and {len(apart) - 3} more" if len(apart) > 3 else ""
     assert not apart, finding("; ".join(apart[:3]) + more, "peer access between all that are linked")
+    untold = sum(pair.p2p is None for pair in linked)
+    if untold:
+        raise NotMeasured(f"the driver did not say it of {untold} of {len(linked)} pairs")
 
 
 @on_gpus
@@ -232,9 +117,7 @@ def check_gpus_that_links_join_follow_each_other(node: Node) -> None:
     $ diag plan --model MODEL
     """
     usual = tuple(sorted(gpu.index for gpu in node.gpus))
-    pairs = joined(node)
-    if pairs is None:
-        raise NotMeasured("no pair that links join delivers what was sent")
+    pairs = linked(node)
     size, ordered = largest(usual, pairs)
     assert is_joined(usual, pairs, size), finding(
         f"links join {size} GPUs each, not neighbours in number", f"the order {','.join(map(str, ordered))}"

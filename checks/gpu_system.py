@@ -164,7 +164,23 @@ def check_dcgm_diagnosis_passes(node: Node) -> None:
     """
     failures = node.speed.dcgm_failures or ()
     more = f"; {len(failures) - 2} more" if len(failures) > 2 else ""
-    assert not failures, finding("; ".join(failures[:2]) + more, "every test of dcgmi diag -r 1 passed")
+    assert not failures, finding("; ".join(failures[:2]) + more, "no test of dcgmi diag -r 1 failed")
+
+
+@on_nvidia
+@pytest.mark.asked(past_quick, reason="level normal or burn asks for it")
+@pytest.mark.applies(lambda node: node.speed.dcgm_warnings is not None, reason="DCGM is not installed")
+@pytest.mark.optional
+@pytest.mark.advice
+def check_dcgm_diagnosis_warns_of_nothing(node: Node) -> None:
+    """What NVIDIA's short diagnosis only warns of costs time at a start, or hides a fault: no persistence, other users.
+
+    Do: look at what it warns of, then dcgmi diag -r 2 on the idle node.
+    $ ssh {node} dcgmi diag -r 1
+    """
+    warnings = node.speed.dcgm_warnings or ()
+    more = f"; {len(warnings) - 2} more" if len(warnings) > 2 else ""
+    assert not warnings, finding("; ".join(warnings[:2]) + more, "every test of dcgmi diag -r 1 passed or skipped")
 
 
 def firmwares(node: Node) -> tuple[str, ...]:

@@ -5,19 +5,12 @@ import re
 import pytest
 
 from diag.facts.derived import has_accelerator, has_nvidia, in_container, setting
-from diag.facts.device import Gpu, TorchView
+from diag.facts.device import CUDA, SHOWN_BY, Gpu, TorchView
 from diag.facts.node import Node
+from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 COMPILED = re.compile(r"(sm|compute)_(\d+)(\d)[af]?$")
-CUDA = "CUDA_VISIBLE_DEVICES"
-HIDING = {
-    "amd": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", CUDA),
-    "hygon": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", CUDA),
-    "metax": ("MACA_VISIBLE_DEVICES", CUDA),
-}
-"""Vendors beside NVIDIA of which torch.cuda speaks -> each variable that may hide some from it. In a container their
-tools may show what it was not given."""
 EXACT = ("a", "f")
 """Ends of architectures that run on one kind of GPU only: sm_90a."""
 
@@ -41,18 +34,26 @@ def for_gpus(node: Node) -> bool:
 
 def computes_by_cuda(node: Node) -> bool:
     """NVIDIA, and whose GPUs answer as a vendor's whose torch computes through torch.cuda, too."""
-    return has_nvidia(node) or any(gpu.vendor in HIDING for gpu in node.gpus)
+    return has_nvidia(node) or any(gpu.vendor in SHOWN_BY for gpu in node.gpus)
 
 
 by_cuda = pytest.mark.applies(computes_by_cuda, reason="no GPU of which torch.cuda speaks")
 
 
 def visible(node: Node) -> int:
-    """How many the environment leaves; what it names wrongly is another check's."""
-    names = HIDING.get(node.gpus[0].vendor, (CUDA,)) if node.gpus else (CUDA,)
+    """How many the environment leaves, of slices (MIG) one; what it names wrongly is another check's. In a container
+    other vendors' tools may show what it was not given.
+    """
+    names = SHOWN_BY.get(node.gpus[0].vendor, (CUDA,)) if node.gpus else (CUDA,)
     values = [value for name in names if (value := setting(node, name)) is not None]
-    left = min([len(node.gpus), *(len(value.split(",")) if value else 0 for value in values)])
+    left = min([len(node.gpus), *map(named, values)])
     return left if has_nvidia(node) or not in_container(node) else min(left, 1)
+
+
+def named(value: str) -> int:
+    words = [word.strip() for word in value.split(",")] if value else []
+    whole = [word for word in words if not word.startswith("MIG-")]
+    return len(whole) + (len(whole) < len(words))
 
 
 @on_gpus
@@ -115,8 +116,10 @@ def check_torch_holds_code_for_its_gpus(node: Node) -> None:
     Do: install a build of torch that names it (torch.cuda.get_arch_list()).
     $ ssh {node} 'python3 -c "import torch; print(torch.cuda.get_arch_list())"'
     """
+    if not view(node).architectures:
+        raise NotMeasured("torch did not say for which architectures it holds code")
     bare = sorted({f"{gpu.name} ({gpu.compute_capability})" for gpu in node.gpus if without_code(node, gpu)})
-    held = " ".join(view(node).architectures) or "none"
+    held = " ".join(view(node).architectures)
     assert not bare, finding(f"no code for {', '.join(bare)} among {held}", "one that runs there")
 
 

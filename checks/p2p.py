@@ -2,6 +2,7 @@
 
 import pytest
 
+from diag.facts.alone import had_for_ourselves
 from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.expected import expected, pair
 from diag.facts.islands import LINK, paths
@@ -58,11 +59,13 @@ def check_links_between_gpus_are_fast(node: Node, peers: Peers) -> None:
     Do: look at the state and errors of the links between these two GPUs.
     $ ssh {node} 'nvidia-smi nvlink -s; nvidia-smi topo -m'
     """
+    pairs = node.speed.p2p
+    had_for_ourselves(*node.gpus)
     for (source, target), found in peers.once(slow_pairs).get(node.name, {}).items():
         said = f"gpu:{source} to gpu:{target} {gb_per_s(found.value)}, {found.share:.1%} below"
         raise AssertionError(finding(said, f"{gb_per_s(found.others)} ({found.count} peers)"))
     names, ways = models(node), paths(node)
-    for row in node.speed.p2p:
+    for row in pairs:
         way = ways.get(frozenset((row.source, row.target)))
         name = names.get(row.source, "")
         published = expected(name, "p2p") if row.direct else None

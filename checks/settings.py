@@ -5,7 +5,16 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from diag.facts.derived import accelerators, addresses, has_accelerator, names_set, setting, several_nodes
+from diag.facts.derived import (
+    accelerators,
+    addresses,
+    has_accelerator,
+    has_nvidia,
+    names_set,
+    nvidia_gpus,
+    setting,
+    several_nodes,
+)
 from diag.facts.network import Interface
 from diag.facts.node import Node
 from diag.facts.peers import Peers
@@ -146,6 +155,24 @@ def check_cuda_visible_devices_exist(node: Node) -> None:
     named = ", ".join(sorted(set(wrong))) or "nothing"
     expected = f"each once, indices from 0 to {len(node.gpus) - 1} or this node's UUIDs"
     assert not wrong, finding(f"CUDA_VISIBLE_DEVICES={value!r}: {named}", expected)
+
+
+def several_models(node: Node) -> bool:
+    return len({gpu.name for gpu in nvidia_gpus(node)}) > 1
+
+
+@pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
+@pytest.mark.applies(several_models, reason="its NVIDIA GPUs are of one model")
+@pytest.mark.advice
+@pytest.mark.cause("cuda_visible_devices_wrong")
+def check_cuda_counts_gpus_as_the_driver_does(node: Node) -> None:
+    """CUDA counts the fastest GPU first, nvidia-smi by the bus: of several models a number names another GPU to each.
+
+    Do: set CUDA_DEVICE_ORDER=PCI_BUS_ID wherever engines are started, or name GPUs by their UUIDs.
+    $ ssh {node} 'echo "$CUDA_DEVICE_ORDER"; nvidia-smi -L'
+    """
+    order = setting(node, "CUDA_DEVICE_ORDER")
+    assert order == "PCI_BUS_ID", finding(f"CUDA_DEVICE_ORDER {order or 'is not set'}", "PCI_BUS_ID")
 
 
 @pytest.mark.advice

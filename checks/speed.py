@@ -2,10 +2,12 @@
 
 import pytest
 
+from diag.facts.alone import had_for_ourselves
 from diag.facts.baseline import figures, identity
 from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.device import Gpu
 from diag.facts.expected import expected, host_link
+from diag.facts.lost import hung, through
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rates import digests, slow_copies, slow_gemms
@@ -29,6 +31,11 @@ from_normal = pytest.mark.asked(past_quick, reason="level normal or burn measure
 on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 
 
+def told(*found: str) -> str:
+    """One after the other, what is empty left out."""
+    return "; ".join(filter(None, found))
+
+
 # -- products
 
 
@@ -48,6 +55,25 @@ def check_gpu_computes_right_products(gpu: Gpu, node: Node) -> None:
 
 @loaded
 @on_gpus
+@pytest.mark.cause("gpu_hardware_fault")
+def check_gpu_hangs_in_nothing_that_others_finish(gpu: Gpu, node: Node) -> None:
+    """A GPU that alone comes to no end holds up every job it is part of, as a collective that hangs without a word.
+
+    Do: drain this GPU; look for Xids, reset it, and run the vendor's own diagnosis on it.
+    $ ssh {node} 'sudo dmesg --ctime | grep -i xid | tail; dcgmi diag -r 3'
+    """
+    killed = hung(node.speed, gpu.index)
+    if not killed:
+        of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
+        return
+    had_for_ourselves(gpu)
+    alone = [f"{each.topic}: {each.why}" for each in killed if through(node.speed, each.topic)]
+    assert not alone, finding("; ".join(alone), "its end in time, as on other GPUs of the node")
+    raise NotMeasured(f"{killed[0].topic}: {killed[0].why}, and no other GPU of the node came through")
+
+
+@loaded
+@on_gpus
 @pytest.mark.needs("check_gpu_computes_right_products")
 @pytest.mark.cause("gpu_slow")
 def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> None:
@@ -57,13 +83,13 @@ def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> Non
     $ ssh {node} nvidia-smi --id={subject} -q -d PERFORMANCE,POWER,CLOCK,TEMPERATURE
     """
     own = {row.dtype: row for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")}
+    had_for_ourselves(gpu)
     behind = peers.once(slow_gemms)
     mine = {dtype: behind.get((gpu.name, dtype), {}).get((node.name, gpu.index)) for dtype in own}
     late = {dtype: each for dtype, each in mine.items() if each is not None}
     rates = "; ".join(f"{dtype} {tflops(each.value)}, {each.share:.1%} below" for dtype, each in late.items())
-    rates += f"; {clocks}" if (clocks := clocks_told(node, gpu, "gemm")) else ""
     of_all = "; ".join(f"{dtype} {tflops(each.others)} ({each.count} peers)" for dtype, each in late.items())
-    assert not late, finding(rates, of_all)
+    assert not late, finding(told(rates, clocks_told(node, gpu, "gemm")), of_all)
 
 
 def earlier_figures(cluster: Snapshot) -> dict[tuple[str, str], float]:
@@ -86,6 +112,7 @@ def check_gpu_is_as_fast_as_it_was(gpu: Gpu, node: Node, peers: Peers) -> None:
     then = peers.once(earlier_figures)
     of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
     copies(node, gpu, "hbm")
+    had_for_ourselves(gpu)
     name, now = identity(node.name, gpu), figures(node.speed, gpu.index)
     both = {what: (value, then[name, what]) for what, value in now.items() if (name, what) in then}
     if not both:
@@ -106,8 +133,9 @@ def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
     Do: compare power cap and clocks with the data sheet of this model.
     $ ssh {node} nvidia-smi --id={subject} -q -d POWER,CLOCK
     """
-    low, known = [], 0
-    for row in of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm"):
+    low, known, rows = [], 0, of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
+    had_for_ourselves(gpu)
+    for row in rows:
         wanted = expected(gpu.name, f"gemm {row.dtype}")
         known += wanted is not None
         if wanted is not None and row.sustained_flops_per_s < wanted.least:
@@ -115,8 +143,9 @@ def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
                         f"at least {tflops(wanted.least)} ({wanted.source})"))  # fmt: skip
     if not known:
         pytest.skip(f"nothing is published of {gpu.name}: peers and earlier runs judge it")
-    told = [found for found, _ in low] + [clocks for clocks in [clocks_told(node, gpu, "gemm")] if clocks]
-    assert not low, finding("; ".join(told), "; ".join(wish for _, wish in low))
+    assert not low, finding(
+        told(*(found for found, _ in low), clocks_told(node, gpu, "gemm")), "; ".join(wish for _, wish in low)
+    )
 
 
 @loaded
@@ -169,6 +198,7 @@ def check_copies_arrive_unchanged(gpu: Gpu, node: Node) -> None:
 
 
 def behind_peers(node: Node, gpu: Gpu, peers: Peers, rows: list[Bandwidth]) -> None:
+    had_for_ourselves(gpu)
     behind = peers.once(slow_copies)
     for row in rows:
         late = behind.get((gpu.name, row.kind), {}).get((node.name, gpu.index))
@@ -214,8 +244,8 @@ def check_pcie_carries_its_width_under_load(gpu: Gpu, node: Node, peers: Peers) 
     wanted = host_link(generation, width) if generation and width else None
     for row in rows if wanted else ():
         wish = f"at least {gb_per_s(wanted.least)}: PCIe {generation} x{width}" if wanted else ""
-        found = f"{row.kind} {gb_per_s(row.bytes_per_s)}" + (f"; {link}" if (link := link_told(node, gpu)) else "")
-        assert wanted is None or row.bytes_per_s >= wanted.least, finding(found, wish)
+        found = f"{row.kind} {gb_per_s(row.bytes_per_s)}"
+        assert wanted is None or row.bytes_per_s >= wanted.least, finding(told(found, link_told(node, gpu)), wish)
 
 
 @loaded

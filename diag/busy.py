@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from diag.facts.alone import IDLE_UTILISATION
 from diag.facts.derived import idle_bytes
 from diag.facts.device import Gpu, GpuSystem
+from diag.facts.lost import why_no_more
 from diag.facts.node import Node
 from diag.facts.record import Missing, NotMeasured, is_known, peek
-from diag.facts.speed import why_no_more
 from diag.units import size
 
 ENGINE_KINDS = ("vllm", "sglang", "lmdeploy", "gpu")
 """Processes that make a node busy; an idle Ray or Ollama daemon does not."""
-IDLE_UTILISATION = 0.05
 NVIDIA = "nvidia"
 SHARED_MODES = ("exclusive_process", "prohibited")
 
@@ -95,6 +95,8 @@ def _of_gpu(gpu: Gpu) -> Iterator[tuple[str, str]]:
     mode = peek(gpu, "compute_mode")
     if mode in SHARED_MODES:
         yield "exclusive", f"{where} is in compute mode {mode}"
+    elif isinstance(mode, Missing) and gpu.vendor == NVIDIA:
+        yield "exclusive", f"whether {where} lets several processes in is not known ({mode.why})"
 
 
 def has_model(node: Node) -> bool:

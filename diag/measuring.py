@@ -181,7 +181,8 @@ def diagnosed(session: Session, node: Node, level: str, found: Speed, until: flo
             said = dcgm.read(_asked(session, (dcgm.REQUEST,), dcgm.DEADLINE_S + ANSWER_S, until))
     except NotMeasured as why:
         said = unknown(str(why))
-    return msgspec.structs.replace(found, dcgm_failures=said)
+    failures, warnings = (said.failures, said.warnings) if isinstance(said, dcgm.Diagnosis) else (said, said)
+    return msgspec.structs.replace(found, dcgm_failures=failures, dcgm_warnings=warnings)
 
 
 def ladders(scene: Scene) -> Work:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from diag.data_interface import Place, choose
-from diag.facts.device import Gpu, TorchView
+from diag.facts.device import CUDA, SHOWN_BY, Gpu, TorchView
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.software import BUILDS
@@ -16,12 +18,6 @@ from diag.inventory import fold
 ALONE_RANKS = 2
 """What a single node needs for a collective of GLOO."""
 ONE_GPU = "gloo: one GPU, and NCCL needs one for each of two ranks"
-CUDA = "CUDA_VISIBLE_DEVICES"
-SHOWN_BY: Mapping[str, tuple[str, ...]] = {
-    "amd": ("HIP_VISIBLE_DEVICES", CUDA),
-    "metax": ("MACA_VISIBLE_DEVICES", CUDA),
-}
-"""Vendor -> the variables that show a program its GPUs, the first that is set counts; all others: CUDA's."""
 OTHER_THAN_CUDA = {"ascend": "computes through torch.npu, which is not measured"}
 """Vendors on whose devices torch.cuda does not compute."""
 OTHER_PYTHON = "name another with --python"
@@ -174,18 +170,29 @@ def seen_gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
     if name is None:
         return node.gpus, ""
     seen: list[Gpu] = []
+    sliced = False
     for part in (part.strip() for part in given[name].split(",")):
-        found = [gpu for place, gpu in enumerate(node.gpus) if _is_named(gpu, place, part)]
-        if len(found) != 1 or found[0] in seen:  # what CUDA cannot read ends its list
+        slices = [each for gpu in node.gpus if (each := _slice(gpu, part)) is not None]
+        found = slices or [gpu for place, gpu in enumerate(node.gpus) if _is_named(gpu, place, part)]
+        if sliced or len(found) != 1 or found[0] in seen:  # what CUDA cannot read ends its list; so does a slice
             break
-        seen += found
+        seen, sliced = seen + found, bool(slices)
     left_out = len(node.gpus) - len(seen)
-    return tuple(seen), f"{name}={given[name]} hides {left_out} of {len(node.gpus)} GPUs" if left_out else ""
+    said = [f"hides {left_out} of {len(node.gpus)} GPUs"] if left_out else []
+    said += [f"shows of gpu:{seen[-1].index} a slice"] if sliced else []
+    return tuple(seen), f"{name}={given[name]} {' and '.join(said)}" if said else ""
 
 
 def _is_named(gpu: Gpu, place: int, name: str) -> bool:
     uuid = peek(gpu, "uuid")
     return name == str(place) or (name.startswith("GPU-") and isinstance(uuid, str) and uuid.startswith(name))
+
+
+def _slice(gpu: Gpu, name: str) -> Gpu | None:
+    """With that one alone of its slices; None: it has none of that name."""
+    slices = gpu.mig_instances if name.startswith("MIG-") and is_known(gpu, "mig_instances") else ()
+    found = tuple(each for each in slices if each.uuid.startswith(name))
+    return msgspec.structs.replace(gpu, mig_instances=found) if len(found) == 1 else None
 
 
 def _why_not_nccl(node: Node) -> str:

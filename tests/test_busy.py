@@ -43,6 +43,7 @@ def test_an_idle_gpu_may_be_loaded():
         ({"mig": True}, "MIG"),
         ({"mig": Missing("NVML: Unknown Error")}, "whether gpu:0 is divided (MIG) is not known (NVML: Unknown Error)"),
         ({"compute_mode": "exclusive_process"}, "exclusive_process"),
+        ({"compute_mode": Missing("NVML: x")}, "whether gpu:0 lets several processes in is not known (NVML: x)"),
     ],
 )
 def test_a_gpu_in_use_or_not_known_or_shared_is_not_loaded(fields, why):
@@ -104,6 +105,7 @@ ENGINE = {"processes": (Process(pid=7, kind="vllm", name="vllm serve"),)}
         ({"gpus": (gpu(utilisation=Missing("no sample")),)}, "busy"),
         ({"gpus": (gpu(mig=True),)}, "mig"),
         ({"gpus": (gpu(compute_mode="exclusive_process"),)}, "exclusive"),
+        ({"gpus": (gpu(compute_mode=Missing("NVML: x")),)}, "exclusive"),
         ({"gpu_system": GpuSystem(mps=True)}, "mps"),
     ],
 )

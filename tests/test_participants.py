@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from diag.facts.device import Gpu, TorchView
+from diag.facts.device import Gpu, MigInstance, TorchView
 from diag.facts.network import Interface
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import Missing, NotMeasured
 from diag.facts.software import Setting, Software
 from diag.participants import participants, seen_gpus, without_cuda
+from diag.remote.child import sight
 
 LO = Interface(name="lo", kind="loopback", state="unknown", mtu_bytes=65536, addresses=("127.0.0.1/8",))
 PYTHON = "/opt/venv/bin/python3"
@@ -176,3 +177,24 @@ def test_a_single_node_without_torch_is_not_measured():
 def test_one_node_left_of_several_is_no_collective():
     with pytest.raises(NotMeasured, match=r"^1 of 3 nodes can take part, expected at least 2: n3: busy; n2: no torch"):
         participants([a_node(1), a_node(2, torch=None)], {"n3": "busy"})
+
+
+def divided(value: str) -> Node:
+    """Two GPUs of two slices each, and what the environment names of them."""
+    slices = [tuple(MigInstance(uuid=f"MIG-{gpu}{number}") for number in range(2)) for gpu in range(2)]
+    gpus = tuple(a_gpu(gpu, mig=True, mig_instances=slices[gpu], uuid=f"GPU-{gpu}") for gpu in range(2))
+    settings = (Setting(name="CUDA_VISIBLE_DEVICES", value=value, source="environment"),)
+    return msgspec.structs.replace(a_node(1), gpus=gpus, settings=settings)
+
+
+@pytest.mark.parametrize("value", ["MIG-11", "MIG-11,MIG-00", "MIG-11,GPU-0"])
+def test_a_slice_that_the_environment_names_is_what_a_program_sees_and_nothing_after_it(value):
+    (gpu,), why = seen_gpus(divided(value))
+    assert (gpu.index, [each.uuid for each in gpu.mig_instances]) == (1, ["MIG-11"])
+    assert why == f"CUDA_VISIBLE_DEVICES={value} hides 1 of 2 GPUs and shows of gpu:1 a slice"
+    assert sight([gpu]).visible == {"CUDA_VISIBLE_DEVICES": "MIG-11"}, "the one named, not the first"
+
+
+@pytest.mark.parametrize("value", ["MIG-7", "MIG-"])
+def test_a_slice_that_is_not_there_or_not_one_alone_shows_nothing(value):
+    assert seen_gpus(divided(value))[0] == ()

@@ -6,12 +6,19 @@ thing (no ECC on a consumer card); ``Missing``: it has or may have, and could no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diag.facts.record import UNASKED, Known, Record, unknown
 
 UNSAID: Any = unknown("its vendor's tool does not say, or is not asked for it")
 """In a field of which nothing could ever be known here, whatever the state of the node."""
+
+
+CUDA = "CUDA_VISIBLE_DEVICES"
+_ROCM = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", CUDA)
+SHOWN_BY: Mapping[str, tuple[str, ...]] = {"amd": _ROCM, "hygon": _ROCM, "metax": ("MACA_VISIBLE_DEVICES", CUDA)}
+"""Vendors beside NVIDIA of which torch.cuda speaks -> the variables that show a program its GPUs; the first counts."""
 
 
 class PciDevice(Record, frozen=True, kw_only=True):

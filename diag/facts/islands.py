@@ -29,12 +29,12 @@ Order = tuple[int, ...]
 def joined(node: Node) -> Pairs | None:
     """Pairs of GPUs, by their index, on which their links can be counted; None: nobody knows of any link."""
     measured = _measured(node)
-    linked = _linked(node)
-    if linked is None:
+    if not is_known(node, "between"):
         return _quick(node, measured) or None
-    rates = {pair: rate for pair, rate in measured.items() if pair in linked and rate}
+    said = linked(node)
+    rates = {pair: rate for pair, rate in measured.items() if pair in said and rate}
     least = SHARE * median(rates.values()) if rates else 0.0
-    return frozenset(pair for pair in linked if measured.get(pair, least) >= least and measured.get(pair) != 0) or None
+    return frozenset(pair for pair in said if measured.get(pair, least) >= least and measured.get(pair) != 0) or None
 
 
 def order(gpus: Sequence[int], pairs: Pairs, size: int) -> Order | None:
@@ -78,10 +78,9 @@ def fewest_links(node: Node, gpus: Sequence[int]) -> int:
     return min((ways[pair] for pair in pairs), default=0)
 
 
-def _linked(node: Node) -> Pairs | None:
-    """None: it is not known. Empty: the tool names no link."""
-    if not is_known(node, "between"):
-        return None
+def linked(node: Node) -> Pairs:
+    """Pairs that the driver or the vendor's tool says are joined by links. Raises NotMeasured where it says nothing."""
+    _ = node.between
     return frozenset(pair for pair, row in paths(node).items() if row.path == LINK)
 
 

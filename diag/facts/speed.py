@@ -266,6 +266,8 @@ class Speed(Record, frozen=True, kw_only=True):
     collectives: Known[NodeCollectives] = UNASKED
     dcgm_failures: Known[tuple[str, ...] | None] = UNASKED
     """What DCGM's short diagnosis found wrong, a line each; None: DCGM is not installed."""
+    dcgm_warnings: Known[tuple[str, ...] | None] = UNASKED
+    """Its tests that neither passed nor failed."""
     loads: Known[tuple[Load, ...]] = UNASKED
     """Of NVIDIA's GPUs."""
     rises: Known[tuple[GpuRise, ...]] = UNASKED
@@ -289,23 +291,3 @@ def of_gpu(rows: Sequence[R], index: int, speed: Speed, topic: str) -> tuple[R, 
 def why_lost(speed: Speed, topic: str, index: int) -> str:
     lost = next((each for each in speed.lost if each.topic == topic and index in each.gpus), None)
     return f"{topic} {lost.how}: {lost.why}" if lost else f"{topic} was not measured on gpu:{index}"
-
-
-UNDYING = "does not die"
-"""How what was killed and stays (D state) is told in a reason."""
-
-
-def why_no_more(speed: Speed) -> str:
-    """What of its measurements speaks against more load on these GPUs; empty: nothing.
-
-    They were ended for others' sake, or a pair of GPUs hung as a collective would, or something of ours still is there.
-    """
-    if speed.stopped:
-        return speed.stopped
-    undying = (f"{lost.topic}: {lost.why}" for lost in speed.lost if UNDYING in lost.why)
-    hung = (
-        f"gpu:{lost.gpus[0]} and gpu:{lost.gpus[-1]} hung: {lost.why}"
-        for lost in speed.lost
-        if lost.topic == "p2p" and lost.how == "killed"
-    )
-    return next(undying, "") or next(hung, "")

@@ -82,6 +82,8 @@ class Watch:
         for row in said["gpus"]:
             if row.get("uuid") in self.stop_c and (why := self._too_hot(row)):
                 yield row["uuid"], why
+        for uuid in sorted(self.stop_c.keys() - {row.get("uuid") for row in said["gpus"]}):
+            yield uuid, "its temperature cannot be watched: NVML names it no more"
         yield from self._strangers(said["gpus"])
         self.looks = True
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.device import Gpu
+from diag.facts.device import CUDA, SHOWN_BY, Gpu
 from diag.facts.record import is_known, peek
-from diag.participants import CUDA, SHOWN_BY
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,9 +18,10 @@ import msgspec
 from diag.data_interface import Place
 from diag.errors import NodeError
 from diag.facts.derived import package
+from diag.facts.lost import why_no_more
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, unknown
-from diag.facts.speed import NO_TIME, CollectiveTime, NodeCollectives, Speed, why_no_more
+from diag.facts.speed import NO_TIME, CollectiveTime, NodeCollectives, Speed
 from diag.participants import ONE_GPU, Participants, participants
 from diag.probes import nccl_log
 from diag.remote import node_times, onlookers

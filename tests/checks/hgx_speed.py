@@ -40,6 +40,7 @@ def speed(node: int) -> Speed:
         interpreter="/opt/venv/bin/python3",
         torch="2.8.0+cu128",
         dcgm_failures=(),
+        dcgm_warnings=(),
         gemms=tuple(_gemm(node, gpu, dtype) for dtype in GEMMS for gpu in each),
         bandwidths=(
             *(_copy(node, gpu, kind) for kind in COPIES for gpu in each),

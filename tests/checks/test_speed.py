@@ -72,3 +72,22 @@ def test_four_gpus_that_share_their_links_out_are_no_slow_ones():
 def test_without_the_number_of_links_a_pair_is_not_judged_by_what_others_published():
     unseen = on("*", between=without(lambda row: row.path == "link"))
     assert outcomes(unseen(gpu_cluster(2)), "links_between_gpus_are_fast") == {"not_measured"}
+
+
+HUNG = "gpu_hangs_in_nothing_that_others_finish"
+
+
+def hangs(*gpus: int) -> Change:
+    lost = tuple(Lost(topic="hbm", gpus=(gpu,), how="killed", why="no end within 11 s") for gpu in gpus)
+    return on("gpu01", speed=having(lost=more(*lost)))
+
+
+def test_a_gpu_that_hangs_alone_is_named_and_of_all_that_hang_none():
+    verdicts = [one for one in judge(hangs(3)(gpu_cluster(1))).verdicts if one.check == HUNG]
+    assert [one.subject for one in verdicts if one.outcome == "failed"] == ["gpu:3"]
+    assert outcomes(hangs(*range(8))(gpu_cluster(1)), HUNG) == {"not_measured"}
+
+
+def test_a_gpu_that_hangs_beside_others_work_is_not_accused():
+    busy = on("gpu01", gpus=item(3, having(utilisation=0.9)))
+    assert "failed" not in outcomes(busy(hangs(3)(gpu_cluster(1))), HUNG)

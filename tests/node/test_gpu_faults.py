@@ -52,7 +52,7 @@ def cluster(ask_gpus: Ask, tmp_path: Path) -> Any:
     return made
 
 
-OURS = ("checks/gpus.py", "checks/gpu_health.py", "checks/gpu_links.py")
+OURS = ("checks/gpus.py", "checks/gpu_health.py", "checks/gpu_links.py", "checks/nvlinks.py")
 """What the library and the bus decide; other checks judge what else there is on a node."""
 
 

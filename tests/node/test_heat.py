@@ -63,6 +63,11 @@ def test_what_can_no_longer_be_watched_is_stopped(watch):
     ]
 
 
+@pytest.mark.parametrize("rows", [[row("GPU-b", 40)], [{"uuid": None, "temperature_c": None}], []])
+def test_a_gpu_that_nvml_names_no_more_is_stopped(watch, rows):
+    assert alarms(watch, *rows) == [("GPU-a", "its temperature cannot be watched: NVML names it no more")]
+
+
 def test_without_a_burn_a_silent_nvml_stops_nothing(watch):
     watch.stop_c = {}
     assert list(watch.judge({"why": "NVML did not answer"})) == []

@@ -45,6 +45,11 @@ PAIRS = (
         gpu(retired=having(kind="pages", pending=True, failed=None)),
         "pages of memory wait",
     ),
+    two(
+        "faulty_memory_could_be_taken_out_of_use",
+        gpu(retired=having(uncorrected=600)),
+        "600 rows remapped after uncorrected errors",
+    ),
     two("faulty_memory_could_be_taken_out_of_use", gpu(retired=having(failed=True)), "could not be remapped"),
     two("gpu_is_cooler_than_where_it_slows_down", gpu(temperature_c=88), "88 °C"),
     two(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from diag.facts.device import Between
 from tests.checks.changes import Change, having, item, on
 from tests.checks.pair import two
-from tests.checks.pairs.gpu_health import every_gpu, gpu
-
-DOWN = having(active=False)
+from tests.checks.pairs.gpu_health import gpu
 
 
 def pair(**fields: object) -> Change:
@@ -26,26 +24,6 @@ PAIRS = (
     two("gpu_slots_are_of_their_generation", gpu(pcie=having(generation_max=4)), "gpu:3: PCIe 4 at most"),
     two("gpus_use_all_their_lanes_now", gpu(pcie=having(width=4)), "gpu:3: x4 now"),
     two("gpus_seldom_repeat_packets", gpu(pcie=having(replays=9_000_000)), "gpu:3: 9000000 PCIe packets"),
-    two("gpus_have_equally_many_nvlinks_up", gpu(links=item(17, DOWN)), "gpu:3: 17 of 18 NVLinks are up"),
-    two(
-        "gpus_have_equally_many_nvlinks_up",
-        gpu(links=item(lambda _: True, DOWN)),
-        "gpu:3: 0 of 18 NVLinks are up",
-    ),
-    two("nvlinks_are_as_many_as_on_peers", every_gpu(links=item(17, DOWN)), "NVLinks up: 17"),
-    two(
-        "nvlinks_repeat_and_recover_nothing",
-        gpu(links=item(2, having(recoveries=3))),
-        "gpu:3: 0 replays and 3 recoveries",
-    ),
-    two("nvswitch_fabric_took_the_gpu_in", gpu(fabric=having(state="in_progress")), "fabric in_progress"),
-    two(
-        "nvswitch_fabric_took_the_gpu_in",
-        gpu(fabric=having(health=("degraded bandwidth",))),
-        "completed, success, degraded bandwidth",
-    ),
-    two("fabric_manager_runs", on("gpu02", gpu_system=having(fabric_manager="failed")), "Fabric Manager failed"),
-    two("fabric_manager_runs", on("gpu02", gpu_system=having(fabric_manager=None)), "not installed"),
     two(
         "gpus_that_links_join_follow_each_other",
         on("gpu02", between=item(of_two_islands, having(path="NODE", links=0))),

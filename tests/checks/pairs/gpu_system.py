@@ -40,5 +40,10 @@ PAIRS = (
         on("gpu02", speed=having(dcgm_failures=("Denylist gpu:3: nouveau",))),
         "Denylist gpu:3: nouveau",
     ),
+    two(
+        "dcgm_diagnosis_warns_of_nothing",
+        on("gpu02", speed=having(dcgm_warnings=("software gpu:3 (Warn): Persistence mode is off",))),
+        "software gpu:3 (Warn)",
+    ),
     two("vbios_is_the_same_on_all_nodes", every_gpu(vbios="96.00.74.00.01"), "96.00.74.00.01"),
 )

@@ -6,6 +6,8 @@ from diag.facts.network import Interface
 from tests.checks.changes import (
     Change,
     both,
+    having,
+    item,
     more,
     named,
     on,
@@ -18,6 +20,8 @@ from tests.checks.pair import two
 def visible(value: str) -> Change:
     return on("gpu02", settings=setting("CUDA_VISIBLE_DEVICES", value))
 
+
+TWO_MODELS = on("*", gpus=item(0, having(name="NVIDIA H100 PCIe")), settings=setting("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
 
 PAIRS = (
     two(
@@ -75,6 +79,18 @@ PAIRS = (
     ),
     two(
         "nccl_settings_are_the_same_on_all_nodes", on("gpu02", settings=setting("NCCL_ALGO", "Tree")), "NCCL_ALGO=Tree"
+    ),
+    two(
+        "cuda_counts_gpus_as_the_driver_does",
+        on("gpu02", settings=without(named("CUDA_DEVICE_ORDER"))),
+        "CUDA_DEVICE_ORDER is not set",
+        given=TWO_MODELS,
+    ),
+    two(
+        "cuda_counts_gpus_as_the_driver_does",
+        on("gpu02", settings=setting("CUDA_DEVICE_ORDER", "FASTEST_FIRST")),
+        "CUDA_DEVICE_ORDER FASTEST_FIRST",
+        given=TWO_MODELS,
     ),
     two("cuda_visible_devices_exist", visible("0,8"), "'0,8': 8"),
     two("cuda_visible_devices_exist", visible("0,-1,1"), "'0,-1,1': -1"),

@@ -1,4 +1,4 @@
-"""Changes that make the checks of checks/speed.py, checks/p2p.py and checks/nccl.py fail."""
+"""Changes that make the checks of checks/speed.py, host_copies.py, p2p.py and nccl.py fail."""
 
 from __future__ import annotations
 
@@ -62,6 +62,14 @@ PAIRS = (
         gemm(5, "bf16", verified=False, wrong="3 of 8192 rows are wrong, off by up to 0.4 of their length"),
         "bf16: 3 of 8192 rows are wrong",
     ),
+    two(
+        "gpu_hangs_in_nothing_that_others_finish",
+        speed(
+            gemms=without(lambda entry: entry.gpu == 3),
+            lost=more(Lost(topic="gemm", gpus=(3,), how="killed", why="no end within 22 s")),
+        ),
+        "gemm: no end within 22 s",
+    ),
     two("gpu_computes_right_products", gemm(2, "tf32", verified=False), "tf32: the product is not that of"),
     two("gpu_is_as_fast_as_its_peers", gemm(3, "bf16", flops_per_s=times(0.95)), "bf16 697.1 TFLOP/s, 5.2% below"),
     Pair(
@@ -93,6 +101,11 @@ PAIRS = (
         found="on 8 of 16 GPUs, others on 8: which is wrong nobody can tell",
     ),
     two("copies_arrive_unchanged", copy(2, "h2d_all", verified=False), "wrong bytes in h2d_all"),
+    two(
+        "gpus_share_the_way_to_the_host",
+        speed(bandwidths=item(lambda entry: entry.kind == "d2h_all", having(times_s=times(4)))),
+        "d2h of 8 GPUs at once 105.",
+    ),
     two("gpu_memory_is_fast", copy(1, "hbm", times_s=times(1 / 0.93)), "hbm 2437.6 GB/s, 7.0% below"),
     two("pcie_carries_its_width_under_load", copy(4, "h2d", times_s=times(2)), "h2d 27.6 GB/s"),
     two(
