@@ -191,8 +191,9 @@ class Leader:
 
 def _devices(torch: Any, spec: dict[str, Any]) -> list[str]:
     """By their places among those that are shown; by number where all are, because this library read it earlier."""
-    shown, numbered = spec["devices"], spec.get("numbered")
-    masked = not spec.get("visible") or not numbered or torch.cuda.device_count() <= len(shown)
+    shown: list[str] = spec["devices"]
+    numbered: list[str] = spec.get("numbered") or shown
+    masked = not spec.get("visible") or torch.cuda.device_count() <= len(shown)
     return shown if masked else numbered
 
 
