@@ -3,10 +3,10 @@
 import pytest
 
 from diag.facts.derived import has_nvidia, loads, of_gpus
-from diag.facts.device import Gpu
+from diag.facts.device import UNSAID, Gpu
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.record import NotMeasured
+from diag.facts.record import NotMeasured, Record, peek
 from diag.facts.under_load import HARDWARE, clocks_told, slowed_by
 from diag.facts.verdict import finding
 
@@ -17,6 +17,16 @@ MOST_ROWS = 512
 
 of_nvidia = pytest.mark.applies(lambda gpu: gpu.vendor == "nvidia", reason="not an NVIDIA GPU")
 on_nvidia = pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
+
+
+def says(record: Record, field: str) -> bool:
+    """Whether it has such a thing, and its vendor's tool is one that tells of it."""
+    return peek(record, field) not in (None, UNSAID)
+
+
+def says_of_memory(gpu: Gpu, field: str) -> bool:
+    """Of memory that it takes out of use."""
+    return says(gpu, "retired") and gpu.retired is not None and says(gpu.retired, field)
 
 
 @pytest.mark.applies(lambda gpu: gpu.health is not None, reason="its vendor's tool has no word for its health")
@@ -41,7 +51,7 @@ def check_gpu_has_no_uncorrected_memory_errors(gpu: Gpu) -> None:
     """An uncorrectable error ends the program that used that memory, or leaves wrong numbers in its results.
 
     Do: reset the GPU so that the memory is taken out of use; replace it if the count rises again.
-    $ ssh {node} nvidia-smi --id={subject} --query --display=ECC,ROW_REMAPPER
+    $ ssh {node} 'nvidia-smi -i {subject} -q -d ECC,ROW_REMAPPER || amd-smi metric --ecc || mx-smi --count-ecc'
     """
     assert gpu.ecc is not None
     found = gpu.ecc.volatile_uncorrected
@@ -95,59 +105,66 @@ def check_no_change_of_ecc_is_pending(node: Node) -> None:
     assert not found, finding(found, "no change pending")
 
 
-@of_nvidia
-@pytest.mark.applies(lambda gpu: gpu.retired is not None, reason="it takes no memory out of use")
+@pytest.mark.applies(
+    lambda gpu: says_of_memory(gpu, "pending"),
+    reason="it takes no memory out of use, or its vendor's tool does not say what waits",
+)
 @pytest.mark.cause("gpu_memory_ecc_error")
 def check_no_memory_waits_to_be_taken_out_of_use(gpu: Gpu) -> None:
     """Faulty memory stays in use until the GPU is reset; the program that meets it next ends there.
 
-    Do: end what runs on it and reset it: nvidia-smi --gpu-reset --id={subject} (needs root), or reboot.
-    $ ssh {node} nvidia-smi --id={subject} --query --display=PAGE_RETIREMENT,ROW_REMAPPER
+    Do: end what runs on it and reset it (nvidia-smi --gpu-reset --id={subject}, or as its vendor says), or reboot.
+    $ ssh {node} 'nvidia-smi -i {subject} -q -d PAGE_RETIREMENT,ROW_REMAPPER || amd-smi bad-pages || npu-smi info'
     """
     assert gpu.retired is not None
     assert not gpu.retired.pending, finding(f"{gpu.retired.kind} of memory wait for a reset", "none pending")
 
 
-@of_nvidia
-@pytest.mark.applies(lambda gpu: gpu.retired is not None, reason="it takes no memory out of use")
+@pytest.mark.applies(
+    lambda gpu: says_of_memory(gpu, "failed"),
+    reason="it takes no memory out of use, or its vendor's tool does not say where that failed",
+)
 @pytest.mark.cause("gpu_memory_ecc_error")
 def check_faulty_memory_could_be_taken_out_of_use(gpu: Gpu) -> None:
-    """A row that could not be remapped stays faulty: its bank has no spare left; after hundreds, others follow soon.
+    """Memory that could not be remapped or reserved stays faulty: there is nothing left to replace it with.
 
     Do: drain the node and have the GPU replaced.
-    $ ssh {node} nvidia-smi --id={subject} --query --display=ROW_REMAPPER
+    $ ssh {node} 'nvidia-smi -i {subject} -q -d ROW_REMAPPER || amd-smi bad-pages'
     """
     assert gpu.retired is not None
-    assert not gpu.retired.failed, finding("a row of memory could not be remapped", "every faulty row remapped")
-    remapped = gpu.retired.uncorrected if gpu.retired.kind == "rows" else 0
-    assert remapped <= MOST_ROWS, finding(f"{remapped} rows remapped after uncorrected errors", f"at most {MOST_ROWS}")
+    found = "a row of memory could not be remapped" if gpu.retired.kind == "rows" else "a page could not be reserved"
+    assert not gpu.retired.failed, finding(found, "all faulty memory out of use")
+    rows = gpu.retired.uncorrected if gpu.retired.kind == "rows" else 0
+    assert rows <= MOST_ROWS, finding(f"{rows} rows remapped after uncorrected errors", f"at most {MOST_ROWS}")
 
 
-@of_nvidia
-@pytest.mark.applies(lambda gpu: gpu.temperature_c is not None, reason="it has no sensor")
-@pytest.mark.applies(lambda gpu: gpu.slowdown_c is not None, reason="it does not say where it slows down")
+@pytest.mark.applies(lambda gpu: says(gpu, "temperature_c"), reason="no sensor that its vendor's tool reads")
+@pytest.mark.applies(lambda gpu: says(gpu, "slowdown_c"), reason="its vendor's tool does not say where it slows down")
 @pytest.mark.cause("gpu_throttled")
 def check_gpu_is_cooler_than_where_it_slows_down(gpu: Gpu) -> None:
     """At that temperature it halves its clocks, and every GPU that works with it waits.
 
     Do: look at fans, filters, the room, and what runs on it.
-    $ ssh {node} nvidia-smi --id={subject} --query --display=TEMPERATURE,PERFORMANCE
+    $ ssh {node} 'nvidia-smi -i {subject} -q -d TEMPERATURE,PERFORMANCE || amd-smi metric -g {subject} --temperature'
     """
     assert gpu.temperature_c is not None
     assert gpu.slowdown_c is not None
     assert gpu.temperature_c < gpu.slowdown_c, finding(f"{gpu.temperature_c} °C", f"below {gpu.slowdown_c} °C")
 
 
-@of_nvidia
+@pytest.mark.applies(
+    lambda gpu: says(gpu, "throttled_by"),
+    reason="its driver or its vendor's tool does not say what holds its clocks back",
+)
 @pytest.mark.needs("check_gpu_is_cooler_than_where_it_slows_down")
 @pytest.mark.cause("gpu_throttled")
 def check_gpu_is_not_slowed_down_by_its_board(gpu: Gpu) -> None:
-    """Heat, a weak power supply or its brake signal cut the clocks to a half or less, whatever runs there.
+    """Heat, a weak power supply or its brake signal cut the clocks, mostly to a half or less, whatever runs there.
 
     Do: look at cooling, power cables and power supplies; then the node's own log (BMC).
-    $ ssh {node} nvidia-smi --id={subject} --query --display=PERFORMANCE,POWER,TEMPERATURE
+    $ ssh {node} 'nvidia-smi -i {subject} -q -d PERFORMANCE,POWER || amd-smi metric -g {subject} --throttle --power'
     """
-    slowed = [reason for reason in gpu.throttled_by if reason in HARDWARE]
+    slowed = [reason for reason in gpu.throttled_by or () if reason in HARDWARE]
     assert not slowed, finding(f"clocks are cut by {', '.join(slowed)}", "no slowdown by hardware")
 
 
@@ -174,7 +191,7 @@ def check_gpu_is_not_slowed_down_under_load(gpu: Gpu, node: Node) -> None:
 
 
 def held_back(gpu: Gpu) -> str:
-    return ", ".join(reason for reason in gpu.throttled_by if reason in SOFTWARE_SLOWS)
+    return ", ".join(reason for reason in gpu.throttled_by or () if reason in SOFTWARE_SLOWS)
 
 
 @on_nvidia

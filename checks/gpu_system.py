@@ -10,6 +10,8 @@ from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 PEER_MODULES = ("nvidia_peermem", "nv_peer_mem")
+OPENED = ("amd", "hygon", "metax", "ascend")
+"""Vendors beside NVIDIA of which it is known which files a program opens."""
 ONE_SWITCH = ("PIX", "PXB")
 """Paths that stay below the host bridge, unless ACS sends them up."""
 
@@ -37,13 +39,19 @@ def check_driver_library_is_of_the_loaded_driver(node: Node) -> None:
     assert mismatch is None, finding(f"{mismatch}", "library and kernel module of one version")
 
 
-@on_nvidia
+def files_are_read(node: Node) -> bool:
+    """NVIDIA's always; those of others beside a tool: without one it may be a processor's own graphics."""
+    return has_nvidia(node) or bool(system(node).files) or any(gpu.vendor in OPENED for gpu in node.gpus)
+
+
+@on_gpus
+@pytest.mark.applies(files_are_read, reason="no GPU whose device files are looked at")
 @pytest.mark.cause("container_loses_gpu_cgroup_reload")
 def check_device_files_are_open_to_us(node: Node) -> None:
-    """CUDA opens /dev/nvidia*: without them an engine sees no GPU, also where root's nvidia-smi shows all of them.
+    """A program opens /dev/nvidia*, /dev/kfd or their like: else it sees no GPU, though root's tool shows all of them.
 
-    Do: add the user to their group, run nvidia-modprobe -u -c0; in a container, recreate it with its devices.
-    $ ssh {node} 'ls -l /dev/nvidia*; id'
+    Do: add the user to their group (NVIDIA: run nvidia-modprobe -u -c0); in a container, recreate it with its devices.
+    $ ssh {node} 'ls -l /dev/nvidia* /dev/kfd /dev/dri/render* /dev/mxcd /dev/davinci*; id'
     """
     closed = system(node).files
     assert not closed, finding("; ".join(closed[:4]), "all readable and writable")

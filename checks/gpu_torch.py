@@ -4,13 +4,21 @@ import re
 
 import pytest
 
-from diag.facts.derived import has_accelerator, has_nvidia, setting
+from diag.facts.derived import has_accelerator, has_nvidia, in_container, setting
 from diag.facts.device import Gpu, TorchView
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured
 from diag.facts.verdict import finding
 
 COMPILED = re.compile(r"(sm|compute)_(\d+)(\d)[af]?$")
+CUDA = "CUDA_VISIBLE_DEVICES"
+HIDING = {
+    "amd": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", CUDA),
+    "hygon": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", CUDA),
+    "metax": ("MACA_VISIBLE_DEVICES", CUDA),
+}
+"""Vendors beside NVIDIA of which torch.cuda speaks -> each variable that may hide some from it. In a container their
+tools may show what it was not given."""
 EXACT = ("a", "f")
 """Ends of architectures that run on one kind of GPU only: sm_90a."""
 
@@ -29,43 +37,56 @@ def view(node: Node) -> TorchView:
 
 
 def for_gpus(node: Node) -> bool:
-    return view(node).built_for is not None
+    return view(node).built_for is not None or view(node).available
+
+
+def computes_by_cuda(node: Node) -> bool:
+    """NVIDIA, and whose GPUs answer as a vendor's whose torch computes through torch.cuda, too."""
+    return has_nvidia(node) or any(gpu.vendor in HIDING for gpu in node.gpus)
+
+
+by_cuda = pytest.mark.applies(computes_by_cuda, reason="no GPU of which torch.cuda speaks")
 
 
 def visible(node: Node) -> int:
-    """How many the environment leaves, of slices (MIG) one; what it names wrongly is another check's."""
-    value = setting(node, "CUDA_VISIBLE_DEVICES")
-    if not value:
-        return len(node.gpus) if value is None else 0
-    words = [word.strip() for word in value.split(",")]
+    """How many the environment leaves; what it names wrongly is another check's."""
+    names = HIDING.get(node.gpus[0].vendor, (CUDA,)) if node.gpus else (CUDA,)
+    values = [value for name in names if (value := setting(node, name)) is not None]
+    left = min([len(node.gpus), *map(named, values)])
+    return left if has_nvidia(node) or not in_container(node) else min(left, 1)
+
+
+def named(value: str) -> int:
+    """Of slices (MIG) torch shows one."""
+    words = [word.strip() for word in value.split(",")] if value else []
     whole = [word for word in words if not word.startswith("MIG-")]
-    return min(len(node.gpus), len(whole) + (len(whole) < len(words)))
+    return len(whole) + (len(whole) < len(words))
 
 
 @on_gpus
 @with_torch
-@pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
+@by_cuda
 @pytest.mark.needs("check_cuda_visible_devices_exist", "check_device_files_are_open_to_us")
 @pytest.mark.cause("gpu_arch_unsupported")
 def check_torch_is_built_for_gpus(node: Node) -> None:
     """A build for the CPU starts, finds no GPU, and the engine says "No CUDA GPUs are available" or runs on the CPU.
 
-    Do: install the build of torch for CUDA that the engine asks for.
-    $ ssh {node} 'python3 -c "import torch; print(torch.__version__, torch.version.cuda)"'
+    Do: install the build of torch for these GPUs that the engine asks for: CUDA, ROCm, or their vendor's own.
+    $ ssh {node} 'python3 -c "import torch; print(torch.__version__, torch.version.cuda, torch.version.hip)"'
     """
-    assert for_gpus(node), finding(f"torch {view(node).version} is built for the CPU", "a build for CUDA")
+    assert for_gpus(node), finding(f"torch {view(node).version} is built for the CPU", "a build for its GPUs")
 
 
 @on_gpus
 @with_torch
-@pytest.mark.applies(has_nvidia, reason="no NVIDIA GPU")
+@by_cuda
 @pytest.mark.needs("check_torch_is_built_for_gpus", "check_driver_library_is_of_the_loaded_driver")
 @pytest.mark.cause("cuda_visible_devices_wrong")
 def check_torch_sees_every_gpu(node: Node) -> None:
     """An engine takes what torch shows it: a rank whose GPU is missing there ends at start.
 
-    Do: look at CUDA_VISIBLE_DEVICES, at the container's devices, and at what torch says.
-    $ ssh {node} 'python3 -c "import torch; print(torch.cuda.device_count())"; nvidia-smi -L'
+    Do: look at CUDA_VISIBLE_DEVICES (HIP_, ROCR_, MACA_), at the container's devices, and at what torch says.
+    $ ssh {node} 'python3 -c "import torch; print(torch.cuda.device_count())"; nvidia-smi -L || amd-smi list'
     """
     seen, expected = len(view(node).devices), visible(node)
     why = f" ({view(node).why_not})" if view(node).why_not else ""

@@ -12,6 +12,7 @@ from diag.data_interface import Place, choose
 from diag.facts.device import Gpu, TorchView
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
+from diag.facts.software import BUILDS
 from diag.inventory import fold
 
 ALONE_RANKS = 2
@@ -23,8 +24,8 @@ SHOWN_BY: Mapping[str, tuple[str, ...]] = {
     "metax": ("MACA_VISIBLE_DEVICES", CUDA),
 }
 """Vendor -> the variables that show a program its GPUs, the first that is set counts; all others: CUDA's."""
-BUILDS = ("rocm", "metax", "das")
-"""In the versions of torch that compute through torch.cuda and may name no CUDA: AMD's, MetaX's, Hygon's."""
+OTHER_THAN_CUDA = {"ascend": "computes through torch.npu, which is not measured"}
+"""Vendors on whose devices torch.cuda does not compute."""
 OTHER_PYTHON = "name another with --python"
 
 
@@ -103,6 +104,20 @@ def without_torch(node: Node) -> str:
         python = node.agent.executable if is_known(node, "agent") else "its interpreter"
         return f"no torch under {python}; {OTHER_PYTHON}"
     return ""
+
+
+def without_cuda(node: Node) -> str:
+    """Why torch.cuda cannot compute there, by whose devices and how torch was built; empty: nothing speaks against it.
+
+    ROCm, MetaX and Hygon compute through torch.cuda; AMD's own images name no build in their versions.
+    """
+    vendors = {gpu.vendor for gpu in node.gpus} if is_known(node, "gpus") else set()
+    for vendor in sorted(vendors & set(OTHER_THAN_CUDA)):
+        return f"{vendor} {OTHER_THAN_CUDA[vendor]}"
+    torch, view = str(node.software.torch), peek(node, "torch_view")
+    built = (peek(node.software, "hip"), view.built_for if isinstance(view, TorchView) else None)
+    named = any(isinstance(each, str) for each in built) or any(build in torch for build in BUILDS)
+    return "" if named or peek(node.software, "cuda") is not None else f"torch {torch} has no CUDA"
 
 
 def without_gpus(node: Node) -> str:
@@ -187,10 +202,7 @@ def _slice(gpu: Gpu, name: str) -> Gpu | None:
 
 
 def _why_not_nccl(node: Node) -> str:
-    torch = str(node.software.torch)
-    if peek(node.software, "cuda") is None and not any(build in torch for build in BUILDS):
-        return f"torch {torch} has no CUDA"
-    if reason := without_gpus(node):
+    if reason := without_cuda(node) or without_gpus(node):
         return reason
     for gpu in node.gpus:
         if peek(gpu, "mig") is True:

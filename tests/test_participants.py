@@ -10,7 +10,7 @@ from diag.facts.network import Interface
 from diag.facts.node import Agent, Node, Reach
 from diag.facts.record import Missing, NotMeasured
 from diag.facts.software import Setting, Software
-from diag.participants import participants, seen_gpus
+from diag.participants import participants, seen_gpus, without_cuda
 from diag.remote.child import sight
 
 LO = Interface(name="lo", kind="loopback", state="unknown", mtu_bytes=65536, addresses=("127.0.0.1/8",))
@@ -91,6 +91,37 @@ def test_ranks_on_gpus_of_metax_are_told_the_order_of_its_tool():
     who = participants([metax()], {})
     assert who.backend == "nccl"
     assert who.shown == ({"MACA_VISIBLE_DEVICES": "0,1,2,3", "CUDA_VISIBLE_DEVICES": "0,1,2,3"},)
+
+
+OF_AMD = "2.9.0a0+git1c57644"
+"""As AMD's own images call theirs."""
+ROCM = TorchView(available=True, version=OF_AMD, built_for="rocm 7.0.51831")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"software": Software(torch=OF_AMD, cuda=None, hip="7.0.51831")}, {"torch": OF_AMD, "torch_view": ROCM}],
+)
+def test_a_build_of_amds_own_runs_nccl_however_its_version_is_called(fields: dict[str, object]):
+    node = a_node(1, gpus=4, **fields)
+    ours = msgspec.structs.replace(node, gpus=tuple(msgspec.structs.replace(gpu, vendor="amd") for gpu in node.gpus))
+    assert without_cuda(ours) == ""
+    assert (participants([ours], {}).backend, participants([ours], {}).ranks) == ("nccl", (4,))
+
+
+def test_a_build_that_is_for_nothing_but_the_cpu_is_told_so():
+    node = a_node(1, gpus=4, software=Software(torch=OF_AMD, cuda=None, hip=None))
+    assert without_cuda(node) == f"torch {OF_AMD} has no CUDA"
+
+
+def test_npus_are_not_measured_through_a_torch_that_has_no_cuda_and_the_reason_says_so():
+    view = TorchView(available=True, version="2.7.1", built_for="torch_npu 2.7.1")
+    node = a_node(1, torch="2.7.1", gpus=4, torch_view=view)
+    npus = msgspec.structs.replace(node, gpus=tuple(msgspec.structs.replace(gpu, vendor="ascend") for gpu in node.gpus))
+    assert without_cuda(npus) == "ascend computes through torch.npu, which is not measured"
+    assert (
+        participants([npus], {}).backend_why == "gloo: ascend computes through torch.npu, which is not measured on n1"
+    )
 
 
 def test_what_the_environment_of_metax_hides_stays_hidden():

@@ -34,7 +34,7 @@ CAUSES = {
     "nccl_torch_library_mismatch": "wrong/missing libnccl for this torch build",
     "ib_link_flapping": "port/cable/switch errors; error 12 at random times, async port error",
     "mtu_mismatch": "active MTU differs between peers or is smaller than the library assumes: silent hang or length/access errors",
-    "container_loses_gpu_cgroup_reload": "running container loses GPUs after systemd daemon-reload",
+    "container_loses_gpu_cgroup_reload": "device files of the GPUs are closed to this user, or to a container since systemd was reloaded",
     "open_files_limit": "nofile limit (or libzmq socket cap) too small",
     "host_ram_oom_killed": "process SIGKILLed for host/cgroup memory (-9)",
     "p2p_not_supported": "peer access not supported between these GPUs, yet a feature demands it",

@@ -6,7 +6,12 @@ thing (no ECC on a consumer card); ``Missing``: it has or may have, and could no
 
 from __future__ import annotations
 
-from diag.facts.record import UNASKED, Known, Record
+from typing import Any
+
+from diag.facts.record import UNASKED, Known, Record, unknown
+
+UNSAID: Any = unknown("its vendor's tool does not say, or is not asked for it")
+"""In a field of which nothing could ever be known here, whatever the state of the node."""
 
 
 class PciDevice(Record, frozen=True, kw_only=True):
@@ -156,7 +161,7 @@ class Gpu(Record, frozen=True, kw_only=True):
     """What is enforced now."""
     power_default_w: Known[float | None] = UNASKED
     clocks: Known[Clocks] = UNASKED
-    throttled_by: Known[tuple[str, ...]] = UNASKED
+    throttled_by: Known[tuple[str, ...] | None] = UNASKED
     """``hw_slowdown``, ``hw_thermal_slowdown``, ``sw_thermal_slowdown``, ``hw_power_brake``, ``sw_power_cap``, …; idle
     and clocks that an application set are none."""
     pcie: Known[Pcie | None] = UNASKED
@@ -241,7 +246,7 @@ class TorchView(Record, frozen=True, kw_only=True):
     why_not: str = ""
     version: str
     built_for: str | None = None
-    """``cuda 12.8``, ``rocm 6.4``; None: for the CPU."""
+    """``cuda 12.8``, ``rocm 6.4``, ``metax``, ``torch_npu 2.7.1``; None: for the CPU."""
     architectures: tuple[str, ...] = ()
     """Compiled in: ``sm_90``, ``compute_90``, ``gfx942``."""
     devices: tuple[str, ...] = ()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from diag.facts.record import UNASKED, Known, Record
 
+BUILDS = ("rocm", "metax", "das")
+"""In the versions of torch that compute through torch.cuda and may name no CUDA: AMD's, MetaX's, Hygon's."""
+
 
 class Package(Record, frozen=True, kw_only=True):
     """An installed Python distribution, from its metadata (nothing is imported). ``version`` None: not installed."""
@@ -24,6 +27,8 @@ class Software(Record, frozen=True, kw_only=True):
     """From the nvidia-nccl-cu* distribution or a libnccl on the loader's path; None: neither."""
     cuda: Known[str | None] = UNASKED
     """CUDA that torch was built for (``+cu128`` or nvidia-cuda-runtime); None: a CPU build or no torch."""
+    hip: Known[str | None] = UNASKED
+    """HIP of ROCm that torch was built for, by its own files; None: another build or no torch."""
     ollama: Known[str | None] = UNASKED
     driver: Known[str | None] = UNASKED
     """Kernel module version of the GPU driver (``/sys/module/nvidia/version``); None: no such module."""

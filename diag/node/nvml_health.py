@@ -152,6 +152,6 @@ READS: dict[str, Callable[[Any, Any], Any]] = {
     "power_cap_w": _watts("nvmlDeviceGetEnforcedPowerLimit"),
     "power_default_w": _watts("nvmlDeviceGetPowerManagementDefaultLimit"),
     "clocks": _clocks,
-    "throttle": _throttle,
+    "throttle": lambda nv, handle: has(nv, lambda: _throttle(nv, handle)),
     "pcie": _pcie,
 }

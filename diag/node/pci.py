@@ -32,6 +32,15 @@ ACCELERATORS = {
 }
 """Vendor -> name and the classes of its accelerators; other classes of the same vendor are bridges, audio, DMA …"""
 
+GRAPHICS = (
+    "15dd", "15d8", "1636", "1638", "164c", "15e7", "163f", "1681", "164d", "1506", "164e", "13c0", "15bf", "15c8",
+    "164f", "1900", "1901",
+)  # fmt: skip
+"""AMD's of processors (Raven to Hawk Point; Raphael and Granite Ridge also in servers), by pci.ids: no accelerators.
+Those that ROCm supports (Ryzen AI, MI300A) are not among them."""
+OF_GRAPHICS = "/dev/kfd"
+"""Their driver makes this file, too."""
+
 HCAS = {"15b3": "mellanox", "14e4": "broadcom", "8086": "intel", "1d0f": "amazon", "19e5": "huawei", "1077": "qlogic"}
 WIDEST = 32
 """Lanes; emulated devices say 63 or 255."""
@@ -67,16 +76,21 @@ def _devices(root: str) -> dict[str, Any]:
     folder = os.path.join(bus, "pci/devices")
     if not os.path.isdir(os.path.join(bus, "pci")) and os.listdir(bus):
         return {"devices": [], "files": files(root), "nvswitches": 0}  # this kernel has buses, but none is PCI
-    switches = 0
+    switches = graphics = 0
     found = []
     for address in sorted(os.listdir(folder)):
         # One read for each device that is of no interest: ``modalias`` holds vendor, device and class.
         identity = _identity(proc.line(os.path.join(folder, address, "modalias")) or "")
         switches += (identity[0], identity[2]) == NVSWITCH
+        if identity[0] == "1002" and identity[1] in GRAPHICS:
+            graphics += 1
+            continue
         row = _device(folder, address, *identity)
         if row:
             found.append(row)
-    return {"devices": found, "files": files(root), "nvswitches": switches}
+    theirs = bool(graphics) and not any(row["vendor"] in ("amd", "hygon") for row in found)
+    present = [file for file in files(root) if not (theirs and file == OF_GRAPHICS)]
+    return {"devices": found, "files": present, "nvswitches": switches}
 
 
 def files(root: str = "/") -> list[str]:

@@ -1,4 +1,5 @@
-"""What does torch see under this interpreter? Imported in a child with a deadline; no GPU context is created.
+"""What does torch (and torch_npu) see under this interpreter? Imported in a child with a deadline; no GPU context is
+created.
 
 Availability is asked with torch's own check through NVML; what only the CUDA runtime could say is not asked.
 """
@@ -86,7 +87,26 @@ def seen(torch: Any) -> dict[str, Any]:
         "types": [name for name in ("bfloat16", "float8_e4m3fn") if hasattr(torch, name)],
         "nccl": _nccl(torch),
         "libcuda": _libcuda(),
+        "npu": None if count else _npu(torch),
     }
+
+
+def _npu(torch: Any) -> dict[str, Any] | None:
+    """What Ascend's extension of torch says, where it is installed; it makes no context, either."""
+    import importlib.util
+
+    if importlib.util.find_spec("torch_npu") is None:
+        return None
+    try:
+        version = str(importlib.import_module("torch_npu").__version__)
+        count = int(torch.npu.device_count())
+    except Exception as error:  # without CANN its import fails in several ways
+        return {
+            "version": None,
+            "count": 0,
+            "why_not": " ".join(f"{type(error).__name__}: {error}".split())[:WHY_AT_MOST],
+        }
+    return {"version": version, "count": count if count and torch.npu.is_available() else 0, "why_not": ""}
 
 
 def _count(torch: Any) -> tuple[int, str]:

@@ -6,8 +6,9 @@ import re
 
 import msgspec
 
+from diag.facts.record import NotMeasured
 from diag.facts.software import Package, Software
-from diag.probes.probe import Answers, Probe, always, told
+from diag.probes.probe import Answers, Probe, always, maybe, told
 from diag.probes.verbs import Ask, Request
 
 ENGINES = ("torch", "vllm", "sglang", "lmdeploy", "ray")
@@ -53,6 +54,7 @@ def read(answers: Answers) -> Software:
         torch=torch,
         nccl=_nccl(found),
         cuda=_cuda(found, torch),
+        hip=maybe(lambda: _hip(found, torch)),
         ollama=_ollama(found.ollama),
         driver=found.driver,
     )
@@ -81,6 +83,14 @@ def _cuda(found: _Software, torch: str | None) -> str | None:
         return f"{match[1]}.{match[2]}"
     runtime = next((v for name, v in found.packages.items() if name.startswith("nvidia-cuda-runtime")), None)
     return ".".join(runtime.split(".")[:2]) if runtime and "+cpu" not in torch else None
+
+
+def _hip(found: _Software, torch: str | None) -> str | None:
+    if found.torch is not None:
+        return found.torch.hip
+    if torch is not None:
+        raise NotMeasured("torch's version.py cannot be read")
+    return None
 
 
 def _ollama(said: str | None) -> str | None:

@@ -17,7 +17,7 @@ from diag.facts.device import Gpu
 from diag.facts.node import Node
 from diag.facts.record import NotMeasured, is_known, peek
 from diag.facts.speed import Lost
-from diag.participants import BUILDS, seen_gpus, without_gpus, without_torch
+from diag.participants import seen_gpus, without_cuda, without_gpus, without_torch
 from diag.remote.child import Child, sight
 from diag.remote.watched import stop_c, watched
 from diag.units import GIB, MIB
@@ -89,11 +89,8 @@ def schedule(node: Node, level: str, *, minutes: float = 0.0, busy: str = "", la
 
 
 def _gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
-    if reason := without_torch(node):
+    if reason := without_torch(node) or without_cuda(node):
         raise NotMeasured(reason)
-    torch = str(node.software.torch)
-    if peek(node.software, "cuda") is None and not any(build in torch for build in BUILDS):
-        raise NotMeasured(f"torch {torch} has no CUDA")
     gpus, hidden = seen_gpus(node)
     if not gpus:
         raise NotMeasured(hidden or "no GPU answered")

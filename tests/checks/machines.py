@@ -172,6 +172,7 @@ def _software(torch, *, nccl, cuda, driver, engine, version) -> Software:
         torch=torch,
         nccl=nccl,
         cuda=cuda,
+        hip=None,
         ollama=None,
         driver=driver,
     )

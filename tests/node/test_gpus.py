@@ -157,6 +157,7 @@ FUNCTIONS = {
     "nvmlDeviceGetTemperature": "temperature_c", "nvmlDeviceGetPowerUsage": "power_w",
     "nvmlDeviceGetFieldValues": "memory_temperature_c", "nvmlDeviceGetCurrPcieLinkGeneration": "pcie",
     "nvmlDeviceGetPersistenceMode": "persistence", "nvmlDeviceGetGpuFabricInfoV": "fabric",
+    "nvmlDeviceGetCurrentClocksEventReasons": "throttle",
 }  # fmt: skip
 
 

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from tests.node.asking import Refused, ask
-from tests.node.trees import CONNECTX6_ETHERNET, CONNECTX7, H200, MI300X, NVSWITCH, VIRTIO_NET, pci_device, plant
+from tests.node.trees import (
+    CONNECTX6_ETHERNET,
+    CONNECTX7,
+    H200,
+    MI300X,
+    NVSWITCH,
+    RAPHAEL,
+    VIRTIO_NET,
+    pci_device,
+    plant,
+)
 
 
 def test_gpus_and_hcas_are_found_and_bridges_and_virtual_cards_are_not(tmp_path: Path):
@@ -33,6 +43,21 @@ def test_gpus_and_hcas_are_found_and_bridges_and_virtual_cards_are_not(tmp_path:
     assert not gpu["virtual_function"]
     assert ethernet["numa_node"] is None
     assert found["files"] == ["/dev/nvidia0"]
+
+
+def test_graphics_of_a_processor_are_no_accelerator_and_neither_is_their_device_file(tmp_path: Path):
+    tree = {**pci_device("0000:c5:00.0", RAPHAEL, driver="-> ../../drivers/amdgpu"), "dev/kfd": "", "dev/null": ""}
+    root = plant(tmp_path, tree)
+    assert ask("pci:devices", root=root) == {"devices": [], "files": [], "nvswitches": 0}
+    assert ask("accelerators:tools", root=root, vendors={}, seconds=5) == {"absent": True}
+    assert ask("gpu_system:system", root=root) == {"absent": True}
+
+
+def test_beside_graphics_of_a_processor_an_accelerator_keeps_its_device_file(tmp_path: Path):
+    tree = {**pci_device("0000:c5:00.0", RAPHAEL), **pci_device("0000:1d:00.0", MI300X), "dev/kfd": ""}
+    found = ask("pci:devices", root=plant(tmp_path, tree))
+    assert [row["address"] for row in found["devices"]] == ["0000:1d:00.0"]
+    assert found["files"] == ["/dev/kfd"]
 
 
 def test_an_ethernet_card_is_an_hca_once_an_rdma_driver_has_registered_it(tmp_path: Path):

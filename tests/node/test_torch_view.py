@@ -46,6 +46,7 @@ def test_torch_says_what_it_sees_and_how_it_was_built(tmp_path: Path):
     assert found == {
         "torch": "2.8.0+cu128", "cuda": "12.8", "hip": None, "count": 2, "why_not": "", "indices": [1, 0],
         "architectures": ["sm_80", "sm_90", "compute_90"], "types": ["bfloat16", "float8_e4m3fn"], "nccl": "2.27.3",
+        "npu": None,
     }  # fmt: skip
 
 
@@ -57,6 +58,34 @@ def test_why_it_sees_no_gpu_is_told_in_its_own_words(tmp_path: Path):
 def test_a_torch_that_cannot_be_imported_is_quoted(tmp_path: Path):
     with pytest.raises(Refused, match=r"RuntimeError: ImportError: libcudnn\.so\.9: cannot open"):
         view(tmp_path, torch="raise ImportError('libcudnn.so.9: cannot open')")
+
+
+OF_ASCEND = """
+import types
+__version__ = "2.7.1+cpu"
+version = types.SimpleNamespace(cuda=None, hip=None)
+_C = types.SimpleNamespace()
+cuda = types.SimpleNamespace(device_count=lambda: 0)
+npu = types.SimpleNamespace(device_count=lambda: 8, is_available=lambda: True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [
+        (None, None),
+        ("__version__ = '2.7.1.post2'", {"version": "2.7.1.post2", "count": 8, "why_not": ""}),
+        (
+            "raise ImportError('libascend_hal.so: cannot open shared object file')",
+            {"version": None, "count": 0, "why_not": "ImportError: libascend_hal.so: cannot open shared object file"},
+        ),
+    ],
+)
+def test_npus_are_seen_through_torchs_extension(tmp_path: Path, extension: str | None, expected: object):
+    if extension:
+        plant(tmp_path, {"site/torch_npu/__init__.py": extension})
+    found = view(tmp_path, torch=OF_ASCEND)
+    assert (found["count"], found["npu"]) == (0, expected)
 
 
 def test_an_import_that_hangs_is_left_alone_in_time(tmp_path: Path):

@@ -41,6 +41,15 @@ def test_cuda_is_what_torch_was_built_for(packages: dict[str, str], torch: dict[
     assert software(packages=packages, torch=torch).cuda == cuda
 
 
+def test_a_build_for_rocm_is_told_by_torchs_own_files():
+    torch = {"version": "2.9.0a0+git1c57644", "cuda": None, "hip": "7.0.51831"}
+    assert (software(torch=torch).hip, software(torch=torch).cuda) == ("7.0.51831", None)
+    assert software(packages={}, torch=None).hip is None
+    assert peek(software(packages={"torch": "2.8.0"}, torch=None), "hip") == Missing(
+        "torch's version.py cannot be read"
+    )
+
+
 def test_a_torch_without_metadata_is_still_a_torch():
     assert software(packages={}, torch={"version": "2.7.0a0+git", "cuda": "12.6", "hip": None}).torch == "2.7.0a0+git"
 

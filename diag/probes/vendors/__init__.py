@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.device import Between, Gpu, Pcie
+from diag.facts.device import UNSAID, Between, Gpu, Pcie
 from diag.facts.record import UNASKED, Missing, NotMeasured, peek
 from diag.probes.probe import Answers, gap, told
 from diag.probes.vendors import amd, ascend, generic, hygon, metax
@@ -90,8 +90,7 @@ def _told(gpu: Gpu, found: Found) -> Gpu:
     """With its link as sysfs has it; what nobody was asked for says so."""
     address = str(peek(gpu, "pci_address"))
     pcie = _pcie(found.devices.get(address, {}), found.above.get(address, ()))
-    source = f"{found.tool or 'torch'} does not say, or is not asked for it"
-    unasked: dict[str, Any] = {name: gap(source) for name in gpu.__struct_fields__ if peek(gpu, name) == UNASKED}
+    unasked: dict[str, Any] = {name: UNSAID for name in gpu.__struct_fields__ if peek(gpu, name) == UNASKED}
     return msgspec.structs.replace(gpu, **{**unasked, "pcie": pcie})
 
 

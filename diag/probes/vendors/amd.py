@@ -188,7 +188,9 @@ def _throttled(row: Row) -> tuple[str, ...]:
         word = str(at(row, "throttled"))
         if word not in {"THROTTLED", "UNTHROTTLED"}:
             raise not_understood("throttle_status", word) from None
-        return ("hw_slowdown",) if word == "THROTTLED" else ()
+        if word == "THROTTLED":
+            raise NotMeasured("amd-smi says that it is throttled, and not by what") from None
+        return ()
     if not isinstance(said, dict):
         raise not_understood("amd-smi metric: throttle", str(said))
     states = {name: list(_leaves(said.get(f"{name}_violation_status"))) for name in VIOLATIONS}

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from diag.facts.device import Between, Ecc, Gpu, GpuProcess, Retired
-from diag.facts.record import NotMeasured
-from diag.probes.probe import gap, maybe
+from diag.facts.device import UNSAID, Between, Ecc, Gpu, GpuProcess, Retired
+from diag.facts.record import Missing, NotMeasured
+from diag.probes.probe import maybe
 from diag.probes.vendors import matrix
 from diag.probes.vendors.vendor import MIB, Found, Tool, figure, not_understood, pci_address, whole
 
@@ -47,7 +47,8 @@ HELD = re.compile(r"\|\s*(\d+)\s+(\d+)\s*\|\s*(\d+)\s*\|\s*(.*?)\s*\|\s*(\d+)\s*
 """NPU, chip, pid, name (often empty), MB."""
 LINKS = frozenset({"HCCS", "SIO", "HCCS_SW"})
 HEALTHY = "OK"
-UNSAID = ("", "-", "--", "NA", "N/A")
+COMING = "Double Bit Next-Isolated Pages Count"
+NO_HEALTH = ("", "-", "--", "NA", "N/A")
 """For a health that the tool itself does not know."""
 
 
@@ -110,7 +111,7 @@ def _body(text: str) -> list[str]:
 
 
 def _health(said: str) -> str:
-    if said in UNSAID:
+    if said in NO_HEALTH:
         raise NotMeasured(f"npu-smi info tells no health: {said!r}")
     return "ok" if said == HEALTHY else said
 
@@ -141,7 +142,6 @@ def _gpu(chip: _Chip, driver: Any, holders: Any, found: Found) -> Gpu:
         retired=maybe(lambda: _retired(counts)),
         temperature_c=maybe(lambda: whole(chip.temperature, "Temp(C)")),
         power_w=maybe(lambda: figure(chip.power, "Power(W), which the first chip of an NPU tells")),
-        throttled_by=gap("npu-smi info does not say"),
     )
 
 
@@ -208,10 +208,10 @@ def _ecc(counts: Any) -> Ecc:
 
 def _retired(counts: Any) -> Retired:
     """Pages to come ("next-isolated") are taken out at the next start; older versions do not name them."""
-    coming = maybe(lambda: _sum(counts, "Double Bit Next-Isolated Pages Count") > 0)
+    coming = maybe(lambda: _sum(counts, COMING) > 0)
     return Retired(
         kind="pages",
         corrected=maybe(lambda: _sum(counts, "Single Bit Isolated Pages Count")),
         uncorrected=_sum(counts, "Double Bit Isolated Pages Count"),
-        pending=coming,
+        pending=UNSAID if isinstance(coming, Missing) else coming,
     )

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diag.facts.device import Between, Ecc, Gpu, GpuProcess, Retired
+from diag.facts.device import UNSAID, Between, Ecc, Gpu, GpuProcess, Retired
 from diag.facts.record import NotMeasured
 from diag.probes.probe import gap, maybe
 from diag.probes.vendors import matrix
@@ -259,7 +259,7 @@ def _retired(counts: Row) -> Retired:
         kind="pages",
         corrected=gap("mx-smi --count-ecc does not count them"),
         uncorrected=_count(counts, "Retired Pages: Double Bit ECC"),
-        pending=gap("mx-smi --count-ecc does not say"),
+        pending=UNSAID,
     )
 
 

@@ -58,6 +58,11 @@ PAIRS = (
         "cut by hw_slowdown, hw_power_brake",
     ),
     two(
+        "faulty_memory_could_be_taken_out_of_use",
+        gpu(retired=having(kind="pages", failed=True)),
+        "a page could not be reserved",
+    ),
+    two(
         "gpu_is_not_slowed_down_under_load",
         hot(sm_mhz=1305, temperature_c=91, slowed_by=(("sw_power_cap", 8), ("hw_thermal_slowdown", 6))),
         "clocks are cut by hw_thermal_slowdown in gemm bf16: at 1,305 of 1,980 MHz, 91 °C",

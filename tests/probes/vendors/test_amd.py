@@ -58,6 +58,12 @@ def test_rocm_6_0_keeps_plain_numbers_under_other_names():
     assert peek(gpu, "retired") == Missing("amd-smi (bad pages) ended with status 2: amd-smi: unknown command")
 
 
+def test_a_gpu_that_is_throttled_by_nobody_knows_what_is_not_said_to_be_slowed_by_its_board():
+    text = synthetic("amd/6.0-metric.json").replace("UNTHROTTLED", "THROTTLED")
+    (gpu,) = amd.gpus(smi("6.0", metric=text))
+    assert peek(gpu, "throttled_by") == Missing("amd-smi says that it is throttled, and not by what")
+
+
 def test_a_process_is_seen_on_its_gpu_though_its_name_is_hidden():
     first, second = amd.gpus(smi("7.1"))
     assert first.processes == (GpuProcess(pid=8101, used_bytes=GIB),)
