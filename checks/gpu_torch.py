@@ -51,6 +51,7 @@ def visible(node: Node) -> int:
 
 
 def named(value: str) -> int:
+    """Of slices (MIG) torch shows one."""
     words = [word.strip() for word in value.split(",")] if value else []
     whole = [word for word in words if not word.startswith("MIG-")]
     return len(whole) + (len(whole) < len(words))

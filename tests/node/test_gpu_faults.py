@@ -114,6 +114,7 @@ def test_a_slot_with_half_its_lanes_and_links_that_are_down_fail_as_they_should(
     found = wrong(cluster(FAKE_LINKS_UP="3:16"))
     assert found == {
         ("gpus_have_equally_many_nvlinks_up", "gpu02", None),
+        ("gpus_of_a_fabric_use_all_their_nvlinks", "gpu02", None),
         ("nvlinks_are_as_many_as_on_peers", "gpu02", None),
     }
 
