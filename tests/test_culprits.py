@@ -7,7 +7,6 @@ import pytest
 
 from diag.facts.collective import Rank
 from diag.facts.network import Hostname
-from diag.facts.rdma import Increase
 from diag.facts.record import Missing
 from diag.facts.snapshot import Snapshot
 from diag.facts.verdict import Culprit
@@ -15,7 +14,6 @@ from diag.judge import judge
 from tests.checks.changes import Change, both, having, item, named, of_cluster, on
 from tests.checks.healthy import cpu_cluster, gpu_cluster
 from tests.checks.pairs.collective import cut_off, rank_of
-from tests.checks.pairs.links import by_rdma, cut_off_by_rdma
 from tests.checks.test_pairs import wrong
 
 
@@ -168,46 +166,6 @@ def test_a_collective_that_ended_without_a_culprit_is_a_failure_without_one():
     assert (failed.check, failed.found) == ("collective_finishes", "not finished after 90 s")
 
 
-@pytest.mark.parametrize("nodes", [("gpu02",), ("gpu01", "gpu02", "gpu03", "gpu04")])
-def test_rdma_that_carries_nothing_is_a_failure_where_tcp_carries_all(nodes):
-    judged = judge(cut_off_by_rdma("roce_gid_index", *nodes)(by_rdma(gpu_cluster())))
-    assert judged.exit_status == 1
-    failed = {f"{verdict.check}@{verdict.subject.removeprefix('link:')}" for verdict in wrong(judged, "failed")}
-    evidence = {each for culprit in judged.culprits for each in culprit.evidence}
-    assert failed == evidence if len(nodes) == 1 else not evidence
-
-
-def counted(counter: str, *names: str) -> Change:
-    row = Increase(device="mlx5_0", port=1, counter=counter, by=31, during="links")
-    return both(*(on(name, increases=(row,)) for name in names))
-
-
-DEAD = {
-    "filtered": cut_off_by_rdma("firewall_blocks_ports", "gpu02"),
-    "killed": rank_of("gpu02", outcome="rank_died"),
-    "stopped by us": of_cluster(collective=having(finished=False, stopped="a newcomer on a GPU", steps=())),
-}
-
-
-@pytest.mark.parametrize("dead", DEAD.values(), ids=DEAD)
-def test_who_waited_in_vain_for_a_dead_peer_is_not_named(dead):
-    waited = counted("local_ack_timeout_err", "gpu01", "gpu03")
-    judged = judge(both(dead, waited)(by_rdma(gpu_cluster())))
-    assert {name for culprit in judged.culprits for name in culprit.nodes} <= {"gpu02"}
-    assert {v.node for v in wrong(judged, "not_measured") if v.check == "packets_were_answered"} == {"gpu01", "gpu03"}
-
-
-def test_packets_that_nobody_answered_accuse_nobody_by_themselves():
-    judged = judge(counted("local_ack_timeout_err", "gpu01")(gpu_cluster()))
-    assert (judged.exit_status, judged.culprits) == (0, ())
-    assert {verdict.check for verdict in wrong(judged, "advice")} == {"packets_were_answered"}
-
-
-def test_damaged_packets_are_of_the_port_that_counts_them_whoever_else_is_dead():
-    culprits = found(both(DEAD["filtered"], counted("symbol_error", "gpu03")), by_rdma(gpu_cluster()))
-    assert who(culprits)["ib_link_flapping"] == ("gpu03",)
-
-
 def slow(*names: str) -> Change:
     """A tenth of what their flows carried, also with a third node."""
     tenth = having(bytes_per_s=lambda rate: rate / 10)
@@ -278,14 +236,6 @@ def test_a_node_that_is_cut_off_is_named_once(cause, seen):
     nothing = item(lambda flow: "gpu02" in flow.pair, having(bytes_per_s=Missing("no answer"), cause=cause))
     (culprit,) = found(both(of_cluster(links=having(flows=nothing)), seen))
     assert (culprit.nodes, culprit.cause) == (("gpu02",), cause)
-
-
-def test_rdma_that_was_not_tried_is_not_known_and_nobodys_fault():
-    judged = judge(cut_off_by_rdma("", "gpu02")(by_rdma(gpu_cluster())))
-    assert (judged.exit_status, judged.culprits) == (0, ())
-    assert {verdict.check for verdict in wrong(judged, "not_measured")} == {
-        "rails_carry_data", "rails_reach_their_line_rate", "rails_carry_as_much_from_gpus"
-    }  # fmt: skip
 
 
 def test_culprits_are_a_pure_function_of_the_snapshot():
