@@ -76,8 +76,8 @@ EXPLAINS: Mapping[str, set[str]] = {
 
 What the job itself sets for its ranks (the interface's name) explains nothing of their end, wrong as it may be there.
 """
-EFFECTS: Mapping[str, set[str]] = {"gpu_throttled": {"gpu_slow"}}
-"""Cause of a part -> what else is found of the same nodes because of it."""
+EFFECTS: Mapping[str, str] = {"gpu_slow": "gpu_throttled"}
+"""Cause -> the cause that explains it where the same part has both."""
 LINK = "link:"
 """Before the subject of a verdict on a link, ``link:gpu01>gpu02``."""
 STOPPED = ("reach@", "link_carries_data@", "every_rank_comes_through@")
@@ -90,8 +90,7 @@ def culprits(snapshot: Snapshot, verdicts: Sequence[Verdict], checks: Mapping[st
     A blocked link or a rank's end is no culprit of its own where its node has a cause for it.
     """
     at_ports, others = cut_links.by_port_matrix(verdicts, snapshot)
-    read = _without_effects([*_of_verdicts(others, checks, snapshot)])
-    causes = [*_of_reach(snapshot), *read, *cut_links.of_ports(at_ports, snapshot)]
+    causes = [*_of_reach(snapshot), *_of_verdicts(others, checks, snapshot), *cut_links.of_ports(at_ports, snapshot)]
     causes += _of_suspects(snapshot, tuple(causes))
     for symptom in (*cut_links.of_blocked(snapshot), *_of_ranks(snapshot)):
         explaining = _explaining(symptom, causes)
@@ -158,12 +157,19 @@ def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:
 
 
 def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snapshot: Snapshot) -> Iterable[Culprit]:
-    """Failed verdicts of the same cause and kind, over all their checks and nodes."""
+    """Failed verdicts of the same cause and kind, over all their checks and nodes; effects stand behind their cause."""
+    known = [
+        (verdict, check.cause, _kind(check))
+        for verdict in verdicts
+        if verdict.outcome == "failed" and (check := checks.get(verdict.check)) is not None and check.cause is not None
+    ]
+    found = {(verdict.node, verdict.subject, cause): (cause, kind) for verdict, cause, kind in known}
     failed: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        check = checks.get(verdict.check)
-        if verdict.outcome == "failed" and check is not None and check.cause is not None:
-            failed[check.cause, _kind(check)].append(verdict)
+    effects: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    for verdict, cause, kind in known:
+        of = EFFECTS.get(cause)
+        explaining = found.get((verdict.node, verdict.subject, of)) if of is not None else None
+        (failed[cause, kind] if explaining is None else effects[explaining]).append(verdict)
     for (cause, kind), group in failed.items():
         yield Culprit(
             kind=kind,
@@ -171,20 +177,8 @@ def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snaps
             cause=cause,
             summary=_common(group) or CAUSES[cause],
             confidence=READ,
-            evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in group)),
+            evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in (*group, *effects[cause, kind]))),
         )
-
-
-def _without_effects(causes: Sequence[Culprit]) -> Iterable[Culprit]:
-    """What is slow because its clocks are cut is named once, with the evidence of both."""
-    for culprit in causes:
-        if not any(_is_effect(culprit, one) for one in causes):
-            more = (each for one in causes if _is_effect(one, culprit) for each in one.evidence)
-            yield msgspec.structs.replace(culprit, evidence=(*culprit.evidence, *more))
-
-
-def _is_effect(found: Culprit, of: Culprit) -> bool:
-    return found.cause in EFFECTS.get(of.cause, ()) and set(found.nodes) <= set(of.nodes)
 
 
 def _named(group: Sequence[Verdict], snapshot: Snapshot) -> tuple[str, ...]:
