@@ -7,14 +7,14 @@ from diag.facts.baseline import figures, identity
 from diag.facts.derived import has_accelerator, loads, past_quick
 from diag.facts.device import Gpu
 from diag.facts.expected import expected, host_link
-from diag.facts.lost import hung, through
+from diag.facts.lost import came_through, hung
 from diag.facts.node import Node
 from diag.facts.peers import Peers
 from diag.facts.rates import digests, slow_copies, slow_gemms
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.facts.speed import Bandwidth, of_gpu, why_lost
-from diag.facts.under_load import clocks_told, link_told
+from diag.facts.under_load import clocks_of, link_told
 from diag.facts.verdict import finding
 from diag.units import gb_per_s, size, tflops
 
@@ -67,7 +67,7 @@ def check_gpu_hangs_in_nothing_that_others_finish(gpu: Gpu, node: Node) -> None:
         of_gpu(node.speed.gemms, gpu.index, node.speed, "gemm")
         return
     had_for_ourselves(gpu)
-    alone = [f"{each.topic}: {each.why}" for each in killed if through(node.speed, each.topic)]
+    alone = [f"{each.topic}: {each.why}" for each in killed if came_through(node.speed, each, node.gpus)]
     assert not alone, finding("; ".join(alone), "its end in time, as on other GPUs of the node")
     raise NotMeasured(f"{killed[0].topic}: {killed[0].why}, and no other GPU of the node came through")
 
@@ -89,7 +89,7 @@ def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> Non
     late = {dtype: each for dtype, each in mine.items() if each is not None}
     rates = "; ".join(f"{dtype} {tflops(each.value)}, {each.share:.1%} below" for dtype, each in late.items())
     of_all = "; ".join(f"{dtype} {tflops(each.others)} ({each.count} peers)" for dtype, each in late.items())
-    assert not late, finding(told(rates, clocks_told(node, gpu, "gemm")), of_all)
+    assert not late, finding(told(rates, clocks_of(node, gpu, "gemm")), of_all)
 
 
 def earlier_figures(cluster: Snapshot) -> dict[tuple[str, str], float]:
@@ -144,7 +144,7 @@ def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
     if not known:
         pytest.skip(f"nothing is published of {gpu.name}: peers and earlier runs judge it")
     assert not low, finding(
-        told(*(found for found, _ in low), clocks_told(node, gpu, "gemm")), "; ".join(wish for _, wish in low)
+        told(*(found for found, _ in low), clocks_of(node, gpu, "gemm")), "; ".join(wish for _, wish in low)
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from diag.facts.device import Gpu
 from diag.facts.speed import Lost, Speed
 
 UNDYING = "does not die"
@@ -29,7 +32,9 @@ def hung(speed: Speed, index: int) -> list[Lost]:
     return [lost for lost in speed.lost if lost.how == "killed" and lost.gpus == (index,)]
 
 
-def through(speed: Speed, topic: str) -> set[int]:
-    """GPUs that compute and that lost nothing of that topic. Raises NotMeasured."""
-    lost = {gpu for each in speed.lost if each.topic == topic for gpu in each.gpus}
-    return {row.gpu for row in speed.gemms} - lost
+def came_through(speed: Speed, what: Lost, gpus: Iterable[Gpu]) -> bool:
+    """Whether another GPU of its model came to an end with the same, as far as products tell. Raises NotMeasured."""
+    name_of = {gpu.index: gpu.name for gpu in gpus}
+    alike = {index for index, name in name_of.items() if index not in what.gpus and name == name_of.get(what.gpus[0])}
+    lost = {gpu for each in speed.lost if (each.topic, each.dtype) == (what.topic, what.dtype) for gpu in each.gpus}
+    return any(row.gpu in alike - lost and what.dtype in ("", row.dtype) for row in speed.gemms)

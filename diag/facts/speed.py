@@ -107,6 +107,8 @@ class Lost(Record, frozen=True, kw_only=True):
 
     topic: str
     gpus: tuple[int, ...]
+    dtype: str = ""
+    """Of products; empty: of no one dtype."""
     how: str
     """``failed``, ``killed``, ``skipped``: not begun, or stopped for the sake of others or for want of time."""
     why: str
@@ -133,6 +135,8 @@ class Load(Record, frozen=True, kw_only=True):
     """So often NVML was asked, twice a second."""
     busy: int
     """Looks at which kernels ran 90 % of the time; clocks, power and ``slowed_by`` are of those."""
+    told: int = 0
+    """Busy looks at which it said what held its clocks back, or that nothing did."""
     sm_mhz: int | None = None
     """In the middle of them."""
     power_w: float | None = None

@@ -23,14 +23,19 @@ def seen(node: Node, gpu: Gpu, during: str) -> list[Load]:
 
 def slowed_by(row: Load) -> tuple[str, ...]:
     """What cut its clocks, that is a fault."""
-    fewest = max(SHARE * row.busy, min(FEWEST, row.busy))
+    fewest = max(SHARE * row.told, min(FEWEST, row.told))
     return tuple(reason for reason, looks in row.slowed_by if reason in SLOWED and looks >= fewest)
 
 
-def clocks_told(node: Node, gpu: Gpu, during: str) -> str:
+def clocks_of(node: Node, gpu: Gpu, during: str) -> str:
+    """Of the measurement of that name whose clocks were cut most, as ``clocks_told``; empty: nobody looked."""
+    rows = [row for row in seen(node, gpu, during) if row.sm_mhz is not None]
+    return clocks_told(min(rows, key=lambda row: (not slowed_by(row), row.sm_mhz)), gpu) if rows else ""
+
+
+def clocks_told(row: Load, gpu: Gpu) -> str:
     """``at 1,305 of 1,980 MHz, 91 °C, slowed by hw_thermal_slowdown``; empty: it was not seen busy."""
-    row = next((row for row in seen(node, gpu, during) if row.sm_mhz is not None), None)
-    if row is None or row.sm_mhz is None:
+    if row.sm_mhz is None:
         return ""
     most = gpu.clocks.sm_max if is_known(gpu, "clocks") and is_known(gpu.clocks, "sm_max") else None
     words = [f"at {row.sm_mhz:,}{f' of {most:,}' if most else ''} MHz"]

@@ -46,8 +46,8 @@ class Watch:
         self.known = None if wish.get("known") is None else set(wish["known"])
         self.token, self.inside = wish.get("token", ""), wish.get("inside", False)
         self.ours: set[int] = set()
-        self.heard: list[list[dict[str, Any]]] = []
-        """What was heard of the GPUs; whoever reads it empties it."""
+        self.heard: list[list[dict[str, Any]]] | None = None
+        """What was heard of the GPUs; None: nobody reads it. Whoever does empties it."""
         self.looks = False
         self._lines, self.pid = b"", 0
         self._heard = time.monotonic()
@@ -78,7 +78,8 @@ class Watch:
             if self.stop_c:
                 yield "", f"the temperature cannot be watched: {said['why']}"
             return
-        self.heard.append(said["gpus"])
+        if self.heard is not None:
+            self.heard.append(said["gpus"])
         for row in said["gpus"]:
             if row.get("uuid") in self.stop_c and (why := self._too_hot(row)):
                 yield row["uuid"], why

@@ -88,6 +88,8 @@ class Leader:
         self.children: list[Child] = []
         self.watch = heat.Watch(plan["watch"]) if plan.get("watch") else None
         self.loads = under_load.Loads()
+        if self.watch is not None:
+            self.watch.heard = []
 
     def stop_watching(self) -> None:
         if self.watch is not None:
@@ -152,9 +154,9 @@ class Leader:
             return []
         alarms = list(self.watch.alarms())
         running = [(child.id, child.spec.get("uuids", ())) for child in self.children if child.pid and not child.ended]
-        for rows in self.watch.heard:
+        for rows in self.watch.heard or ():
             self.loads.look(rows, running)
-        self.watch.heard.clear()
+        self.watch.heard = []
         return alarms
 
     def _collect(self, child: Child) -> bool:

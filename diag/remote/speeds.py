@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import msgspec
@@ -63,7 +62,8 @@ def speed(plan: Schedule, lines: Iterable[Mapping[str, Any]], end: JobEnd | None
         if ended is None or ended.ended != "done":
             how = ended.ended if ended is not None and ended.ended else "skipped"
             why = failed.get(child.id) or (ended.why if ended is not None else whole) or "no word of it"
-            lost.append(Lost(topic=child.topic, gpus=child.gpus, how=how, why=why))
+            dtype = child.arguments.get("dtype") or ""
+            lost.append(Lost(topic=child.topic, gpus=child.gpus, dtype=dtype, how=how, why=why))
     return Speed(
         level=plan.level,
         seconds=round(seconds, 3),
@@ -98,7 +98,8 @@ def _load(child: Child, row: Mapping[str, Any]) -> Load | None:
             during=" ".join([child.topic, *filter(None, [child.arguments.get("dtype")])]),
             looks=row["looks"],
             busy=row["busy"],
-            sm_mhz=round(median(row["sm_mhz"])) if row["sm_mhz"] else None,
+            told=row["told"],
+            sm_mhz=row["sm_mhz"],
             power_w=row["power_w"],
             temperature_c=row["temperature_c"],
             slowed_by=tuple(slowed.most_common()),

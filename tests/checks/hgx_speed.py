@@ -66,6 +66,7 @@ def _load(node: int, gpu: int, during: str) -> Load:
         during=during,
         looks=10,
         busy=8 if works else 3 if during == "hbm" else 0,
+        told=8 if works else 3 if during == "hbm" else 0,
         sm_mhz=round(alike(1755 if works else 1980, node, gpu)) if during != "host copies" else None,
         power_w=700.4 if works else 412.0 if during == "hbm" else None,
         temperature_c=63 + gpu % 4 if works else 48,

@@ -91,3 +91,39 @@ def test_a_gpu_that_hangs_alone_is_named_and_of_all_that_hang_none():
 def test_a_gpu_that_hangs_beside_others_work_is_not_accused():
     busy = on("gpu01", gpus=item(3, having(utilisation=0.9)))
     assert "failed" not in outcomes(busy(hangs(3)(gpu_cluster(1))), HUNG)
+
+
+def test_a_card_of_another_model_that_hangs_is_held_against_no_others():
+    display = on("gpu01", gpus=item(3, having(name="NVIDIA T400")))
+    assert outcomes(display(hangs(3)(gpu_cluster(1))), HUNG) == {"passed", "not_measured"}
+
+
+def test_products_of_a_dtype_that_no_other_computes_are_held_against_nobody():
+    lost = Lost(topic="gemm", dtype="fp8", gpus=(3,), how="killed", why="no end within 14 s")
+    alone = on("gpu01", speed=having(lost=more(lost), gemms=without(lambda row: row.dtype == "fp8")))
+    assert "failed" not in outcomes(alone(gpu_cluster(1)), HUNG)
+    others_do = on(
+        "gpu01", speed=having(lost=more(lost), gemms=without(lambda row: (row.gpu, row.dtype) == (3, "fp8")))
+    )
+    assert "failed" in outcomes(others_do(gpu_cluster(1)), HUNG)
+
+
+def test_clocks_of_a_driver_that_tells_no_reasons_are_not_called_free():
+    silent = on("gpu01", speed=having(loads=item(lambda _: True, having(told=0, slowed_by=()))))
+    assert outcomes(silent(gpu_cluster(1)), "gpu_is_not_slowed_down_under_load") == {"not_measured"}
+    mute = on("gpu01", gpus=item(lambda _: True, having(throttled_by=None)))
+    assert outcomes(mute(gpu_cluster(1)), "gpus_are_not_slowed_down_by_their_driver") == {"skipped"}
+
+
+def test_a_pair_is_judged_though_another_gpu_of_the_node_was_in_use():
+    busy = on("gpu01", gpus=item(7, having(utilisation=0.06)))
+    slow = item(lambda row: (row.source, row.target) == (0, 1), having(times_s=lambda old: tuple(3 * t for t in old)))
+    assert outcomes(on("gpu01", speed=having(p2p=slow))(busy(gpu_cluster(1))), "links_between_gpus_are_fast") == {
+        "failed"
+    }
+
+
+def test_the_only_gpu_of_a_partition_needs_no_link():
+    down = having(links=item(lambda _: True, having(active=False)))
+    alone = on("gpu01", gpus=lambda gpus: (down(gpus[0]),))
+    assert "failed" not in outcomes(alone(gpu_cluster(1)), "gpus_have_equally_many_nvlinks_up")

@@ -27,7 +27,7 @@ def watch(monkeypatch) -> Any:
     assert heat.CHILD == CHILD
     one = heat.Watch.__new__(heat.Watch)
     one.stop_c, one.newcomers, one.known, one.ours = {"GPU-a": 82}, True, None, set()
-    one.token, one.inside, one.heard, one.below_c = "", False, [], 5
+    one.token, one.inside, one.heard, one.below_c = "", False, None, 5
     monkeypatch.setattr(heat, "lives", lambda _: True)
     yield one
     for name in ("heat", "descendants", "gpus", "own_code", "pci", "verbs", "proc", "under_load"):
@@ -54,6 +54,14 @@ def test_a_gpu_that_says_how_far_it_is_to_its_limit_is_stopped_by_that_alone(wat
     assert alarms(watch, {**row("GPU-a", degrees), "margin_c": 5}) == [
         ("GPU-a", "stopped 5 °C below where it slows itself down")
     ]
+
+
+def test_what_nobody_reads_is_not_kept(watch):
+    assert alarms(watch, row("GPU-a", 40)) == []
+    assert watch.heard is None
+    watch.heard = []
+    assert alarms(watch, row("GPU-a", 41)) == []
+    assert [rows[0]["temperature_c"] for rows in watch.heard] == [41]
 
 
 def test_what_can_no_longer_be_watched_is_stopped(watch):

@@ -117,14 +117,14 @@ def test_rows_of_another_form_are_none():
 def test_what_gpus_said_of_themselves_under_load_is_told_by_gpu_and_measurement():
     gemm = of(PLAN, "gemm")[1]
     row = {
-        "uuid": "GPU-1", "looks": 9, "busy": 6, "sm_mhz": [1980, 1305, 1290, 1305, 1300, 1310], "power_w": 512.3,
+        "uuid": "GPU-1", "looks": 9, "busy": 6, "told": 6, "sm_mhz": 1305, "power_w": 512.3,
         "reasons": {"68": 4, "4": 2}, "temperature_c": 91, "generation": 5, "width": 16,
     }  # fmt: skip
     odd = [{**row, "uuid": "GPU-9"}, {"uuid": "GPU-1"}, {**row, "reasons": 3}]
     found = read(PLAN, [*lines({}), {"child": gemm.id, "loads": [row, *odd], "at": 7.0}])
     assert found.loads == (
         Load(
-            gpu=1, during="gemm bf16", looks=9, busy=6, sm_mhz=1305, power_w=512.3, temperature_c=91,
+            gpu=1, during="gemm bf16", looks=9, busy=6, told=6, sm_mhz=1305, power_w=512.3, temperature_c=91,
             slowed_by=(("sw_power_cap", 6), ("hw_thermal_slowdown", 4)), pcie_generation=5, pcie_width=16,
         ),
     )  # fmt: skip
