@@ -44,8 +44,8 @@ def visible(node: Node) -> int:
     """How many the environment leaves, of slices (MIG) one; what it names wrongly is another check's. In a container
     other vendors' tools may show what it was not given.
     """
-    names = SHOWN_BY.get(node.gpus[0].vendor, (CUDA,)) if node.gpus else (CUDA,)
-    values = [value for name in names if (value := setting(node, name)) is not None]
+    steps = SHOWN_BY.get(node.gpus[0].vendor, ((CUDA,),)) if node.gpus else ()
+    values = [value for names in steps for name in names if (value := setting(node, name)) is not None]
     left = min([len(node.gpus), *map(named, values)])
     return left if has_nvidia(node) or not in_container(node) else min(left, 1)
 

@@ -80,7 +80,7 @@ def _shown(node: Node) -> Mapping[str, str]:
     """MetaX's library takes the fastest first unless it is told; what the node's environment says is left as it is."""
     if any(gpu.vendor != "metax" for gpu in node.gpus) or not is_known(node, "settings") or seen_gpus(node)[1]:
         return {}
-    return dict.fromkeys(SHOWN_BY["metax"], ",".join(str(gpu.index) for gpu in seen_gpus(node)[0]))
+    return dict.fromkeys(SHOWN_BY["metax"][0], ",".join(str(gpu.index) for gpu in seen_gpus(node)[0]))
 
 
 def _gloo_ranks(nodes: Sequence[Node]) -> int:
@@ -166,21 +166,29 @@ def seen_gpus(node: Node) -> tuple[tuple[Gpu, ...], str]:
     """
     given = {each.name: each.value for each in node.settings if each.source == "environment"}
     vendor = node.gpus[0].vendor if node.gpus else ""
-    name = next((name for name in SHOWN_BY.get(vendor, (CUDA,)) if name in given), None)
-    if name is None:
-        return node.gpus, ""
+    seen, said = node.gpus, ""
+    for names in SHOWN_BY.get(vendor, ((CUDA,),)):
+        name = next((name for name in names if name in given), None)
+        if name is not None:
+            seen, why = _left(seen, given[name])
+            said = "; ".join(filter(None, (said, f"{name}={given[name]} {why}" if why else "")))
+    return seen, said
+
+
+def _left(gpus: tuple[Gpu, ...], value: str) -> tuple[tuple[Gpu, ...], str]:
+    """Those of ``gpus`` that a variable's value shows, and what it does to the others."""
     seen: list[Gpu] = []
     sliced = False
-    for part in (part.strip() for part in given[name].split(",")):
-        slices = [each for gpu in node.gpus if (each := _slice(gpu, part)) is not None]
-        found = slices or [gpu for place, gpu in enumerate(node.gpus) if _is_named(gpu, place, part)]
+    for part in (part.strip() for part in value.split(",")):
+        slices = [each for gpu in gpus if (each := _slice(gpu, part)) is not None]
+        found = slices or [gpu for place, gpu in enumerate(gpus) if _is_named(gpu, place, part)]
         if sliced or len(found) != 1 or found[0] in seen:  # what CUDA cannot read ends its list; so does a slice
             break
         seen, sliced = seen + found, bool(slices)
-    left_out = len(node.gpus) - len(seen)
-    said = [f"hides {left_out} of {len(node.gpus)} GPUs"] if left_out else []
+    left_out = len(gpus) - len(seen)
+    said = [f"hides {left_out} of {len(gpus)} GPUs"] if left_out else []
     said += [f"shows of gpu:{seen[-1].index} a slice"] if sliced else []
-    return tuple(seen), f"{name}={given[name]} {' and '.join(said)}" if said else ""
+    return tuple(seen), " and ".join(said)
 
 
 def _is_named(gpu: Gpu, place: int, name: str) -> bool:

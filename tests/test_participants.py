@@ -131,6 +131,27 @@ def test_what_the_environment_of_metax_hides_stays_hidden():
     assert (who.ranks, who.shown) == ((2,), ({},))
 
 
+def test_variables_of_amd_hide_one_after_the_other():
+    of_amd = lambda **named: [  # noqa: E731 - a wish
+        gpu.index
+        for gpu in seen_gpus(
+            msgspec.structs.replace(
+                a_node(1, gpus=8),
+                gpus=tuple(msgspec.structs.replace(a_gpu(index), vendor="amd") for index in range(8)),
+                settings=tuple(Setting(name=name, value=value, source="environment") for name, value in named.items()),
+            )
+        )[0]
+    ]
+    assert of_amd(HIP_VISIBLE_DEVICES="4,5") == [4, 5]
+    assert of_amd(ROCR_VISIBLE_DEVICES="4,5,6,7", HIP_VISIBLE_DEVICES="1,0") == [5, 4]
+    assert of_amd(ROCR_VISIBLE_DEVICES="0,1,2,3,4,5,6,7", CUDA_VISIBLE_DEVICES="3") == [3]
+
+
+def test_where_no_variable_shows_gpus_they_are_counted_as_a_program_sees_them():
+    seen = [msgspec.structs.replace(a_gpu(index), vendor="amd") for index in (2, 3, 4, 5)]
+    assert sight(seen[1:2], seen).devices == ("cuda:1",)
+
+
 def test_what_cuda_cannot_read_in_the_environment_ends_its_list():
     odd = (Setting(name="CUDA_VISIBLE_DEVICES", value="0,9,1", source="environment"),)
     nodes = [a_node(n, torch="2.13.0", cuda="12.8", gpus=8, settings=odd if n == 2 else ()) for n in (1, 2)]
@@ -192,7 +213,7 @@ def test_a_slice_that_the_environment_names_is_what_a_program_sees_and_nothing_a
     (gpu,), why = seen_gpus(divided(value))
     assert (gpu.index, [each.uuid for each in gpu.mig_instances]) == (1, ["MIG-11"])
     assert why == f"CUDA_VISIBLE_DEVICES={value} hides 1 of 2 GPUs and shows of gpu:1 a slice"
-    assert sight([gpu]).visible == {"CUDA_VISIBLE_DEVICES": "MIG-11"}, "the one named, not the first"
+    assert sight([gpu], [gpu]).visible == {"CUDA_VISIBLE_DEVICES": "MIG-11"}, "the one named, not the first"
 
 
 @pytest.mark.parametrize("value", ["MIG-7", "MIG-"])

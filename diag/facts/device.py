@@ -16,9 +16,13 @@ UNSAID: Any = unknown("its vendor's tool does not say, or is not asked for it")
 
 
 CUDA = "CUDA_VISIBLE_DEVICES"
-_ROCM = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", CUDA)
-SHOWN_BY: Mapping[str, tuple[str, ...]] = {"amd": _ROCM, "hygon": _ROCM, "metax": ("MACA_VISIBLE_DEVICES", CUDA)}
-"""Vendors beside NVIDIA of which torch.cuda speaks -> the variables that show a program its GPUs; the first counts."""
+_ROCM = (("ROCR_VISIBLE_DEVICES",), ("HIP_VISIBLE_DEVICES", CUDA))
+SHOWN_BY: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "amd": _ROCM, "hygon": _ROCM, "metax": (("MACA_VISIBLE_DEVICES", CUDA),),
+}  # fmt: skip
+"""Vendors beside NVIDIA of which torch.cuda speaks -> the variables that show a program its GPUs: one step after the
+other, each among those that the one before left; of a step the first that is set counts.
+"""
 
 
 class PciDevice(Record, frozen=True, kw_only=True):

@@ -41,15 +41,18 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     uuids: tuple[str, ...]
 
 
-def sight(gpus: Sequence[Gpu]) -> Sight:
-    """Of these GPUs alone; where no variable is known to, torch's order is taken for that of the vendor's tool."""
+def sight(gpus: Sequence[Gpu], seen: Sequence[Gpu]) -> Sight:
+    """Of these GPUs alone; where no variable is known to, by their places among the ``seen``: all that the node's own
+    environment shows. Torch's order is taken for that of the vendor's tool then.
+    """
     uuids = tuple(gpu.uuid for gpu in gpus if gpu.vendor == "nvidia" and is_known(gpu, "uuid"))
-    numbered = tuple(f"cuda:{gpu.index}" for gpu in gpus)
+    places = [gpu.index for gpu in seen]
+    numbered = tuple(f"cuda:{places.index(gpu.index)}" for gpu in gpus)
     visible = {}
     if len(uuids) == len(gpus):
         visible = {CUDA: ",".join(map(_name, gpus))}
     elif all(gpu.vendor == "metax" for gpu in gpus):  # by the numbers of mx-smi
-        visible = dict.fromkeys(SHOWN_BY["metax"], ",".join(str(gpu.index) for gpu in gpus))
+        visible = dict.fromkeys(SHOWN_BY["metax"][0], ",".join(str(gpu.index) for gpu in gpus))
     devices = tuple(f"cuda:{place}" for place in range(len(gpus))) if visible else numbered
     return Sight(devices=devices, visible=visible, numbered=numbered, uuids=uuids)
 

@@ -213,7 +213,7 @@ class _Plan:
         delay_s: float = 0.0, wedge: str = "",
     ) -> Child:  # fmt: skip
         self._number += 1
-        seen = sight(gpus)
+        seen = sight(gpus, self.gpus)
         return Child(
             id=self._number,
             topic=topic,
