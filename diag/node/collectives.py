@@ -52,9 +52,12 @@ def take_part(rank: allreduce.Rank, wish: dict[str, Any]) -> None:
     import torch.distributed as dist
 
     begin(rank, torch, dist)
-    if wish["groups"]:
-        communicators.measure(rank, torch, dist, wish["groups"])
+    scale = communicators.Scale(rank, torch, dist, wish["groups"]) if wish["groups"] else None
+    if scale is not None:
+        scale.weigh_first()
     measure_all(rank, torch, dist, wish)
+    if scale is not None and fits(rank, torch, dist, communicators.PATIENCE_S / 3 * len(wish["groups"])):
+        scale.weigh_groups()
     if wish["vllm"] and rank.backend == "nccl":
         import vllm_reduce
 

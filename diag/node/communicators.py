@@ -14,44 +14,55 @@ if TYPE_CHECKING:
 
 LARGE_BYTES = 64 << 20
 FLOAT_BYTES = 4
-PHASE = "communicators"
+LARGE_PHASE, PHASE = "large_sum", "communicators"
+PATIENCE_S = 30.0
+"""As for the first communicator of all."""
 
 
-def measure(rank: Rank, torch: Any, dist: Any, sizes: list[int]) -> None:
-    """Say what larger messages add to the first one, and {ranks: bytes}; null: it takes none of a GPU, or we have none.
+class Scale:
+    """``sizes``: of groups of ranks that follow each other; those that are left over form none."""
 
-    ``sizes``: of groups of ranks that follow each other; those that are left over form none.
-    """
-    rank.go_for(PHASE)
-    one, many = torch.ones(1, device=rank.device), torch.ones(LARGE_BYTES // FLOAT_BYTES, device=rank.device)
-    grown = _taken(rank, torch, dist, None, (one, many), rank.world_size)
-    found: dict[int, int | None] = {}
-    for size in sizes:
-        groups = [dist.new_group(list(range(at, at + size))) for at in range(0, rank.world_size - size + 1, size)]
-        if rank.rank // size < len(groups):
-            found[size] = _taken(rank, torch, dist, groups[rank.rank // size], (one, many), size)
-        for group in groups:
-            if group != dist.GroupMember.NON_GROUP_MEMBER:
-                dist.destroy_process_group(group)
-    rank.reach(PHASE, communicators={"grown": grown, "sizes": found})
+    def __init__(self, rank: Rank, torch: Any, dist: Any, sizes: list[int]) -> None:
+        self.rank, self.torch, self.dist, self.sizes = rank, torch, dist, sizes
+        words = (1, LARGE_BYTES // FLOAT_BYTES)
+        self.tensors = [torch.ones(count, device=rank.device) for count in words]
+        self.grown: int | None = None
 
+    def weigh_first(self) -> None:
+        """What larger messages add to the first one: before anything else is sent."""
+        self.rank.go_for(LARGE_PHASE)
+        self.grown = self._taken(None, self.rank.world_size)
+        self.rank.reach(LARGE_PHASE)
 
-def _taken(  # noqa: PLR0917 - torch, and what it is asked
-    rank: Rank, torch: Any, dist: Any, group: Any, tensors: tuple[Any, ...], size: int
-) -> int | None:
-    before = _free(rank, torch)
-    for tensor in tensors:
-        tensor.fill_(1)
-        dist.all_reduce(tensor, group=group)
-        if tensor[0].item() != size:
-            raise ArithmeticError(f"a sum of {size} ranks: found {tensor[0].item():g}, expected {size}")
-    after = _free(rank, torch)
-    return None if before is None or after is None else before - after
+    def weigh_groups(self) -> None:
+        """Say {ranks: bytes}; null: it takes none of a GPU. Behind all that is timed, as it may hang."""
+        self.rank.roll.say("weighing", PATIENCE_S)
+        self.rank.go_for(PHASE)
+        found: dict[int, int | None] = {}
+        for size in self.sizes:
+            starts = range(0, self.rank.world_size - size + 1, size)
+            groups = [self.dist.new_group(list(range(at, at + size))) for at in starts]
+            place = self.rank.rank // size
+            if place < len(groups):
+                found[size] = self._taken(groups[place], size)
+                self.dist.destroy_process_group(groups[place])
+        self.rank.reach(PHASE, communicators={"grown": self.grown, "sizes": found})
 
+    def _taken(self, group: Any, size: int) -> int | None:
+        before = self._free()
+        for tensor in self.tensors:
+            tensor.fill_(1)
+            with self.rank.standing.call():
+                self.dist.all_reduce(tensor, group=group)
+                total = tensor[0].item()
+            if total != size:
+                raise ArithmeticError(f"a sum of {size} ranks: found {total:g}, expected {size}")
+        after = self._free()
+        return None if before is None or after is None else before - after
 
-def _free(rank: Rank, torch: Any) -> int | None:
-    if rank.backend != "nccl":
-        return None
-    torch.cuda.synchronize()
-    free_bytes: int = torch.cuda.mem_get_info(rank.device)[0]
-    return free_bytes
+    def _free(self) -> int | None:
+        if self.rank.backend != "nccl":
+            return None
+        self.torch.cuda.synchronize()
+        free_bytes: int = self.torch.cuda.mem_get_info(self.rank.device)[0]
+        return free_bytes
