@@ -113,7 +113,7 @@ def check_linked_gpus_reach_each_other(node: Node) -> None:
 def check_gpus_that_links_join_follow_each_other(node: Node) -> None:
     """Ranks take GPUs by their numbers: where links join every other one, each tensor-parallel group crosses islands.
 
-    Do: start engines with the GPUs in this order: MACA_VISIBLE_DEVICES (MetaX), CUDA_VISIBLE_DEVICES; plans write it.
+    Do: start engines with the GPUs in this order: MACA_VISIBLE_DEVICES (MetaX), CUDA_VISIBLE_DEVICES; plans do it.
     $ diag plan --model MODEL
     """
     usual = tuple(sorted(gpu.index for gpu in node.gpus))

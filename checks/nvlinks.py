@@ -22,9 +22,11 @@ def links_up(gpu: Gpu) -> int:
 
 
 def must_link(node: Node, gpu: Gpu) -> bool:
-    """Whether it is certain that one without a link is wrong: NVSwitches are there for it, and it is whole (no MIG)."""
+    """Whether it is certain that one without a link is wrong: NVSwitches are there for it, it is whole (no MIG), and
+    it is not alone, as in a partition of one.
+    """
     switched = completed(gpu) or (node.gpu_system is not None and node.gpu_system.nvswitches > 0)
-    return switched and not gpu.mig
+    return switched and not gpu.mig and len(nvidia_gpus(node)) > 1
 
 
 def fewer_links(node: Node) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from diag.facts.derived import idle_bytes
 from diag.facts.device import Gpu
+from diag.facts.node import Node
 from diag.facts.record import NotMeasured
 from diag.units import size
 
@@ -20,6 +21,18 @@ def had_for_ourselves(*gpus: Gpu) -> None:
     why = next(_shared(gpus), "")
     if why:
         raise NotMeasured(why)
+
+
+def whole_gpus(node: Node) -> dict[int, str]:
+    """Its GPUs of which nothing says that others used them, or that only a slice was measured: index -> model."""
+    return {gpu.index: gpu.name for gpu in node.gpus if not _is_shared(gpu)}
+
+
+def _is_shared(gpu: Gpu) -> bool:
+    try:
+        return any(_shared([gpu]))
+    except NotMeasured:
+        return False
 
 
 def _shared(gpus: Iterable[Gpu]) -> Iterator[str]:

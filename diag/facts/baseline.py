@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diag.facts.alone import whole_gpus
 from diag.facts.rates import measured
 from diag.facts.record import Record, is_known, peek
 
@@ -22,7 +23,7 @@ class Figure(Record, frozen=True, kw_only=True):
 
 
 class Baseline(Record, frozen=True, kw_only=True):
-    """The verified figures of a run."""
+    """The verified figures of a run, of GPUs that nobody else used."""
 
     run_id: str
     taken_at: str
@@ -54,6 +55,7 @@ def of(cluster: Snapshot) -> Baseline:
             Figure(gpu=identity(node.name, gpu), what=what, value=value)
             for node in measured(cluster.nodes)
             for gpu in node.gpus
+            if gpu.index in whole_gpus(node)
             for what, value in figures(node.speed, gpu.index).items()
         ),
     )

@@ -101,7 +101,10 @@ PCIE_X16: dict[int, Expected] = {
 """Generation -> pinned copies between host and device over 16 lanes; fewer lanes carry their share."""
 LANES = 16
 
-_VARIANT = re.compile(r"\b(PCIE|NVL)\b")
+MEMORY = {"H100": "80GB", "A100": "80GB"}
+"""Model -> the memory that its row's copies are of; another one may be slower."""
+
+_VARIANT = re.compile(r"\b(PCIE|NVL|FHHL)\b")
 _MEMORY = re.compile(r"\b(\d+GB)\b")
 _NAMES = re.compile(r"\b(H100|H200|H20|H800|A100|A800|GH200|B200|B300|MI300X|MI355X|V100|L40S)(?=\b|[-_ ])")
 
@@ -115,7 +118,11 @@ def of_device(name: str) -> tuple[Expected, ...]:
         return ()
     variant, memory = _VARIANT.search(words), _MEMORY.search(words)
     whole = f"{found[1]}-{variant[1]}" if variant else found[1]
-    return DEVICES.get(f"{whole}-{memory[1]}" if memory else whole) or DEVICES.get(whole, ())
+    rows = DEVICES.get(f"{whole}-{memory[1]}" if memory else whole)
+    if rows is not None:
+        return rows
+    other = memory is not None and whole in MEMORY and memory[1] != MEMORY[whole]
+    return tuple(row for row in DEVICES.get(whole, ()) if not (other and row.what == "hbm"))
 
 
 @cache

@@ -27,14 +27,18 @@ Order = tuple[int, ...]
 
 
 def joined(node: Node) -> Pairs | None:
-    """Pairs of GPUs, by their index, on which their links can be counted; None: nobody knows of any link."""
+    """Pairs of GPUs, by their index, on which their links can be counted; None: nobody knows of any link. Empty: of
+    those that are known none carries what it should.
+    """
     measured = _measured(node)
     if not is_known(node, "between"):
         return _quick(node, measured) or None
     said = linked(node)
+    if not said:
+        return None
     rates = {pair: rate for pair, rate in measured.items() if pair in said and rate}
     least = SHARE * median(rates.values()) if rates else 0.0
-    return frozenset(pair for pair in said if measured.get(pair, least) >= least and measured.get(pair) != 0) or None
+    return frozenset(pair for pair in said if measured.get(pair, least) >= least and measured.get(pair) != 0)
 
 
 def order(gpus: Sequence[int], pairs: Pairs, size: int) -> Order | None:

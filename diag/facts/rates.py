@@ -1,6 +1,6 @@
 """What do all GPUs of a cluster reach, side by side, and which are behind? Asked once for a Snapshot; pure.
 
-Compared are figures of one kind from GPUs of one model. Unverified figures are none.
+Compared are figures of one kind from GPUs of one model. Unverified figures are none, nor those of GPUs in use.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from diag.facts.alone import whole_gpus
 from diag.facts.expected import Expected, all_reduce
 from diag.facts.islands import fewest_links, paths
 from diag.facts.node import Node
@@ -37,10 +38,10 @@ def slow_gemms(cluster: Snapshot) -> dict[Kind, dict[Place, Slow]]:
     """By dtype; of sustained rates."""
     rates: dict[Kind, dict[Place, float]] = {}
     for node in measured(cluster.nodes):
-        names = models(node)
+        names = whole_gpus(node)
         for row in node.speed.gemms if is_known(node.speed, "gemms") else ():
-            if row.verified:
-                kind = (names.get(row.gpu, ""), row.dtype)
+            if row.verified and row.gpu in names:
+                kind = (names[row.gpu], row.dtype)
                 rates.setdefault(kind, {})[node.name, row.gpu] = row.sustained_flops_per_s
     return {kind: slow(each) for kind, each in rates.items()}
 
@@ -49,10 +50,10 @@ def slow_copies(cluster: Snapshot) -> dict[Kind, dict[Place, Slow]]:
     """By kind; of host copies those with the memory of the GPU's own NUMA node."""
     rates: dict[Kind, dict[Place, float]] = {}
     for node in measured(cluster.nodes):
-        names = models(node)
+        names = whole_gpus(node)
         for row in node.speed.bandwidths if is_known(node.speed, "bandwidths") else ():
-            if row.verified and row.near is not False:
-                rates.setdefault((names.get(row.gpu, ""), row.kind), {})[node.name, row.gpu] = row.bytes_per_s
+            if row.verified and row.near is not False and row.gpu in names:
+                rates.setdefault((names[row.gpu], row.kind), {})[node.name, row.gpu] = row.bytes_per_s
     return {kind: slow(each) for kind, each in rates.items()}
 
 
@@ -60,11 +61,11 @@ def slow_pairs(cluster: Snapshot) -> dict[str, dict[tuple[int, int], Slow]]:
     """Node -> (source, target), of those that reach each other directly; beside pairs that are joined as they are."""
     rates: dict[tuple[str, str, int], dict[tuple[str, int, int], float]] = {}
     for node in measured(cluster.nodes):
-        names, ways = models(node), paths(node)
+        names, ways = whole_gpus(node), paths(node)
         for row in node.speed.p2p if is_known(node.speed, "p2p") else ():
-            if row.verified and row.direct:
+            if row.verified and row.direct and {row.source, row.target} <= names.keys():
                 way = ways.get(frozenset((row.source, row.target)))
-                kind = (names.get(row.source, ""), way.path if way else "", way.links if way else 0)
+                kind = (names[row.source], way.path if way else "", way.links if way else 0)
                 rates.setdefault(kind, {})[node.name, row.source, row.target] = row.bytes_per_s
     found: dict[str, dict[tuple[int, int], Slow]] = {}
     for each in rates.values():
@@ -84,7 +85,7 @@ def slow_together(nodes: Iterable[Node]) -> dict[str, Slow]:
         if is_known(node.speed, "collectives"):
             names, together = set(models(node).values()), node.speed.collectives
             largest = together.largest("all_reduce")
-            if largest is not None and largest.verified:
+            if largest is not None and largest.verified and len(whole_gpus(node)) == len(node.gpus):
                 kind = ("/".join(sorted(names)), together.world_size)
                 rates.setdefault(kind, {})[node.name] = largest.busbw_bytes_per_s
     return {name: late for each in rates.values() for name, late in slow(each).items()}

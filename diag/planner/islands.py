@@ -39,8 +39,10 @@ def measured(found: Accelerators) -> Islands | None:
         orders = {name: islands.order(gpus[name], known, size) for name, known in pairs.items()}
         if all(_is_possible(ordered, found.smallest.vendor) for ordered in orders.values()):
             break
-    worst = min(pairs, key=lambda name: islands.largest(gpus[name], pairs[name])[0])
-    why = f"measured on {worst}: links join {size}"
+    whole = {name: islands.largest(gpus[name], pairs[name])[0] for name in pairs}
+    worst = min(whole, key=lambda name: whole[name])
+    apart = f", {size} of them neighbours in number: its ranks cannot be told an order" if whole[worst] > size else ""
+    why = f"on {worst} links join {whole[worst]}{apart}"
     return Islands(size=size, why=why, pairs=pairs, orders={name: each for name, each in orders.items() if each})
 
 

@@ -19,7 +19,6 @@ LIBRARY = re.compile(r"libibverbs\.so\.[0-9]+\.[0-9]+\.([0-9][0-9.]*)")
 """The end of its name is rdma-core's version: ``libibverbs.so.1.14.44.0``."""
 SOURCE_OPTIONS = ("--bind_source_ip", "--source_ip")
 """Newer and older spelling."""
-ROOT_ONLY = "Operation not permitted"
 
 
 class Mtu(msgspec.Struct, frozen=True, kw_only=True):

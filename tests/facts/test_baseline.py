@@ -38,3 +38,10 @@ def test_when_all_gpus_are_slower_than_before_the_baseline_sees_what_peers_canno
     slower = on("*", speed=having(gemms=late))(msgspec.structs.replace(cluster, baseline=of(cluster)))
     failed = {verdict.check for verdict in judge(slower).verdicts if verdict.outcome == "failed"}
     assert failed == {"gpu_is_as_fast_as_it_was"}
+
+
+def test_what_a_gpu_in_use_reached_is_no_baseline_and_no_peer():
+    busy = on("gpu01", gpus=item(3, having(utilisation=0.9)))(gpu_cluster(1))
+    mine = identity("gpu01", busy.nodes[0].gpus[3])
+    assert mine not in {figure.gpu for figure in of(busy).figures}
+    assert len({figure.gpu for figure in of(busy).figures}) == 7

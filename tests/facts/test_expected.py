@@ -79,3 +79,10 @@ def test_fewer_lanes_carry_their_share():
 def test_every_row_names_its_source_and_asks_for_no_more_than_was_measured(row):
     assert row.source
     assert 0 < row.least <= row.typical
+
+
+@pytest.mark.parametrize("name", ["NVIDIA H100 64GB HBM2", "NVIDIA A100-SXM-64GB"])
+def test_memory_of_another_size_is_held_to_no_rate(name):
+    assert expected(name, "gemm bf16") is not None
+    assert expected(name, "hbm") is None
+    assert of_device("Tesla V100-FHHL-16GB") == ()

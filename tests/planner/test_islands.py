@@ -118,6 +118,16 @@ def test_where_no_order_can_be_told_the_usual_one_decides():
     measured = islands_of(eight_mxc500(gpus=others, between=EVEN_AND_ODD))
     assert measured is not None
     assert measured.size == 1
+    assert measured.why == "on mx01 links join 4, 1 of them neighbours in number: its ranks cannot be told an order"
+
+
+def test_links_of_which_none_carries_what_it_should_join_nobody():
+    """Two GPUs whose only pair delivers wrong data; beside a sound node they are no island either."""
+    bad = eight_mxc500("mx02", between=joined(tuple(range(8))), speed=p2p(lambda _: 0.0))
+    measured = islands_of(eight_mxc500(between=joined(tuple(range(8)))), bad)
+    assert measured is not None
+    assert measured.size == 1
+    assert measured.why.startswith("on mx02")
 
 
 def p2p(rate_of: Callable[[set[int]], float | None]) -> Speed:
@@ -160,13 +170,13 @@ def test_a_search_without_end_is_given_up():
 def test_the_node_with_the_smallest_islands_decides_and_is_named():
     well, ill = eight_mxc500("mx01", between=joined((0, 1, 2, 3), (4, 5, 6, 7))), eight_mxc500("mx02")
     worse = eight_mxc500("mx03", between=joined((0, 1), (2, 3), (4, 5), (6, 7)))
-    assert size_of(well, ill, worse) == (2, "measured on mx03: links join 2")
+    assert size_of(well, ill, worse) == (2, "on mx03 links join 2")
 
 
 def test_what_was_measured_goes_before_what_the_name_says():
     assert size_of(eight_mxc500())[1] == "MetaX MXC500: MetaXLink joins 4"
     assert size_of(eight_mxc500(between=joined(tuple(range(8))))) == (8, "")
-    assert size_of(eight_h100(between=joined((0, 1, 2, 3), (4, 5, 6, 7)))) == (4, "measured on gpu01: links join 4")
+    assert size_of(eight_h100(between=joined((0, 1, 2, 3), (4, 5, 6, 7)))) == (4, "on gpu01 links join 4")
 
 
 def test_a_node_without_any_link_says_nothing_of_islands():
@@ -178,7 +188,7 @@ def test_two_nodes_of_eight_metax_are_planned_from_what_their_tool_printed(tmp_p
     plan = plan_launch(cluster, write_model(tmp_path, "llama-70b"))
     assert plan.verdict in ("FITS", "RISKY")
     assert plan.parameters.tensor_parallel_size == 4
-    assert size_of(*cluster.nodes) == (4, "measured on mx01: links join 4")
+    assert size_of(*cluster.nodes) == (4, "on mx01 links join 4")
     found = accelerators(cluster)
     assert found is not None
     assert len(found.devices) == 16

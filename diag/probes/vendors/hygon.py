@@ -104,11 +104,6 @@ def _name(card: Card) -> str:
         return "Hygon DCU"
 
 
-def _heat(card: Card, sensor: str) -> int:
-    said = cards.value(card, rf"temperature \(sensor {sensor}\) \(c\)", "temperature")
-    return whole(said, "temperature")
-
-
 def _driver(printed: str) -> str:
     read = re.search(r"Driver Version:\s*(\S+)", printed, re.IGNORECASE)
     if read is None:

@@ -44,12 +44,6 @@ def between(text: str, what: str, links: frozenset[str]) -> tuple[Between, ...]:
     return tuple(found)
 
 
-def affinities(text: str) -> Mapping[int, str]:
-    """Device -> the CPUs near it, where the matrix says so."""
-    rows = re.findall(r"^\s*(?:GPU|NPU)(\d+)\s.*\s([\d,-]*\d)\s*$", text, re.MULTILINE)
-    return {int(index): cpus for index, cpus in rows}
-
-
 def _rows(lines: list[str], columns: list[str], what: str) -> list[list[str]]:
     """The cells of each device's row, in the order of the columns."""
     named = {words[0]: words[1 : 1 + len(columns)] for line in lines if (words := line.split())}
