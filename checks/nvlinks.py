@@ -110,7 +110,7 @@ def counts(link: NvLink) -> bool:
 
 def link_errors(gpu: Gpu, uptime_s: float) -> str:
     bad = [link for link in gpu.links if link.replays or link.recoveries]
-    damaged = [link for link in gpu.links if (link.crc_errors or 0) > DAMAGED_A_SECOND * uptime_s]
+    damaged = [link for link in gpu.links if link.crc_errors and link.crc_errors >= DAMAGED_A_SECOND * uptime_s]
     rows = []
     if bad:
         replays, recoveries = (sum(getattr(link, name) or 0 for link in bad) for name in ("replays", "recoveries"))
@@ -137,7 +137,7 @@ def check_nvlinks_repeat_and_recover_nothing(node: Node) -> None:
     """
     uptime_s = node.system.uptime_s
     found = of_gpus(node, lambda gpu: link_errors(gpu, uptime_s))
-    few = f"none since the driver was loaded, of damaged packets at most {DAMAGED_A_SECOND} a second"
+    few = f"none since the driver was loaded, of damaged packets fewer than {DAMAGED_A_SECOND} a second"
     assert not found, finding(found, few)
     if not any(counts(link) for gpu in nvidia_gpus(node) for link in gpu.links):
         raise NotMeasured("no link tells a counter")

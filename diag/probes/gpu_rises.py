@@ -58,7 +58,7 @@ def _is_harmless(counter: str, by: int, seconds: float) -> bool:
     if counter == REPLAYS:
         return by <= REPLAYS_PER_MINUTE * max(1.0, seconds / 60)
     if counter.startswith(DAMAGED):
-        return by <= DAMAGED_PER_S * max(1.0, seconds)
+        return by < DAMAGED_PER_S * max(1.0, seconds)
     return counter == CORRECTED
 
 
