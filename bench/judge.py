@@ -75,7 +75,8 @@ def _links(recorded: Links, names: tuple[str, ...]) -> Links:
         for place, (source, target) in enumerate(ways)
     )
     background = tuple(changed(recorded.background[0], node=name) for name in names)
-    return changed(recorded, nodes=names, flows=flows, background=background)
+    ports = changed(recorded.ports, nodes=names)
+    return changed(recorded, nodes=names, flows=flows, background=background, ports=ports)
 
 
 def _node(node: Node, number: int) -> Node:

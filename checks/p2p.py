@@ -4,11 +4,12 @@ import pytest
 
 from diag.facts.alone import had_for_ourselves
 from diag.facts.derived import has_accelerator, loads, past_quick
+from diag.facts.device import Between
 from diag.facts.expected import Expected, expected, pair
 from diag.facts.islands import LINK, paths
 from diag.facts.node import Node
 from diag.facts.peers import Peers
-from diag.facts.rates import slow_pairs
+from diag.facts.rates import models, slow_pairs
 from diag.facts.record import NotMeasured
 from diag.facts.speed import Lost, P2p
 from diag.facts.verdict import finding
@@ -46,14 +47,21 @@ def check_gpus_send_each_other_what_they_should(node: Node) -> None:
         raise NotMeasured(f"{len(asked)} of {count} pairs were measured")
 
 
-def should_carry(row: P2p, node: Node) -> Expected | None:
-    """By what joins the two; None: nothing is published of it. Raises NotMeasured: others use one, or nobody knows."""
-    gpus = {gpu.index: gpu for gpu in node.gpus}
-    if not {row.source, row.target} <= gpus.keys():
-        raise NotMeasured(f"gpu:{row.source} and gpu:{row.target} are not both known")
-    had_for_ourselves(gpus[row.source], gpus[row.target])
-    way = paths(node).get(frozenset((row.source, row.target)))
-    name = gpus[row.source].name
+def not_judged(node: Node) -> dict[int, str]:
+    """GPU -> why its pairs are not; empty: they are."""
+    found = {}
+    for gpu in node.gpus:
+        try:
+            had_for_ourselves(gpu)
+        except NotMeasured as why:
+            found[gpu.index] = str(why)
+        else:
+            found[gpu.index] = ""
+    return found
+
+
+def should_carry(row: P2p, name: str, way: Between | None) -> Expected | None:
+    """By what joins the two; None: nothing is published of it. Raises NotMeasured where it is not known."""
     published = expected(name, "p2p") if row.direct else None
     if published is not None and published.links and way is None:
         raise NotMeasured(f"how many links join gpu:{row.source} and gpu:{row.target} is not known")
@@ -79,13 +87,16 @@ def check_links_between_gpus_are_fast(node: Node, peers: Peers) -> None:
     for (source, target), found in late.items():
         said = f"gpu:{source} to gpu:{target} {gb_per_s(found.value)}, {found.share:.1%} below"
         raise AssertionError(finding(said, f"{gb_per_s(found.others)} ({found.count} peers)"))
-    unknown = ""
+    names, ways, reasons, unknown = models(node), paths(node), not_judged(node), ""
     for row in pairs:
+        gone = "not all that were measured are known"
+        unfit = reasons.get(row.source, gone) or reasons.get(row.target, gone)
         try:
-            wanted = should_carry(row, node)
+            way = ways.get(frozenset((row.source, row.target)))
+            wanted = None if unfit else should_carry(row, names[row.source], way)
         except NotMeasured as why:
-            unknown = str(why)
-            continue
+            unfit, wanted = str(why), None
+        unknown = unfit or unknown
         assert wanted is None or row.bytes_per_s >= wanted.least, finding(
             f"gpu:{row.source} to gpu:{row.target} {gb_per_s(row.bytes_per_s)}",
             f"at least {gb_per_s(wanted.least)} ({wanted.source})" if wanted else "",
