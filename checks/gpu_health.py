@@ -185,7 +185,7 @@ def check_gpu_is_not_slowed_down_under_load(gpu: Gpu, node: Node) -> None:
     for row in rows:
         slowed = slowed_by(row)
         assert not slowed, finding(
-            f"clocks are cut by {', '.join(slowed)} in {row.during}: {clocks_told(row, gpu)}",
+            f"in {row.during} {clocks_told(row, gpu) or f'slowed by {slowed[0]}'}",
             "no cut by heat or by the power supply",
         )
 

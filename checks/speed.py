@@ -14,7 +14,7 @@ from diag.facts.rates import digests, slow_copies, slow_gemms
 from diag.facts.record import NotMeasured
 from diag.facts.snapshot import Snapshot
 from diag.facts.speed import Bandwidth, of_gpu, why_lost
-from diag.facts.under_load import clocks_of, link_told
+from diag.facts.under_load import clocks_of, cut_by, link_told
 from diag.facts.verdict import finding
 from diag.units import gb_per_s, size, tflops
 
@@ -34,6 +34,13 @@ on_gpus = pytest.mark.applies(has_accelerator, reason="no accelerator")
 def told(*found: str) -> str:
     """One after the other, what is empty left out."""
     return "; ".join(filter(None, found))
+
+
+def not_cut(node: Node, gpu: Gpu, found: str) -> None:
+    """Clocks that heat or the power supply cuts fail a check of their own: one cause is one failure. NotMeasured."""
+    reasons = cut_by(node, gpu, "gemm")
+    if reasons:
+        raise NotMeasured(f"{found}: its clocks were cut by {reasons}")
 
 
 # -- products
@@ -89,6 +96,8 @@ def check_gpu_is_as_fast_as_its_peers(gpu: Gpu, node: Node, peers: Peers) -> Non
     late = {dtype: each for dtype, each in mine.items() if each is not None}
     rates = "; ".join(f"{dtype} {tflops(each.value)}, {each.share:.1%} below" for dtype, each in late.items())
     of_all = "; ".join(f"{dtype} {tflops(each.others)} ({each.count} peers)" for dtype, each in late.items())
+    if late:
+        not_cut(node, gpu, rates)
     assert not late, finding(told(rates, clocks_of(node, gpu, "gemm")), of_all)
 
 
@@ -119,6 +128,8 @@ def check_gpu_is_as_fast_as_it_was(gpu: Gpu, node: Node, peers: Peers) -> None:
         raise NotMeasured("the earlier run did not measure this GPU")
     late = {what: pair for what, pair in both.items() if pair[0] < STILL_SHARE * pair[1]}
     found = "; ".join(f"{what} {1 - value / was:.1%} below" for what, (value, was) in late.items())
+    if late:
+        not_cut(node, gpu, found)
     assert not late, finding(found, f"at least {STILL_SHARE:.0%} of what it reached in the earlier run")
 
 
@@ -143,9 +154,10 @@ def check_gpu_reaches_what_its_model_does(gpu: Gpu, node: Node) -> None:
                         f"at least {tflops(wanted.least)} ({wanted.source})"))  # fmt: skip
     if not known:
         pytest.skip(f"nothing is published of {gpu.name}: peers and earlier runs judge it")
-    assert not low, finding(
-        told(*(found for found, _ in low), clocks_of(node, gpu, "gemm")), "; ".join(wish for _, wish in low)
-    )
+    rates = "; ".join(found for found, _ in low)
+    if low:
+        not_cut(node, gpu, rates)
+    assert not low, finding(told(rates, clocks_of(node, gpu, "gemm")), "; ".join(wish for _, wish in low))
 
 
 @loaded

@@ -76,8 +76,6 @@ EXPLAINS: Mapping[str, set[str]] = {
 
 What the job itself sets for its ranks (the interface's name) explains nothing of their end, wrong as it may be there.
 """
-EFFECTS: Mapping[str, str] = {"gpu_slow": "gpu_throttled"}
-"""Cause -> the cause that explains it where the same part has both."""
 LINK = "link:"
 """Before the subject of a verdict on a link, ``link:gpu01>gpu02``."""
 STOPPED = ("reach@", "link_carries_data@", "every_rank_comes_through@")
@@ -157,19 +155,12 @@ def _of_reach(snapshot: Snapshot) -> Iterable[Culprit]:
 
 
 def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snapshot: Snapshot) -> Iterable[Culprit]:
-    """Failed verdicts of the same cause and kind, over all their checks and nodes; effects stand behind their cause."""
-    known = [
-        (verdict, check.cause, _kind(check))
-        for verdict in verdicts
-        if verdict.outcome == "failed" and (check := checks.get(verdict.check)) is not None and check.cause is not None
-    ]
-    found = {(verdict.node, verdict.subject, cause): (cause, kind) for verdict, cause, kind in known}
+    """Failed verdicts of the same cause and kind, over all their checks and nodes."""
     failed: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
-    effects: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
-    for verdict, cause, kind in known:
-        of = EFFECTS.get(cause)
-        explaining = found.get((verdict.node, verdict.subject, of)) if of is not None else None
-        (failed[cause, kind] if explaining is None else effects[explaining]).append(verdict)
+    for verdict in verdicts:
+        check = checks.get(verdict.check)
+        if verdict.outcome == "failed" and check is not None and check.cause is not None:
+            failed[check.cause, _kind(check)].append(verdict)
     for (cause, kind), group in failed.items():
         yield Culprit(
             kind=kind,
@@ -177,7 +168,7 @@ def _of_verdicts(verdicts: Sequence[Verdict], checks: Mapping[str, Check], snaps
             cause=cause,
             summary=_common(group) or CAUSES[cause],
             confidence=READ,
-            evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in (*group, *effects[cause, kind]))),
+            evidence=tuple(dict.fromkeys(_evidence(verdict) for verdict in group)),
         )
 
 

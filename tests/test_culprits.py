@@ -248,22 +248,3 @@ def test_ranks_without_a_phase_never_began():
     ranks = (Rank(rank=1, node="node2", local_rank=0, outcome="rank_missing"),)
     (culprit,) = found(of_cluster(collective=having(ranks=ranks, finished=False, steps=())), cpu_cluster())
     assert culprit.summary == "rank 1 missing before it reported anything"
-
-
-def test_a_gpu_that_is_slow_because_heat_cuts_its_clocks_is_named_once_for_that():
-    its_products = item(
-        lambda row: (row.gpu, row.during) == (3, "gemm bf16"),
-        having(sm_mhz=1305, temperature_c=91, slowed_by=(("hw_thermal_slowdown", 6),)),
-    )
-    late = item(lambda row: (row.gpu, row.dtype) == (3, "bf16"), having(flops_per_s=(490e12,) * 4))
-    slow_alone = found(on("gpu02", speed=having(gemms=late)), gpu_cluster(2))
-    assert {culprit.cause for culprit in slow_alone} == {"gpu_slow"}
-    (culprit,) = found(on("gpu02", speed=having(gemms=late, loads=its_products)), gpu_cluster(2))
-    assert (culprit.cause, culprit.nodes) == ("gpu_throttled", ("gpu02",))
-    assert "gpu_is_as_fast_as_its_peers@gpu02" in culprit.evidence
-    elsewhere = item(lambda row: (row.gpu, row.dtype) == (5, "bf16"), having(flops_per_s=(490e12,) * 4))
-    both_slow = found(on("gpu02", speed=having(gemms=elsewhere, loads=its_products)), gpu_cluster(2))
-    assert {culprit.cause: culprit.summary.partition(":")[0] for culprit in both_slow} == {
-        "gpu_throttled": "gpu", "gpu_slow": "gpu",
-    }  # fmt: skip
-    assert {culprit.cause for culprit in both_slow if "gpu:5" in culprit.summary} == {"gpu_slow"}

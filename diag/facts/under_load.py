@@ -27,6 +27,11 @@ def slowed_by(row: Load) -> tuple[str, ...]:
     return tuple(reason for reason, looks in row.slowed_by if reason in SLOWED and looks >= fewest)
 
 
+def cut_by(node: Node, gpu: Gpu, during: str) -> str:
+    """What cut its clocks while measurements of that name ran; empty: nothing, as far as anybody looked."""
+    return ", ".join(dict.fromkeys(reason for row in seen(node, gpu, during) for reason in slowed_by(row)))
+
+
 def clocks_of(node: Node, gpu: Gpu, during: str) -> str:
     """Of the measurement of that name whose clocks were cut most, as ``clocks_told``; empty: nobody looked."""
     rows = [row for row in seen(node, gpu, during) if row.sm_mhz is not None]

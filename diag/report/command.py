@@ -57,14 +57,15 @@ def _is_flag(word: str) -> bool:
 
 
 def _reasons(plan: Plan, ink: Ink) -> list[str]:
+    """A value and its source once, where several variables have both."""
     told = {**plan.recipe.env, **_values(plan.recipe.argv)}
-    given = {name: value for name, value in told.items() if name in plan.sources}
-    indent = min(WIDEST_VALUE, 2 + max((len(value) for value in given.values()), default=0) + 2)
+    given = dict.fromkeys((value, plan.sources[name]) for name, value in told.items() if name in plan.sources)
+    indent = min(WIDEST_VALUE, 2 + max((len(value) for value, _ in given), default=0) + 2)
     lines = []
-    for name, value in given.items():
+    for value, source in given:
         wide = len(value) + 4 > indent
         lines += [ink(f"  {value}")] if wide else []
-        lines += ink.field("" if wide else f"  {value}", plan.sources[name], indent=indent)
+        lines += ink.field("" if wide else f"  {value}", source, indent=indent)
     return lines
 
 

@@ -127,3 +127,23 @@ def test_the_only_gpu_of_a_partition_needs_no_link():
     down = having(links=item(lambda _: True, having(active=False)))
     alone = on("gpu01", gpus=lambda gpus: (down(gpus[0]),))
     assert "failed" not in outcomes(alone(gpu_cluster(1)), "gpus_have_equally_many_nvlinks_up")
+
+
+def late(*gpus: int) -> Change:
+    slow = item(lambda row: row.gpu in gpus and row.dtype == "bf16", having(flops_per_s=(490e12,) * 4))
+    return on("gpu01", speed=having(gemms=slow))
+
+
+def test_a_gpu_that_is_slow_because_heat_cuts_its_clocks_fails_once_and_hides_no_other():
+    hot = having(sm_mhz=1305, temperature_c=91, slowed_by=(("hw_thermal_slowdown", 6),))
+    cut = on("gpu01", speed=having(loads=item(lambda row: (row.gpu, row.during) == (3, "gemm bf16"), hot)))
+    judged = judge(cut(late(3)(gpu_cluster(2))))
+    failed = [(one.check, one.subject) for one in judged.verdicts if one.outcome == "failed"]
+    assert failed == [("gpu_is_not_slowed_down_under_load", "gpu:3")]
+    assert [culprit.cause for culprit in judged.culprits] == ["gpu_throttled"]
+    (why,) = {one.summary for one in judged.verdicts if one.check == "gpu_is_as_fast_as_its_peers" and one.summary}
+    assert why.endswith("below: its clocks were cut by hw_thermal_slowdown")
+    causes = {culprit.cause: culprit.summary for culprit in judge(cut(late(3, 5)(gpu_cluster(2)))).culprits}
+    assert causes.keys() == {"gpu_throttled", "gpu_slow"}
+    assert "gpu:5" in causes["gpu_slow"]
+    assert {culprit.cause for culprit in judge(late(3)(gpu_cluster(2))).culprits} == {"gpu_slow"}

@@ -65,7 +65,7 @@ PAIRS = (
     two(
         "gpu_is_not_slowed_down_under_load",
         hot(sm_mhz=1305, temperature_c=91, slowed_by=(("sw_power_cap", 8), ("hw_thermal_slowdown", 6))),
-        "clocks are cut by hw_thermal_slowdown in gemm bf16: at 1,305 of 1,980 MHz, 91 °C",
+        "in gemm bf16 at 1,305 of 1,980 MHz, 91 °C, slowed by sw_power_cap, hw_thermal_slowdown",
         given=on("*", speed=having(loads=item(3, having(slowed_by=(("hw_power_brake", 1), ("sw_power_cap", 8)))))),
     ),
     two("gpus_are_not_slowed_down_by_their_driver", gpu(throttled_by=("sw_power_cap",)), "gpu:3: sw_power_cap"),
